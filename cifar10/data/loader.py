@@ -1,0 +1,63 @@
+"""Batches of images that lie in memory: one index operation each, no worker processes."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from math import ceil
+
+import numpy as np
+import torch
+from torch import Tensor
+
+
+def epoch_order(count: int, seed: int, epoch: int) -> Tensor:
+    """The order in which an epoch visits `count` images, (count,) int64: a pure function of (seed, epoch)."""
+    state = np.random.SeedSequence([seed, epoch]).generate_state(1, dtype=np.uint64)[0]
+    return torch.randperm(count, generator=torch.Generator().manual_seed(int(state >> np.uint64(1))))
+
+
+@dataclass
+class TrainBatches:
+    """An epoch of shuffled batches, the last one smaller; each rank takes every world_size-th image of each.
+
+    images: (N, 3, 32, 32) uint8, labels: (N,) int64. `position` tells (epoch, batches already trained on) when the
+    iteration begins: with the Trainer's own progress counters, a resumed epoch goes on with the batch that comes next.
+    """
+
+    images: Tensor
+    labels: Tensor
+    batch_size: int
+    seed: int
+    position: Callable[[], tuple[int, int]]
+    rank: int = 0
+    world_size: int = 1
+
+    def __len__(self) -> int:
+        return ceil(len(self.images) / self.batch_size)
+
+    def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
+        epoch, done = self.position()
+        order = epoch_order(len(self.images), self.seed, epoch).to(self.images.device)
+        for batch in order.split(self.batch_size)[done:]:
+            index = batch[self.rank :: self.world_size]
+            yield self.images[index], self.labels[index]
+
+
+@dataclass
+class EvalBatches:
+    """All images in their order, in batches that are views; each rank takes one contiguous part of the whole."""
+
+    images: Tensor
+    labels: Tensor
+    batch_size: int
+    rank: int = 0
+    world_size: int = 1
+
+    def __post_init__(self) -> None:
+        first, last = (len(self.images) * part // self.world_size for part in (self.rank, self.rank + 1))
+        self.images, self.labels = self.images[first:last], self.labels[first:last]
+
+    def __len__(self) -> int:
+        return ceil(len(self.images) / self.batch_size)
+
+    def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
+        return zip(self.images.split(self.batch_size), self.labels.split(self.batch_size), strict=True)
