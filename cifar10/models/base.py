@@ -1,0 +1,115 @@
+"""What the three classifiers share: raw images in, counting while they train, one log per epoch, evaluation."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from lightning import LightningModule
+from torch import Tensor
+from torch.nn import functional as F
+from torchmetrics import MeanMetric, MetricCollection
+from torchmetrics.classification import MulticlassAccuracy, MulticlassConfusionMatrix
+
+CIFAR10_CLASSES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
+
+Batch = tuple[Tensor, Tensor]
+
+
+def to_unit(images: Tensor) -> Tensor:
+    """Raw images as float32 in [0, 1]: uint8 is divided by 255, floating point is taken to be in [0, 1] already."""
+    return images.float() / 255 if images.dtype == torch.uint8 else images
+
+
+class Classifier(LightningModule):
+    """A LightningModule from raw images to logits; subclasses bring `forward` and `configure_optimizers`.
+
+    `forward` takes (N, 3, 32, 32), uint8 or float in [0, 1], and returns logits (N, C).
+    A batch is such images and labels (N,) int64. Logged per epoch: `train/loss`, `train/accuracy`, `val/loss`,
+    `val/accuracy`, `lr`; accuracies are in [0, 1]. A checkpoint taken within an epoch carries the epoch's counts.
+    """
+
+    def __init__(self, class_names: Sequence[str]) -> None:
+        super().__init__()
+        self.class_names = list(class_names)
+        classes = len(self.class_names)
+        self.example_input_array = torch.zeros(1, 3, 32, 32, dtype=torch.uint8)
+        metrics = MetricCollection(
+            {
+                "accuracy": MulticlassAccuracy(classes, average="micro"),
+                "class_accuracy": MulticlassAccuracy(classes, average="none"),
+                "confusion": MulticlassConfusionMatrix(classes),
+            }
+        )
+        self.val_metrics, self.val_loss = metrics.clone(), MeanMetric()
+        self.test_metrics, self.test_loss = metrics.clone(), MeanMetric()
+        # The epoch so far. Counted by hand: calling and logging metric objects in every step costs as much as the
+        # whole step of the small models.
+        self.loss_sum: Tensor | float = 0.0
+        self.correct: Tensor | int = 0
+        self.seen = 0
+        self.test_results: dict[str, Any] = {}
+
+    def loss(self, logits: Tensor, labels: Tensor) -> Tensor:
+        """Mean loss of a batch, a scalar. logits: (N, C), labels: (N,)."""
+        return F.cross_entropy(logits, labels)
+
+    def pictures(self) -> dict[str, Tensor]:
+        """What TensorBoard shows of the model after each epoch: name -> (K, 3, H, W) in [0, 1]."""
+        return {}
+
+    def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
+        images, labels = batch
+        logits = self(images)
+        loss = self.loss(logits, labels)
+        self.loss_sum = self.loss_sum + loss.detach() * len(labels)
+        self.correct = self.correct + (logits.argmax(1) == labels).sum()
+        self.seen += len(labels)
+        return loss
+
+    def validation_step(self, batch: Batch, batch_idx: int) -> None:
+        self._evaluate(batch, self.val_metrics, self.val_loss)
+
+    def test_step(self, batch: Batch, batch_idx: int) -> None:
+        self._evaluate(batch, self.test_metrics, self.test_loss)
+
+    def _evaluate(self, batch: Batch, metrics: MetricCollection, mean_loss: MeanMetric) -> None:
+        images, labels = batch
+        logits = self(images)
+        metrics.update(logits, labels)
+        mean_loss.update(self.loss(logits, labels), len(labels))
+
+    def on_validation_epoch_end(self) -> None:
+        accuracy = self.val_metrics.compute()["accuracy"]
+        self._log({"val/loss": self.val_loss.compute(), "val/accuracy": accuracy}, prog_bar=True)
+        self.val_metrics.reset()
+        self.val_loss.reset()
+
+    def on_train_epoch_end(self) -> None:
+        totals = torch.tensor([float(self.loss_sum), float(self.correct), self.seen], device=self.device)
+        loss, correct, seen = self.trainer.strategy.reduce(totals, reduce_op="sum")
+        lr = self.trainer.optimizers[0].param_groups[0]["lr"]
+        self._log({"train/loss": loss / seen, "train/accuracy": correct / seen, "lr": lr})
+        self.loss_sum, self.correct, self.seen = 0.0, 0, 0
+
+    def on_test_epoch_end(self) -> None:
+        results = self.test_metrics.compute()
+        self.test_results = {
+            "loss": self.test_loss.compute().item(),
+            "accuracy": results["accuracy"].item(),
+            "class_accuracy": dict(zip(self.class_names, results["class_accuracy"].tolist(), strict=True)),
+            "confusion": results["confusion"].tolist(),
+        }
+        self._log({f"test/{name}": self.test_results[name] for name in ("loss", "accuracy")})
+        self.test_metrics.reset()
+        self.test_loss.reset()
+
+    def _log(self, values: dict[str, Any], prog_bar: bool = False) -> None:
+        # A logged "step" becomes the x axis: epochs done, so that runs of any batch size lie over one another.
+        self.log_dict(values, prog_bar=prog_bar)
+        self.log("step", float(self.current_epoch + 1))
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        checkpoint["train_totals"] = (self.loss_sum, self.correct, self.seen)
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        self.loss_sum, self.correct, self.seen = checkpoint["train_totals"]
