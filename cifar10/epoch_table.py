@@ -1,0 +1,53 @@
+"""`metrics.csv`: one row per epoch, all of its values in it."""
+
+import csv
+import io
+from pathlib import Path
+from typing import Any
+
+from lightning.pytorch.loggers.logger import Logger, rank_zero_experiment
+from lightning.pytorch.utilities import rank_zero_only
+
+from cifar10.files import write_atomically
+
+
+class EpochTable(Logger):
+    """Merges what Lightning logs at an epoch's several ends (Lightning's own CSV logger writes a row for each).
+
+    A resumed run goes on with the rows that are there and replaces those of epochs that it trains again.
+    """
+
+    name, version = "table", ""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__()
+        self.path = path
+        self.rows: dict[int, dict[str, Any]] = {}
+        if path.exists():
+            with path.open(newline="") as file:
+                self.rows = {int(row["epoch"]): row for row in csv.DictReader(file)}
+
+    @rank_zero_only
+    def log_metrics(self, metrics: dict[str, float], step: int | None = None) -> None:
+        values = {name: value for name, value in metrics.items() if not name.startswith("test/")}
+        if values:
+            self.rows.setdefault(step, {"epoch": step}).update(values)
+
+    @rank_zero_only
+    def save(self) -> None:
+        if not self.rows:
+            return
+        text = io.StringIO()
+        columns = dict.fromkeys(name for row in self.rows.values() for name in row)
+        writer = csv.DictWriter(text, columns, lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(self.rows[epoch] for epoch in sorted(self.rows))
+        write_atomically(self.path, lambda file: file.write(text.getvalue().encode()))
+
+    @property
+    @rank_zero_experiment
+    def experiment(self) -> None:
+        return None
+
+    def log_hyperparams(self, *args: Any, **kwargs: Any) -> None:
+        """A table of epochs has no place for them."""

@@ -1,0 +1,44 @@
+"""Files that are whole or absent."""
+
+import json
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import torch
+from lightning.pytorch.plugins.io import TorchCheckpointIO
+
+from cifar10.errors import UserError
+
+
+def write_atomically(path: Path, write: Callable[[BinaryIO], Any]) -> None:
+    """Writes beside `path`, syncs, renames: a crash or a full disk leaves what was there before.
+
+    Raises UserError when the disk is full, read-only or otherwise refuses.
+    """
+    partial = path.with_name(path.name + ".partial")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with partial.open("wb") as file:
+            write(file)
+            file.flush()
+            os.fsync(file.fileno())
+        partial.replace(path)
+    except (OSError, RuntimeError) as error:  # torch.save reports a full disk as a RuntimeError
+        partial.unlink(missing_ok=True)
+        reason = getattr(error, "strerror", None) or str(error).splitlines()[0]
+        raise UserError(
+            f"cannot write {path}: {reason}; what was saved before is whole: make room and repeat the command"
+        ) from error
+
+
+def write_json(path: Path, value: Any) -> None:
+    write_atomically(path, lambda file: file.write(json.dumps(value, indent=2).encode() + b"\n"))
+
+
+class AtomicCheckpointIO(TorchCheckpointIO):
+    """Lightning's own way renames across file systems, which can tear a checkpoint."""
+
+    def save_checkpoint(self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any = None) -> None:
+        write_atomically(Path(path), lambda file: torch.save(checkpoint, file))

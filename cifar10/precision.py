@@ -1,0 +1,18 @@
+"""What `precision: auto` stands for on this machine."""
+
+import torch
+
+
+def fast_precision() -> str:
+    """`bf16-mixed` where the processor multiplies bfloat16 in hardware, else `32-true`.
+
+    Decided by capability, not by a stopwatch: a run and its resumption must not differ because the machine was busy.
+    Measured on the CNN's training step, images/s: without such hardware (AMD Zen 3) bfloat16 runs at 10, float32 at
+    160; with AVX512-BF16 at 520, float32 at 280.
+    """
+    if torch.cuda.is_available():
+        fast = torch.cuda.get_device_capability() >= (8, 0)
+    else:
+        cpu = getattr(torch.cpu, "get_capabilities", dict)()  # missing in older PyTorch
+        fast = cpu.get("avx512_bf16", False) or cpu.get("amx_bf16", False)
+    return "bf16-mixed" if fast else "32-true"
