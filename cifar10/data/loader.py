@@ -32,12 +32,15 @@ class TrainBatches:
     world_size: int = 1
 
     def __len__(self) -> int:
-        return ceil(len(self.images) / self.batch_size)
+        full, rest = divmod(len(self.images), self.batch_size)
+        return max(full + (rest >= self.world_size), 1)
 
     def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
         epoch, done = self.position()
         order = epoch_order(len(self.images), self.seed, epoch).to(self.images.device)
-        for batch in order.split(self.batch_size)[done:]:
+        # A rest of fewer images than ranks joins the batch before it: a rank without images would have a loss of NaN.
+        cuts = [self.batch_size * batch for batch in range(1, len(self))]
+        for batch in order.tensor_split(cuts)[done:]:
             index = batch[self.rank :: self.world_size]
             yield self.images[index], self.labels[index]
 
@@ -60,4 +63,6 @@ class EvalBatches:
         return ceil(len(self.images) / self.batch_size)
 
     def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
+        if not len(self.images):
+            return iter(())  # `split` would give one empty batch
         return zip(self.images.split(self.batch_size), self.labels.split(self.batch_size), strict=True)

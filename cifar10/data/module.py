@@ -86,12 +86,17 @@ class ImageData(LightningDataModule):
         return held_out
 
     def _stratified(self, labels: Tensor) -> Tensor:
-        """`val_size` random positions, int64: any prefix of the ranking has each class in proportion."""
+        """`val_size` random positions, int64, each class in proportion to within one image."""
+        per_class = labels.bincount()
+        share = self.val_size * per_class.double() / len(labels)
+        take = share.long()
+        largest_remainders = (share - take).argsort(descending=True, stable=True)
+        take[largest_remainders[: self.val_size - int(take.sum())]] += 1
+
         shuffled = torch.randperm(len(labels), generator=torch.Generator().manual_seed(self.val_seed))
-        one_hot = torch.nn.functional.one_hot(labels[shuffled])
-        place = one_hot.cumsum(0).gather(1, labels[shuffled, None]).squeeze(1)  # 1, 2, 3 ... within its class
-        share = (place - 0.5) / one_hot.sum(0)[labels[shuffled]]
-        return shuffled[share.argsort(stable=True)[: self.val_size]]
+        shuffled_labels = labels[shuffled]
+        place = torch.nn.functional.one_hot(shuffled_labels).cumsum(0).gather(1, shuffled_labels[:, None]).squeeze(1)
+        return shuffled[place <= take[shuffled_labels]]
 
     def train_dataloader(self) -> TrainBatches:
         loop = self.trainer.fit_loop

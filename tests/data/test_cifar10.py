@@ -1,0 +1,131 @@
+"""Reading the official layout, from a miniature with checksums of its own."""
+
+import hashlib
+import os
+import pickle
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torchvision.datasets import CIFAR10
+
+from cifar10.data.cifar10 import CIFAR10Data
+from cifar10.errors import UserError
+
+NAMES = ["airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck"]
+BATCHES = [f"data_batch_{i}" for i in range(1, 6)] + ["test_batch"]
+ROWS = np.random.default_rng(0).integers(0, 256, (6, 4, 3072), dtype=np.uint8)  # four images in each of six files
+LABELS = np.random.default_rng(1).integers(0, 10, (6, 4))
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch) -> Path:
+    """`cifar-10-batches-py` in small; torchvision's lists of checksums are replaced by its own."""
+    folder = tmp_path / "cifar-10-batches-py"
+    folder.mkdir()
+    contents = {
+        name: {"batch_label": name, "labels": labels.tolist(), "data": rows, "filenames": ["?.png"] * 4}
+        for name, labels, rows in zip(BATCHES, LABELS, ROWS, strict=True)
+    }
+    contents["batches.meta"] = {"num_cases_per_batch": 4, "label_names": NAMES, "num_vis": 3072}
+    md5 = {}
+    for name, content in contents.items():
+        data = pickle.dumps(content, protocol=2)
+        (folder / name).write_bytes(data)
+        md5[name] = hashlib.md5(data).hexdigest()
+    monkeypatch.setattr(CIFAR10, "train_list", [[name, md5[name]] for name in BATCHES[:5]])
+    monkeypatch.setattr(CIFAR10, "test_list", [["test_batch", md5["test_batch"]]])
+    monkeypatch.setattr(CIFAR10, "meta", {**CIFAR10.meta, "md5": md5["batches.meta"]})
+    return folder
+
+
+def read(folder: Path):
+    return CIFAR10Data(root=str(folder.parent)).read()
+
+
+def test_a_row_is_a_red_a_green_and_a_blue_plane(folder):
+    images = read(folder).train_images
+    assert (images.shape, images.dtype) == ((20, 3, 32, 32), torch.uint8)
+    row = ROWS[2, 1]
+    for channel, y, x in ((0, 0, 0), (0, 0, 1), (0, 1, 0), (1, 0, 0), (2, 31, 30)):
+        assert images[9, channel, y, x] == row[1024 * channel + 32 * y + x]
+
+
+def test_images_come_in_the_order_of_the_files(folder):
+    images = read(folder)
+    assert np.array_equal(images.train_images, ROWS[:5].reshape(20, 3, 32, 32))
+    assert np.array_equal(images.test_images, ROWS[5].reshape(4, 3, 32, 32))
+
+
+def test_labels_are_the_files(folder):
+    images = read(folder)
+    assert (images.train_labels.dtype, images.test_labels.dtype) == (torch.int64, torch.int64)
+    assert images.train_labels.tolist() == LABELS[:5].flatten().tolist()
+    assert images.test_labels.tolist() == LABELS[5].tolist()
+
+
+def test_class_names_are_the_meta_file_s(folder):
+    assert read(folder).class_names == NAMES
+
+
+def test_images_lie_in_memory_without_gaps(folder):
+    images = read(folder)
+    assert images.train_images.is_contiguous()
+    assert images.test_images.is_contiguous()
+
+
+def truncate(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[:-1])
+
+
+def alter_one_byte(path: Path) -> None:
+    data = bytearray(path.read_bytes())
+    data[len(data) // 2] ^= 1
+    path.write_bytes(data)
+
+
+@pytest.mark.parametrize("name", [*BATCHES, "batches.meta"])
+@pytest.mark.parametrize("damage", [truncate, alter_one_byte, Path.unlink])
+def test_a_damaged_file_is_named_with_what_to_do(folder, name, damage):
+    md5 = hashlib.md5((folder / name).read_bytes()).hexdigest()
+    damage(folder / name)
+    with pytest.raises(UserError) as caught:
+        read(folder)
+    assert str(caught.value) == (
+        f"{folder / name} is not the official file (its MD5 is not {md5}); "
+        f"delete {folder} and run again to get a whole copy"
+    )
+
+
+class Malice:
+    """Unpickling it makes a folder."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def __reduce__(self):
+        return os.mkdir, (str(self.path),)
+
+
+@pytest.mark.parametrize("name", [*BATCHES, "batches.meta"])
+def test_a_foreign_pickle_is_not_opened(folder, tmp_path, name):
+    trace = tmp_path / "trace"
+    (folder / name).write_bytes(pickle.dumps(Malice(trace)))
+    with pytest.raises(UserError):
+        read(folder)
+    assert not trace.exists()
+    pickle.loads((folder / name).read_bytes())
+    assert trace.exists()  # it would have run
+
+
+def test_no_file_is_opened_while_another_is_damaged(folder, monkeypatch):
+    def refuse(*args, **kwargs):
+        raise AssertionError("unpickled")
+
+    monkeypatch.setattr(pickle, "load", refuse)
+    with pytest.raises(AssertionError):
+        read(folder)
+    truncate(folder / "batches.meta")
+    with pytest.raises(UserError):
+        read(folder)

@@ -1,0 +1,163 @@
+"""The data module: splits, checksum, and what a real Trainer gets from it."""
+
+import hashlib
+from collections import Counter
+
+import numpy as np
+import pytest
+import torch
+from lightning import LightningModule
+
+from cifar10.errors import UserError
+
+BALANCED = [i % 10 for i in range(200)]
+IMBALANCED = [0] * 120 + [1] * 50 + [2] * 30
+ONE_LARGE_CLASS = [0] * 910 + list(range(1, 10)) * 10
+
+
+class Recorder(LightningModule):
+    """Learns nothing; keeps the labels that it sees, by epoch."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.train_epochs: list[list[int]] = []
+        self.images: dict[int, torch.Tensor] = {}
+        self.val_labels: list[int] = []
+
+    def on_train_epoch_start(self) -> None:
+        self.train_epochs.append([])
+
+    def training_step(self, batch, batch_idx) -> None:
+        self.train_epochs[-1] += batch[1].tolist()
+        self.images |= dict(zip(batch[1].tolist(), batch[0], strict=True))
+
+    def validation_step(self, batch, batch_idx) -> None:
+        self.val_labels += batch[1].tolist()
+
+    def configure_optimizers(self) -> None:
+        return None
+
+
+def labels_of(data) -> tuple[list[int], list[int]]:
+    data.setup()
+    return data.train_labels.tolist(), data.val_labels.tolist()
+
+
+def everything(data) -> list[bytes]:
+    return sorted(image.numpy().tobytes() for image in torch.cat([data.train_images, data.val_images]))
+
+
+def test_first_split_holds_out_the_first_images(random_data):
+    data = random_data(range(50), val_size=8)
+    assert labels_of(data) == (list(range(8, 50)), list(range(8)))
+    images = data.read().train_images
+    assert torch.equal(data.val_images, images[:8])
+    assert torch.equal(data.train_images, images[8:])
+
+
+@pytest.mark.parametrize("split", ["first", "stratified"])
+@pytest.mark.parametrize("val_size", [1, 33, 199])
+def test_splits_are_disjoint_and_complete(random_data, split, val_size):
+    data = random_data(BALANCED, val_size=val_size, val_split=split)
+    data.setup()
+    assert (len(data.train_labels), len(data.val_labels)) == (200 - val_size, val_size)
+    assert everything(data) == sorted(image.numpy().tobytes() for image in data.read().train_images)
+
+
+@pytest.mark.parametrize("split", ["first", "stratified"])
+def test_images_keep_their_labels(random_data, split):
+    data = random_data(range(50), val_size=20, val_split=split)
+    data.setup()
+    images = data.read().train_images
+    for part, labels in ((data.train_images, data.train_labels), (data.val_images, data.val_labels)):
+        assert torch.equal(part, images[labels])
+
+
+@pytest.mark.parametrize(
+    ("labels", "val_size"),
+    [(labels, size) for labels in (BALANCED, IMBALANCED) for size in (10, 33, 150)] + [(ONE_LARGE_CLASS, 54)],
+)
+def test_stratified_split_has_each_class_in_proportion_to_within_one(random_data, labels, val_size):
+    _, held_out = labels_of(random_data(labels, val_size=val_size, val_split="stratified"))
+    for label, count in Counter(labels).items():
+        assert abs(held_out.count(label) - val_size * count / len(labels)) <= 1
+
+
+def test_stratified_split_is_random_by_val_seed_alone(random_data):
+    def held_out(**seeds: int) -> list[int]:
+        torch.manual_seed(len(seeds))
+        data = random_data(BALANCED, val_size=50, val_split="stratified", **seeds)
+        data.setup()
+        return data.val_images.tolist()
+
+    assert held_out(val_seed=3) == held_out(val_seed=3, seed=9)
+    assert held_out(val_seed=3) != held_out(val_seed=4)
+
+
+@pytest.mark.parametrize("val_size", [20, 21])
+def test_too_large_a_validation_split_is_an_error(random_data, val_size):
+    with pytest.raises(UserError) as caught:
+        random_data([0, 1] * 10, val_size=val_size).setup()
+    assert str(caught.value) == (
+        f"data.val_size={val_size} leaves nothing to train on: there are 20 training images; choose a smaller one"
+    )
+
+
+def test_checksum_is_sha256_over_images_and_labels(random_data):
+    images = random_data(BALANCED).read()
+    digest = hashlib.sha256(b"".join(np.ascontiguousarray(tensor).tobytes() for tensor in images[:4]))
+    assert images.checksum() == digest.hexdigest()
+
+
+def test_checksum_does_not_depend_on_the_memory_layout(random_data):
+    images = random_data(BALANCED).read()
+    other = images._replace(train_images=images.train_images.contiguous(memory_format=torch.channels_last))
+    assert other.checksum() == images.checksum()
+
+
+@pytest.mark.parametrize("part", ["train_images", "train_labels", "test_images", "test_labels"])
+def test_checksum_changes_with_one_value(random_data, part):
+    images = random_data(BALANCED).read()
+    changed = getattr(images, part).clone()
+    changed.view(-1)[-1] += 1
+    assert images._replace(**{part: changed}).checksum() != images.checksum()
+
+
+def test_a_checkpoint_of_the_same_images_is_accepted(random_data):
+    data, again = random_data(BALANCED, val_size=10), random_data(BALANCED, val_size=20)
+    data.setup()
+    again.setup()
+    assert data.state_dict() == {"checksum": data.read().checksum()}
+    again.load_state_dict(data.state_dict())
+
+
+def test_a_checkpoint_of_other_images_is_an_error(random_data):
+    data, other = random_data(BALANCED, val_size=10), random_data(IMBALANCED, val_size=10)
+    data.setup()
+    other.setup()
+    with pytest.raises(UserError) as caught:
+        other.load_state_dict(data.state_dict())
+    assert str(caught.value) == (
+        "the images of data=random are not those that the checkpoint was trained on; "
+        "bring them back, or start over with force=true"
+    )
+
+
+def test_trainer_sees_each_training_image_once_per_epoch(random_data, quiet_trainer):
+    data, model = random_data(range(50), val_size=7, batch_size=8), Recorder()
+    quiet_trainer(max_epochs=3, num_sanity_val_steps=0).fit(model, data)
+    assert [sorted(epoch) for epoch in model.train_epochs] == [list(range(7, 50))] * 3
+    assert len({tuple(epoch) for epoch in model.train_epochs}) == 3  # each in an order of its own
+    assert model.val_labels == list(range(7)) * 3
+    images = data.read().train_images
+    assert all(torch.equal(image, images[label]) for label, image in model.images.items())
+
+
+@pytest.mark.parametrize(("seed", "same"), [(1, True), (2, False)])
+def test_seed_sets_the_order_of_training(random_data, quiet_trainer, seed, same):
+    def order(**settings: int) -> list[list[int]]:
+        model = Recorder()
+        quiet_trainer(num_sanity_val_steps=0).fit(model, random_data(range(50), val_size=7, **settings))
+        return model.train_epochs
+
+    assert (order(seed=seed) == order(seed=1)) is same
