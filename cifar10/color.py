@@ -8,9 +8,11 @@ from torch import Tensor
 def to_lab(images: Tensor) -> Tensor:
     """CIE L*a*b* (D65, 2 degrees) of sRGB images.
 
-    images: (..., 3, H, W) float in [0, 1]. Returns the same shape: L* in [0, 100], a* and b* in about [-108, 99].
+    images: (..., 3, H, W) float in [0, 1]. Returns the same shape, float32 or float64: L* in [0, 100], a* and b* in
+    about [-108, 99]. In float32 within autocast too: in bfloat16 the result would be off by up to 2.7.
     """
-    return rgb_to_lab(images)
+    with torch.autocast(images.device.type, enabled=False):
+        return rgb_to_lab(images if images.dtype == torch.float64 else images.float())
 
 
 def mean_delta_e(images: Tensor, prototypes: Tensor) -> Tensor:

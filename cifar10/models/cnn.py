@@ -46,7 +46,9 @@ class CNN(Network):
 
     def setup(self, stage: str) -> None:
         if stage == "fit":
-            self.mean, self.std = pixel_statistics(self.trainer.datamodule.train_images)
+            mean, std = pixel_statistics(self.trainer.datamodule.train_images)
+            self.mean.copy_(mean)
+            self.std.copy_(std)
 
     def scale(self, images: Tensor) -> Tensor:
         standardised = (to_unit(images) - self.mean) / self.std
@@ -59,11 +61,11 @@ def pixel_statistics(images: Tensor) -> tuple[Tensor, Tensor]:
     images: (N, 3, 32, 32) uint8. Returns two (3, 32, 32) float32 in units of [0, 1]; a position that never changes
     gets a deviation of one grey level. Sums are of integers, so exact and the same on every device.
     """
-    total = torch.zeros(images.shape[1:], dtype=torch.int64, device=images.device)
+    total = torch.zeros(images.shape[1:], dtype=torch.int64)
     squares = torch.zeros_like(total)
     for block in images.split(5000):
-        total += block.sum(0, dtype=torch.int64)
-        squares += block.int().square().sum(0, dtype=torch.int64)
+        total += block.sum(0, dtype=torch.int64).cpu()  # not every accelerator has the float64 that follows
+        squares += block.int().square().sum(0, dtype=torch.int64).cpu()
     mean = total.double() / len(images)
     std = (squares.double() / len(images) - mean.square()).clamp(min=0).sqrt()
     return (mean / 255).float(), (torch.where(std > 0, std, 1.0) / 255).float()

@@ -37,7 +37,7 @@ class Prototype(Classifier):
 
     def configure_optimizers(self) -> dict[str, Any]:
         optimizer = torch.optim.SGD(self.parameters(), lr=self.learning_rate)
-        # Batches stand in for the study's full-batch steps; their noise dies out as the rate falls to zero.
+        # Batches stand in for the study's full-batch steps: as the rate falls to zero, so does their noise.
         schedule = CosineAnnealingLR(optimizer, T_max=int(self.trainer.estimated_stepping_batches))
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 

@@ -1,0 +1,120 @@
+"""Typical images against scikit-image's colour difference and a median found without gradients."""
+
+import numpy as np
+import pytest
+import torch
+from lightning import Callback
+from skimage.color import deltaE_cie76, rgb2lab
+from torch.utils.data import DataLoader
+
+from cifar10.models.prototype import Prototype
+
+
+def constant_images(colours: list[tuple[int, int, int]]) -> torch.Tensor:
+    return torch.tensor(colours, dtype=torch.uint8)[:, :, None, None].expand(-1, -1, 32, 32)
+
+
+def reference_distances(images: torch.Tensor, prototypes: torch.Tensor) -> np.ndarray:
+    """(N, C), by a loop over images and classes."""
+    distances = np.empty((len(images), len(prototypes)))
+    for i, image in enumerate(images.numpy()):
+        for c, prototype in enumerate(prototypes.detach().double().numpy()):
+            pair = rgb2lab(image, channel_axis=0), rgb2lab(prototype, channel_axis=0)
+            distances[i, c] = deltaE_cie76(*pair, channel_axis=0).mean()
+    return distances
+
+
+def geometric_median(points: np.ndarray) -> np.ndarray:
+    """The point with the least mean distance to the points (N, 3), by Weiszfeld's iteration."""
+    median = points.mean(0)
+    for _ in range(1000):
+        weights = 1 / np.linalg.norm(points - median, axis=1)
+        median = weights @ points / weights.sum()
+    return median
+
+
+def repeated(count: int, images: torch.Tensor, labels: torch.Tensor) -> DataLoader:
+    """A loader of the same batch again and again."""
+    return DataLoader([(images, labels)] * count, batch_size=None)
+
+
+@pytest.fixture
+def model() -> Prototype:
+    torch.manual_seed(0)
+    return Prototype(class_names=["a", "b", "c"])
+
+
+@pytest.fixture
+def images() -> torch.Tensor:
+    return torch.randint(256, (4, 3, 32, 32), dtype=torch.uint8, generator=torch.Generator().manual_seed(1))
+
+
+def test_logits_are_negative_mean_distances_to_each_prototype(model, images):
+    expected = -reference_distances(images, model.prototypes)
+    np.testing.assert_allclose(model(images).detach(), expected, rtol=0, atol=1e-4)
+
+
+def test_loss_is_the_mean_distance_to_the_own_class(model, images):
+    labels = torch.tensor([2, 0, 1, 2])
+    expected = reference_distances(images, model.prototypes)[range(4), labels].mean()
+    assert model.loss(model(images), labels).item() == pytest.approx(expected, abs=1e-4)
+
+
+def test_prototypes_begin_as_uniform_noise(model):
+    noise = model.prototypes.detach()  # 9,216 values: the mean's standard error is 0.003
+    assert noise.min() >= 0
+    assert noise.max() < 1
+    counts = torch.histc(noise, bins=4, min=0, max=1) / noise.numel()
+    np.testing.assert_allclose(counts, [0.25] * 4, atol=0.02)
+    assert noise.mean().item() == pytest.approx(0.5, abs=0.01)
+
+
+@pytest.mark.parametrize(("seed", "same"), [(0, True), (1, False)])
+def test_the_seed_alone_sets_the_start(model, seed, same):
+    torch.manual_seed(seed)
+    assert torch.equal(Prototype(class_names=["a", "b", "c"]).prototypes, model.prototypes) is same
+
+
+def test_uint8_and_float_images_give_equal_logits(model, images):
+    assert torch.equal(model(images), model(images / 255))
+
+
+def test_gradient_descent_ends_at_the_geometric_median_of_each_class(quiet_trainer):
+    """The mean in L*a*b* is another colour, 8 to 10 Delta E away."""
+    colours = [
+        [(200, 60, 50), (170, 120, 80), (230, 150, 60), (180, 60, 120), (90, 140, 160)],
+        [(40, 90, 160), (110, 120, 110), (50, 150, 150), (120, 90, 180), (200, 180, 120)],
+    ]
+    images, labels = constant_images(colours[0] + colours[1]), torch.arange(2).repeat_interleave(5)
+    torch.manual_seed(0)
+    model = Prototype(class_names=["a", "b"], learning_rate=3)
+    quiet_trainer().fit(model, repeated(150, images, labels))
+    prototypes = rgb2lab(model.prototypes.detach().double().numpy(), channel_axis=1)
+    for prototype, points in zip(prototypes, rgb2lab(np.array(colours) / 255), strict=True):
+        median = geometric_median(points)
+        assert 8 < np.linalg.norm(median - points.mean(0)) < 10
+        assert np.linalg.norm(prototype - median[:, None, None], axis=0).max() < 0.01
+
+
+def test_prototypes_stay_colours_at_every_step(quiet_trainer):
+    class Record(Callback):
+        def on_train_batch_end(self, trainer, model, *args):
+            ranges.append((model.prototypes.min().item(), model.prototypes.max().item()))
+
+    ranges = []
+    model = Prototype(class_names=["black", "white"], learning_rate=1000)  # far beyond both ends of the range
+    images = constant_images([(0, 0, 0), (255, 255, 255)])
+    quiet_trainer(callbacks=[Record()]).fit(model, repeated(3, images, torch.arange(2)))
+    assert ranges == [(0.0, 1.0)] * 3
+
+
+def test_the_rate_falls_to_zero_over_the_training(quiet_trainer, images):
+    class Record(Callback):
+        def on_train_batch_start(self, trainer, *args):
+            rates.append(trainer.optimizers[0].param_groups[0]["lr"])
+
+    rates = []
+    trainer = quiet_trainer(max_epochs=2, callbacks=[Record()])
+    trainer.fit(Prototype(class_names=["a", "b"], learning_rate=8), repeated(2, images, torch.tensor([0, 1, 1, 0])))
+    np.testing.assert_allclose(rates, [8 * (1 + np.cos(np.pi * step / 4)) / 2 for step in range(4)], rtol=1e-6)
+    assert trainer.optimizers[0].param_groups[0]["lr"] == 0
