@@ -1,5 +1,6 @@
 """Trains, validates and tests one model: `python train.py model=cnn`. `--help` shows every choice."""
 
+import logging
 import os
 import sys
 from collections.abc import Iterator
@@ -15,8 +16,10 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from cifar10.errors import Interrupted, UserError
+from cifar10.messages import one_line
 from cifar10.run import open_run, run_name
 
+log = logging.getLogger("cifar10")
 INTERRUPTED = 130  # the shell's exit status for Ctrl-C
 
 OmegaConf.register_new_resolver("run_name", run_name, replace=True)
@@ -31,17 +34,18 @@ def train(cfg: DictConfig, folder: Path) -> dict[str, Any]:
 
     check_settings(cfg)
     if finished := open_run(folder, cfg):
-        from cifar10.results import summary
+        from cifar10.record import summary
 
-        print(f"finished before (force=true does it again):\n{summary(finished, folder)}")
+        log.info("finished before (force=true does it again)\n%s", summary(finished, folder))
         return finished
 
     # Imported only now: PyTorch and Lightning take seconds, a typing error should not.
     from hydra.utils import instantiate
     from lightning import seed_everything
+    from tqdm.contrib.logging import logging_redirect_tqdm
 
     from cifar10.files import write_json
-    from cifar10.results import collect_results, summary
+    from cifar10.record import log_hyperparameters, make_record, summary
     from cifar10.trainer import make_trainer
 
     start = perf_counter()
@@ -52,17 +56,18 @@ def train(cfg: DictConfig, folder: Path) -> dict[str, Any]:
 
     seed_everything(cfg.seed, verbose=False)
     model = instantiate(cfg.model, _convert_="all", class_names=data.class_names)
-    trainer = make_trainer(cfg, folder)
-    last = folder / "last.ckpt"
-    trainer.fit(model, data, ckpt_path=last if last.exists() else None, weights_only=True)
+    trainer = make_trainer(cfg, folder, log_graph=model.example_input_array is not None)
+    with logging_redirect_tqdm():
+        last = folder / "last.ckpt"
+        trainer.fit(model, data, ckpt_path=last if last.exists() else None, weights_only=True)
+        start = perf_counter()
+        trainer.test(model, data, ckpt_path=folder / "best.ckpt", weights_only=True, verbose=False)
+        seconds["test"] = perf_counter() - start
 
-    start = perf_counter()
-    trainer.test(model, data, ckpt_path=folder / "best.ckpt", weights_only=True, verbose=False)
-    seconds["test"] = perf_counter() - start
-
-    results = collect_results(cfg, trainer, model, data, folder, seconds)
+    results = make_record(cfg, trainer, model, data, folder, seconds)
+    log_hyperparameters(trainer, results)
     write_json(folder / "metrics.json", results)
-    print(summary(results, folder))
+    log.info("%s", summary(results, folder))
     return results
 
 
@@ -77,11 +82,8 @@ def one_line_errors() -> Iterator[None]:
     except KeyboardInterrupt:
         print("\nstopped", file=sys.stderr)
         sys.exit(INTERRUPTED)
-    except (UserError, HydraException, OmegaConfBaseException) as error:
-        lines = [line.strip() for line in str(error).splitlines()]
-        # Hydra adds lines for programmers
-        wanted = [line for line in lines if line and not line.startswith(("full_key:", "object_type=", "Set the env"))]
-        sys.exit(f"train.py: {' '.join(wanted)}")
+    except (UserError, HydraException, OmegaConfBaseException, OSError) as error:
+        sys.exit(f"train.py: {one_line(error)}")
 
 
 @hydra.main(config_path="conf", config_name="train", version_base="1.3")

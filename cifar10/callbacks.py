@@ -24,17 +24,21 @@ class LastCheckpoint(Checkpoint):
     def __init__(self, path: Path) -> None:
         self.path = path
         self.stopping = False
-        self.previous_handler: Any = signal.SIG_DFL
+        self.previous_handler: Any = signal.getsignal(signal.SIGINT)
 
-    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+    def _catch_ctrl_c(self, *args: Any) -> None:
         def stop(signum: int, frame: FrameType | None) -> None:
             self.stopping = True
             signal.signal(signal.SIGINT, signal.default_int_handler)
 
         self.previous_handler = signal.signal(signal.SIGINT, stop)
 
-    def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+    def _release_ctrl_c(self, *args: Any) -> None:
         signal.signal(signal.SIGINT, self.previous_handler)
+
+    # Not in `setup` and `teardown`: between them Lightning puts back the handlers that it found after `setup`.
+    on_train_start = on_test_start = _catch_ctrl_c
+    on_train_end = on_test_end = on_exception = _release_ctrl_c
 
     def on_train_batch_end(self, trainer: Trainer, *args: Any) -> None:
         # After an epoch's last batch the epoch is finished first: validation, log, checkpoint take seconds.
@@ -69,7 +73,7 @@ class EpochTimer(Callback):
         self.before = self.elapsed()
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        pl_module.log("seconds", self.before)
+        pl_module.log_epoch({"seconds": self.before})
 
     def elapsed(self) -> float:
         return self.before + perf_counter() - self.started

@@ -1,7 +1,8 @@
-"""`metrics.csv`: one row per epoch, all of its values in it."""
+"""`metrics.csv`: one row per epoch, all of its values in it; and a line of the log."""
 
 import csv
 import io
+import logging
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,8 @@ from lightning.pytorch.loggers.logger import Logger, rank_zero_experiment
 from lightning.pytorch.utilities import rank_zero_only
 
 from cifar10.files import write_atomically
+
+log = logging.getLogger(__name__)
 
 
 class EpochTable(Logger):
@@ -30,8 +33,20 @@ class EpochTable(Logger):
     @rank_zero_only
     def log_metrics(self, metrics: dict[str, float], step: int | None = None) -> None:
         values = {name: value for name, value in metrics.items() if not name.startswith("test/")}
-        if values:
-            self.rows.setdefault(step, {"epoch": step}).update(values)
+        if not values:
+            return
+        row = self.rows.setdefault(step, {"epoch": step})
+        row.update(values)
+        if "train/loss" in values:  # Lightning logs training last
+            log.info(
+                "epoch %d: train loss %.4f, accuracy %.2f%%; validation loss %.4f, accuracy %.2f%%; %.1f s",
+                step,
+                row["train/loss"],
+                100 * row["train/accuracy"],
+                row["val/loss"],
+                100 * row["val/accuracy"],
+                row["seconds"],
+            )
 
     @rank_zero_only
     def save(self) -> None:

@@ -4,6 +4,7 @@ import json
 import os
 from collections.abc import Callable
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import Any, BinaryIO
 
 import torch
@@ -37,8 +38,14 @@ def write_json(path: Path, value: Any) -> None:
     write_atomically(path, lambda file: file.write(json.dumps(value, indent=2).encode() + b"\n"))
 
 
-class AtomicCheckpointIO(TorchCheckpointIO):
-    """Lightning's own way renames across file systems, which can tear a checkpoint."""
+class SafeCheckpointIO(TorchCheckpointIO):
+    """Checkpoints that are whole or absent (Lightning's own way can tear one), and a clear line for any other file."""
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any = None) -> None:
         write_atomically(Path(path), lambda file: torch.save(checkpoint, file))
+
+    def load_checkpoint(self, path: str | Path, *args: Any, **kwargs: Any) -> dict[str, Any]:
+        try:
+            return super().load_checkpoint(path, *args, **kwargs)
+        except (RuntimeError, ValueError, LookupError, EOFError, UnpicklingError) as error:
+            raise UserError(f"{path} is not a whole checkpoint of this project; remove it and run again") from error

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+import torch
 from matplotlib.figure import Figure
 from torch import Tensor
 
@@ -12,7 +13,7 @@ def confusion_figure(confusion: Tensor, class_names: Sequence[str], title: str =
     side = 2.5 + 0.35 * min(len(class_names), 40)
     figure = Figure(figsize=(side + 1, side), layout="constrained")
     axes = figure.subplots()
-    image = axes.imshow(rates, cmap="viridis", vmin=0, vmax=1)
+    image = axes.imshow(rates.numpy(), cmap="viridis", vmin=0, vmax=1)
     figure.colorbar(image, label="share of the true class")
     if len(class_names) <= 40:  # more names than that overlap
         axes.set_xticks(range(len(class_names)), class_names, rotation=90)
@@ -23,4 +24,36 @@ def confusion_figure(confusion: Tensor, class_names: Sequence[str], title: str =
                 color = "black" if rates[row, column] > 0.6 else "white"
                 axes.text(column, row, count, ha="center", va="center", color=color, fontsize=7)
     axes.set(xlabel="predicted", ylabel="true", title=title)
+    return figure
+
+
+def confusions_figure(confusions: Sequence[Sequence], titles: Sequence[str], class_names: Sequence[str]) -> Figure:
+    """What each model takes for what, side by side on one scale: rows divided by their sums, the diagonal set to zero.
+
+    confusions: one (C, C) matrix of counts for each title; rows are true classes.
+    """
+    figure = Figure(figsize=(4 * len(titles) + 1, 4.4), layout="constrained")
+    all_axes = figure.subplots(1, len(titles), squeeze=False)[0]
+    for axes, counts, title in zip(all_axes, confusions, titles, strict=True):
+        rates = torch.tensor(counts, dtype=torch.float64)
+        rates = (rates / rates.sum(1, keepdim=True).clamp(min=1)).fill_diagonal_(0)
+        image = axes.imshow(rates.numpy(), cmap="viridis", vmin=0, vmax=0.35)  # the study's scale
+        axes.set_xticks(range(len(class_names)), class_names, rotation=90)
+        axes.set_yticks(range(len(class_names)), class_names if axes is all_axes[0] else [])
+        axes.set(title=title, xlabel="predicted")
+    all_axes[0].set_ylabel("true")
+    figure.colorbar(image, ax=all_axes, label="share of the true class", shrink=0.8)
+    return figure
+
+
+def image_grid_figure(images: Tensor, titles: Sequence[str], columns: int = 5) -> Figure:
+    """Images with titles in rows of `columns`. images: (K, 3, H, W) float in [0, 1]."""
+    rows = -(-len(images) // columns)
+    figure = Figure(figsize=(1.5 * columns, 1.75 * rows), layout="constrained")
+    all_axes = figure.subplots(rows, columns, squeeze=False).flat
+    for axes in all_axes:
+        axes.set_axis_off()
+    for axes, image, title in zip(all_axes, images, titles, strict=False):
+        axes.imshow(image.permute(1, 2, 0).numpy())
+        axes.set_title(title)
     return figure

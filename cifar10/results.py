@@ -1,93 +1,75 @@
-"""What a finished run leaves: `metrics.json`, and the same as a few lines for the terminal."""
+"""Finished runs as one table: mean and standard deviation over seeds, minutes, device."""
 
-import csv
-import platform
-import subprocess
-from importlib.metadata import version
+import json
+from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any
+from statistics import mean, stdev
+from typing import Any, NamedTuple
 
-import torch
-from lightning import Trainer
-from omegaconf import DictConfig, OmegaConf
+STUDY = {"Prototype": 0.2876, "MLP": 0.507, "CNN": 0.759}
+"""Test accuracy that the notebook of 2019 reached, by model."""
 
-from cifar10.data.module import ImageData
-from cifar10.models.base import Classifier
-
-PACKAGES = ("torch", "torchvision", "lightning", "torchmetrics", "kornia", "hydra-core")
+Record = dict[str, Any]
+"""A run's `metrics.json`."""
 
 
-def collect_results(
-    cfg: DictConfig, trainer: Trainer, model: Classifier, data: ImageData, folder: Path, seconds: dict[str, float]
-) -> dict[str, Any]:
-    """Everything about a finished run, as plain Python. seconds: of the phases, without training."""
-    with (folder / "metrics.csv").open(newline="") as file:
-        epochs = list(csv.DictReader(file))
-    lowest, monitor = cfg.monitor.endswith("loss"), cfg.monitor
-    best = (min if lowest else max)(epochs, key=lambda row: float(row[monitor]))
-    train_seconds = sum(float(row["seconds"]) for row in epochs)
-    return {
-        "model": OmegaConf.select(cfg, "model._target_").rpartition(".")[2],
-        "data": data.name,
-        "data_sha256": data.checksum,
-        "images": {split: len(getattr(data, f"{split}_labels")) for split in ("train", "val", "test")},
-        "seed": cfg.seed,
-        "test": model.test_results,
-        "best_epoch": int(best["epoch"]),
-        "epochs": len(epochs),
-        "val_loss": float(best["val/loss"]),
-        "val_accuracy": float(best["val/accuracy"]),
-        "seconds": {"train": train_seconds, **seconds},
-        "images_per_second": len(epochs) * len(data.train_labels) / train_seconds,
-        "parameters": sum(parameter.numel() for parameter in model.parameters()),
-        "device": _device_name(trainer),
-        "threads": torch.get_num_threads(),
-        "precision": str(trainer.precision),
-        "versions": {"python": platform.python_version(), **{name: version(name) for name in PACKAGES}},
-        "git": _git_commit(),
-        "config": OmegaConf.to_container(cfg, resolve=True),
-    }
+class Group(NamedTuple):
+    """Runs that differ in nothing but their seed, sorted by it."""
+
+    records: list[Record]
+
+    @property
+    def accuracies(self) -> list[float]:
+        return [record["test"]["accuracy"] for record in self.records]
+
+    @property
+    def minutes(self) -> float:
+        """Mean of all that a run spent on data, training and test."""
+        return mean(sum(record["seconds"].values()) for record in self.records) / 60
 
 
-def summary(results: dict[str, Any], folder: Path) -> str:
-    """The closing table of a run."""
-    seconds = results["seconds"]
-    rows = {
-        "model": f"{results['model']}, {results['parameters']:,} parameters, seed {results['seed']}",
-        "data": results["data"] + (" (drawn images, not CIFAR-10)" if results["data"] == "synthetic" else ""),
-        "test accuracy": f"{results['test']['accuracy']:.2%} of {results['images']['test']:,} images",
-        "test loss": f"{results['test']['loss']:.4f}",
-        "best epoch": f"{results['best_epoch']} of {results['epochs']} (validation accuracy "
-        f"{results['val_accuracy']:.2%}, loss {results['val_loss']:.4f})",
-        "seconds": ", ".join(f"{phase} {value:.1f}" for phase, value in seconds.items()),
-        "training": f"{results['images_per_second']:,.0f} images/s, {results['precision']}, {results['device']}",
-        "folder": str(folder),
-    }
-    width = max(map(len, rows))
-    return "\n".join(f"  {name:<{width}}  {value}" for name, value in rows.items())
+def read_records(paths: Iterable[Path]) -> tuple[list[Record], list[str]]:
+    """The records at or below `paths`, and a line for each path or file that holds none."""
+    records, complaints = [], []
+    for path in paths:
+        files = [path] if path.is_file() else sorted(path.rglob("*.json"))
+        if not files:
+            complaints.append(f"{path}: no finished run here")
+        for file in files:
+            try:
+                record = json.loads(file.read_text())
+                record["test"]["accuracy"], record["seconds"], record["config"]["seed"]
+                records.append(record)
+            except (OSError, ValueError, KeyError, TypeError) as error:
+                complaints.append(f"{file}: not a run's metrics.json ({type(error).__name__}: {error})")
+    return records, complaints
 
 
-def _device_name(trainer: Trainer) -> str:
-    device = trainer.strategy.root_device
-    if device.type == "cuda":
-        return torch.cuda.get_device_name(device)
-    cpu_name = getattr(torch.cpu, "get_capabilities", dict)().get("cpu_name") or platform.processor() or "CPU"
-    return f"{cpu_name}, {torch.get_num_threads()} threads"
+def group_by_settings(records: Iterable[Record]) -> list[Group]:
+    """One group for each set of settings without the seed, in the order of the study's models, then by accuracy."""
+    groups: dict[str, list[Record]] = {}
+    for record in records:
+        key = {name: value for name, value in record["config"].items() if name not in ("seed", "runs", "force")}
+        key["data"] = {name: value for name, value in key["data"].items() if name not in ("root", "mirrors")}
+        groups.setdefault(json.dumps([record["data_sha256"], key], sort_keys=True), []).append(record)
+    order = list(STUDY)
+    found = [Group(sorted(group, key=lambda record: record["seed"])) for group in groups.values()]
+    return sorted(found, key=lambda group: (order.index(group.records[0]["model"]), mean(group.accuracies)))
 
 
-def _git_commit() -> str | None:
-    """The commit that the code is at, with "+" where files differ from it; None outside a repository."""
-    command = [
-        "git",
-        "-C",
-        str(Path(__file__).parent),
-        "describe",
-        "--always",
-        "--abbrev=40",
-        "--exclude=*",
-        "--dirty=+",
+def markdown_table(groups: Sequence[Group]) -> str:
+    """The README's result table."""
+    lines = [
+        "| model | data | study | here: test accuracy | seeds | minutes a run | device, precision |",
+        "| --- | --- | --- | --- | --- | --- | --- |",
     ]
-    try:
-        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
-    except (OSError, subprocess.CalledProcessError):
-        return None
+    for group in groups:
+        first, accuracies = group.records[0], group.accuracies
+        spread = f" ± {100 * stdev(accuracies):.2f}" if len(accuracies) > 1 else ""
+        seeds = ", ".join(str(record["seed"]) for record in group.records)
+        study = f"{STUDY[first['model']]:.2%}" if first["data"] == "cifar10" else ""
+        lines.append(
+            f"| {first['model']} | {first['data']} | {study} | **{mean(accuracies):.2%}**{spread} "
+            f"| {len(accuracies)} ({seeds}) | {group.minutes:.1f} | {first['device']}, {first['precision']} |"
+        )
+    return "\n".join(lines)

@@ -1,20 +1,25 @@
 """The one Trainer that all models run under."""
 
+import logging
+import warnings
 from pathlib import Path
 
 from lightning import Trainer
 from lightning.pytorch.callbacks import ModelCheckpoint, TQDMProgressBar
 from lightning.pytorch.loggers import TensorBoardLogger
+from lightning.pytorch.utilities.exceptions import MisconfigurationException
 from omegaconf import DictConfig, OmegaConf
 
 from cifar10.callbacks import EpochTimer, LastCheckpoint, TensorBoardPictures
 from cifar10.epoch_table import EpochTable
-from cifar10.files import AtomicCheckpointIO
+from cifar10.errors import UserError
+from cifar10.files import SafeCheckpointIO
 from cifar10.precision import fast_precision
 
 
-def make_trainer(cfg: DictConfig, folder: Path) -> Trainer:
+def make_trainer(cfg: DictConfig, folder: Path, log_graph: bool) -> Trainer:
     """A Trainer that leaves its checkpoints, tables and TensorBoard files in `folder`."""
+    _quiet()
     best = ModelCheckpoint(
         dirpath=folder,
         filename="best",
@@ -28,17 +33,33 @@ def make_trainer(cfg: DictConfig, folder: Path) -> Trainer:
     arguments = OmegaConf.to_container(cfg.trainer, resolve=True)
     if arguments.get("enable_progress_bar", True):
         callbacks.append(TQDMProgressBar(refresh_rate=50))
-    return Trainer(
-        max_epochs=cfg.epochs,
-        precision=fast_precision() if cfg.precision == "auto" else cfg.precision,
-        default_root_dir=folder,
-        logger=[
-            TensorBoardLogger(folder, name="tensorboard", version="", default_hp_metric=False),
-            EpochTable(folder / "metrics.csv"),
-        ],
-        callbacks=callbacks,
-        plugins=[AtomicCheckpointIO()],
-        num_sanity_val_steps=0,
-        enable_model_summary=False,
-        **arguments,
-    )
+    try:
+        return Trainer(
+            max_epochs=cfg.epochs,
+            precision=fast_precision() if cfg.precision == "auto" else cfg.precision,
+            default_root_dir=folder,
+            logger=[
+                TensorBoardLogger(folder, name="tensorboard", version="", log_graph=log_graph, default_hp_metric=False),
+                EpochTable(folder / "metrics.csv"),
+            ],
+            callbacks=callbacks,
+            plugins=[SafeCheckpointIO()],
+            num_sanity_val_steps=0,
+            enable_model_summary=False,
+            **arguments,
+        )
+    except (TypeError, ValueError, MisconfigurationException) as error:
+        raise UserError(f"trainer: {str(error).splitlines()[0]}") from error
+
+
+def _quiet() -> None:
+    """Keeps off the terminal what a user of this project can neither use nor mend."""
+    logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
+    for harmless in (  # starts of messages, regular expressions
+        r"Checkpoint directory .* exists and is not empty",  # ours does: configuration and log
+        r"The number of training batches .* is smaller than the logging interval",  # we log once per epoch
+        "You're resuming from a checkpoint that ended before the epoch ended",  # ours goes on with the next batch
+        "`torch.jit.trace",  # how TensorBoard's own writer draws the graph
+        r"`isinstance\(treespec, LeafSpec\)` is deprecated",  # between Lightning and PyTorch
+    ):
+        warnings.filterwarnings("ignore", harmless)

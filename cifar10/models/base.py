@@ -10,6 +10,8 @@ from torch.nn import functional as F
 from torchmetrics import MeanMetric, MetricCollection
 from torchmetrics.classification import MulticlassAccuracy, MulticlassConfusionMatrix
 
+from cifar10.errors import UserError
+
 CIFAR10_CLASSES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
 
 Batch = tuple[Tensor, Tensor]
@@ -32,7 +34,6 @@ class Classifier(LightningModule):
         super().__init__()
         self.class_names = list(class_names)
         classes = len(self.class_names)
-        self.example_input_array = torch.zeros(1, 3, 32, 32, dtype=torch.uint8)
         metrics = MetricCollection(
             {
                 "accuracy": MulticlassAccuracy(classes, average="micro"),
@@ -80,7 +81,7 @@ class Classifier(LightningModule):
 
     def on_validation_epoch_end(self) -> None:
         accuracy = self.val_metrics.compute()["accuracy"]
-        self._log({"val/loss": self.val_loss.compute(), "val/accuracy": accuracy}, prog_bar=True)
+        self.log_epoch({"val/loss": self.val_loss.compute(), "val/accuracy": accuracy}, prog_bar=True)
         self.val_metrics.reset()
         self.val_loss.reset()
 
@@ -88,7 +89,7 @@ class Classifier(LightningModule):
         totals = torch.tensor([float(self.loss_sum), float(self.correct), self.seen], device=self.device)
         loss, correct, seen = self.trainer.strategy.reduce(totals, reduce_op="sum")
         lr = self.trainer.optimizers[0].param_groups[0]["lr"]
-        self._log({"train/loss": loss / seen, "train/accuracy": correct / seen, "lr": lr})
+        self.log_epoch({"train/loss": loss / seen, "train/accuracy": correct / seen, "lr": lr})
         self.loss_sum, self.correct, self.seen = 0.0, 0, 0
 
     def on_test_epoch_end(self) -> None:
@@ -99,17 +100,28 @@ class Classifier(LightningModule):
             "class_accuracy": dict(zip(self.class_names, results["class_accuracy"].tolist(), strict=True)),
             "confusion": results["confusion"].tolist(),
         }
-        self._log({f"test/{name}": self.test_results[name] for name in ("loss", "accuracy")})
+        self.log_epoch({f"test/{name}": self.test_results[name] for name in ("loss", "accuracy")})
         self.test_metrics.reset()
         self.test_loss.reset()
 
-    def _log(self, values: dict[str, Any], prog_bar: bool = False) -> None:
-        # A logged "step" becomes the x axis: epochs done, so that runs of any batch size lie over one another.
-        self.log_dict(values, prog_bar=prog_bar)
-        self.log("step", float(self.current_epoch + 1))
+    def log_epoch(self, values: dict[str, Any], prog_bar: bool = False) -> None:
+        """Logs values of the whole epoch, at once: Lightning would wait until after the epoch's checkpoint.
+
+        The x axis counts epochs done, so that runs of any batch size lie over one another.
+        """
+        values = {name: float(value) for name, value in values.items()}
+        self.log_dict(values, prog_bar=prog_bar, logger=False)
+        epoch = self.current_epoch + (not self.trainer.testing)  # testing, all epochs count as done
+        for logger in self.loggers:
+            logger.log_metrics(values, step=epoch)
+            logger.save()
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        checkpoint["model"] = type(self).__name__
         checkpoint["train_totals"] = (self.loss_sum, self.correct, self.seen)
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        saved, own = checkpoint.get("model", "another program's model"), type(self).__name__
+        if saved != own:
+            raise UserError(f"this checkpoint is of {saved}, not of {own}; choose the model that it was made by")
         self.loss_sum, self.correct, self.seen = checkpoint["train_totals"]

@@ -18,6 +18,7 @@ class Network(Classifier):
         super().__init__(class_names)
         self.layers = layers
         self.learning_rate = learning_rate
+        self.example_input_array = torch.zeros(1, 3, 32, 32, dtype=torch.uint8)  # for TensorBoard's graph
         for layer in layers.modules():
             if isinstance(layer, nn.Linear | nn.Conv2d):
                 nn.init.xavier_uniform_(layer.weight)

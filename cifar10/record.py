@@ -1,0 +1,101 @@
+"""What a finished run leaves: `metrics.json`, and the same as a few lines for the terminal."""
+
+import csv
+import platform
+import subprocess
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import torch
+from lightning import Trainer
+from omegaconf import DictConfig, OmegaConf
+
+from cifar10.data.module import ImageData
+from cifar10.models.base import Classifier
+
+PACKAGES = ("torch", "torchvision", "lightning", "torchmetrics", "kornia", "hydra-core")
+
+
+def make_record(
+    cfg: DictConfig, trainer: Trainer, model: Classifier, data: ImageData, folder: Path, seconds: dict[str, float]
+) -> dict[str, Any]:
+    """Everything about a finished run, as plain Python. seconds: of the phases, without training."""
+    with (folder / "metrics.csv").open(newline="") as file:
+        epochs = list(csv.DictReader(file))
+    lowest, monitor = cfg.monitor.endswith("loss"), cfg.monitor
+    best = (min if lowest else max)(epochs, key=lambda row: float(row[monitor]))
+    train_seconds = sum(float(row["seconds"]) for row in epochs)
+    return {
+        "model": OmegaConf.select(cfg, "model._target_").rpartition(".")[2],
+        "data": data.name,
+        "data_sha256": data.checksum,
+        "images": {split: len(getattr(data, f"{split}_labels")) for split in ("train", "val", "test")},
+        "seed": cfg.seed,
+        "test": model.test_results,
+        "best_epoch": int(best["epoch"]),
+        "epochs": len(epochs),
+        "val_loss": float(best["val/loss"]),
+        "val_accuracy": float(best["val/accuracy"]),
+        "seconds": {"train": train_seconds, **seconds},
+        "images_per_second": len(epochs) * len(data.train_labels) / train_seconds,
+        "parameters": sum(parameter.numel() for parameter in model.parameters()),
+        "device": _device_name(trainer),
+        "threads": torch.get_num_threads(),
+        "precision": str(trainer.precision),
+        "versions": {"python": platform.python_version(), **{name: version(name) for name in PACKAGES}},
+        "git": _git_commit(),
+        "config": OmegaConf.to_container(cfg, resolve=True),
+    }
+
+
+def log_hyperparameters(trainer: Trainer, results: dict[str, Any]) -> None:
+    """One row of TensorBoard's HPARAMS, written at the end so that it has the final metrics."""
+    metrics = {"test/accuracy": results["test"]["accuracy"], "test/loss": results["test"]["loss"]}
+    metrics |= {"best/val_accuracy": results["val_accuracy"], "best/val_loss": results["val_loss"]}
+    for logger in trainer.loggers:
+        logger.log_hyperparams(results["config"], metrics)
+
+
+def summary(results: dict[str, Any], folder: Path) -> str:
+    """The closing table of a run."""
+    seconds = results["seconds"]
+    rows = {
+        "model": f"{results['model']}, {results['parameters']:,} parameters, seed {results['seed']}",
+        "data": results["data"] + (" (drawn images, not CIFAR-10)" if results["data"] == "synthetic" else ""),
+        "test accuracy": f"{results['test']['accuracy']:.2%} of {results['images']['test']:,} images",
+        "test loss": f"{results['test']['loss']:.4f}",
+        "best epoch": f"{results['best_epoch']} of {results['epochs']} (validation accuracy "
+        f"{results['val_accuracy']:.2%}, loss {results['val_loss']:.4f})",
+        "seconds": ", ".join(f"{phase} {value:.1f}" for phase, value in seconds.items()),
+        "training": f"{results['images_per_second']:,.0f} images/s, {results['precision']}, {results['device']}",
+        "folder": str(folder),
+    }
+    width = max(map(len, rows))
+    return "\n".join(f"  {name:<{width}}  {value}" for name, value in rows.items())
+
+
+def _device_name(trainer: Trainer) -> str:
+    device = trainer.strategy.root_device
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
+    cpu_name = getattr(torch.cpu, "get_capabilities", dict)().get("cpu_name") or platform.processor() or "CPU"
+    return f"{cpu_name}, {torch.get_num_threads()} threads"
+
+
+def _git_commit() -> str | None:
+    """The commit that the code is at, with "+" where files differ from it; None outside a repository."""
+    command = [
+        "git",
+        "-C",
+        str(Path(__file__).parent),
+        "describe",
+        "--always",
+        "--abbrev=40",
+        "--exclude=*",
+        "--dirty=+",
+    ]
+    try:
+        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+    except (OSError, subprocess.CalledProcessError):
+        return None

@@ -1,0 +1,52 @@
+"""What is refused before anything heavy is loaded, and how."""
+
+import pytest
+from hydra import compose, initialize
+from hydra.errors import HydraException
+
+from cifar10.errors import UserError
+from cifar10.settings import check_settings
+
+
+def composed(*overrides):
+    with initialize(version_base="1.3", config_path="../conf"):
+        return compose("train", overrides=list(overrides))
+
+
+@pytest.mark.parametrize("data", ["cifar10", "synthetic", "folder"])
+@pytest.mark.parametrize("model", ["prototype", "mlp", "cnn"])
+def test_every_shipped_choice_is_accepted(model, data):
+    check_settings(composed(f"model={model}", f"data={data}", *(["data.root=birds"] if data == "folder" else [])))
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("epochs=-1", "epochs=-1: input should be greater than 0"),
+        ("epochs=many", "epochs=many: input should be a valid integer"),
+        ("epochs=2.5", "epochs=2.5: input should be a valid integer"),
+        ("epochs=true", "epochs=True: input should be a valid integer"),
+        ("batch_size=0", "batch_size=0: input should be greater than 0"),
+        ("seed=-1", "seed=-1: input should be greater than or equal to 0"),
+        ("precision=8", "precision=8: input should be 'auto', '32-true'"),
+        ("model.learning_rate=0", "model.learning_rate=0: input should be greater than 0"),
+        ("model.learning_rate=fast", "model.learning_rate=fast: input should be a valid number"),
+        ("model.learning_rate=nan", "model.learning_rate=nan: input should be"),
+        ("data.val_size=0", "data.val_size=0: input should be greater than 0"),
+        ("data.val_split=last", "data.val_split=last: input should be 'first' or 'stratified'"),
+        ("data.mirrors=http://one", "data.mirrors=http://one: "),
+        ("+model.width=2", "model.width: CNN has no such setting; it has"),
+        ("+colour=red", "colour=red: extra inputs are not permitted"),
+    ],
+)
+def test_a_wrong_value_is_named(override, message):
+    with pytest.raises(UserError) as error:
+        check_settings(composed(override))
+    assert str(error.value).startswith(message)
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("override", ["epoch=3", "model=resnet", "data=cifar100", "model.lr=1", "trainer.device=2"])
+def test_an_unknown_key_or_choice_does_not_compose(override):
+    with pytest.raises(HydraException):
+        composed(override)
