@@ -1,0 +1,92 @@
+import pytest
+import torch
+
+from cifar10.data.scenes import CLASS_NAMES, draw_scenes
+
+
+def rows(images: torch.Tensor) -> set[bytes]:
+    return {image.numpy().tobytes() for image in images}
+
+
+@pytest.mark.parametrize("count", [1, 9, 10, 23])
+def test_shapes_types_and_balance(count: int) -> None:
+    images, labels = draw_scenes(count, seed=3)
+    assert images.shape == (count, 3, 32, 32)
+    assert images.dtype == torch.uint8
+    assert images.is_contiguous()
+    assert labels.shape == (count,)
+    assert labels.dtype == torch.int64
+    sizes = labels.bincount(minlength=10)
+    assert len(sizes) == len(CLASS_NAMES) == len(set(CLASS_NAMES)) == 10
+    assert sizes.max() - sizes.min() <= 1
+
+
+def test_labels_are_shuffled() -> None:
+    _, labels = draw_scenes(100, seed=3)
+    assert (labels[1:] - labels[:-1] == 1).float().mean() < 0.3  # 0, 1, 2, ... would be 0.9
+    assert labels[:50].bincount(minlength=10).min() >= 1
+    assert not labels.equal(draw_scenes(100, seed=4)[1])
+
+
+def test_is_a_function_of_count_and_seed() -> None:
+    images, labels = draw_scenes(40, seed=5)
+    threads = torch.get_num_threads()
+    try:
+        torch.set_num_threads(1)
+        again, labels_again = draw_scenes(40, seed=5)
+    finally:
+        torch.set_num_threads(threads)
+    assert again.equal(images)
+    assert labels_again.equal(labels)
+    assert not draw_scenes(40, seed=6)[0].equal(images)
+
+
+def test_leaves_the_global_random_state_alone() -> None:
+    torch.manual_seed(1)
+    before = torch.get_rng_state()
+    images, _ = draw_scenes(20, seed=5)
+    assert torch.get_rng_state().equal(before)
+    torch.manual_seed(2)
+    assert draw_scenes(20, seed=5)[0].equal(images)
+
+
+def test_no_image_twice_within_or_between_draws() -> None:
+    draws = [draw_scenes(count, seed)[0] for count, seed in ((100, 0), (100, 1), (100, 2), (50, 0), (100, 2**32 - 1))]
+    assert len(set().union(*map(rows, draws))) == 450
+
+
+def test_every_class_fills_the_picture_with_varied_colours() -> None:
+    images, labels = draw_scenes(200, seed=8)
+    for label in range(10):
+        of_class = images[labels == label].float() / 255
+        assert 0.25 < of_class.mean() < 0.75  # neither black nor burnt out
+        assert of_class.std(0).min() > 0.04  # no pixel that gives the class away by being always the same
+        assert of_class.flatten(1).std(1).min() > 0.04  # no empty picture
+
+
+def test_golden_pixels() -> None:
+    """Two pixels of one image per class: a change here makes published accuracies of this data stale."""
+    images, labels = draw_scenes(10, seed=2019)
+    assert labels.tolist() == [3, 0, 6, 8, 9, 1, 2, 5, 4, 7]
+    pixels = images[labels.argsort()][:, :, (12, 28), (16, 3)]  # class, channel, (row 12 column 16, row 28 column 3)
+    expected = torch.tensor(
+        [
+            [[246, 241, 252], [84, 119, 62]],
+            [[160, 46, 45], [36, 83, 98]],
+            [[255, 199, 215], [245, 209, 241]],
+            [[33, 63, 140], [170, 160, 165]],
+            [[192, 140, 64], [129, 137, 104]],
+            [[203, 198, 215], [93, 86, 136]],
+            [[218, 209, 166], [110, 165, 71]],
+            [[255, 162, 114], [234, 211, 144]],
+            [[193, 135, 117], [71, 88, 62]],
+            [[41, 60, 58], [74, 135, 61]],
+        ]
+    )
+    assert (pixels.transpose(1, 2).long() - expected).abs().max() <= 1  # a rounding's worth
+
+
+@pytest.mark.parametrize(("count", "seed"), [(0, 1), (-3, 1), (10, -1), (10, 2**32)])
+def test_bad_arguments_are_one_line(count: int, seed: int) -> None:
+    with pytest.raises(ValueError, match=r"^(count|seed) must be .*, not -?\d+\Z"):
+        draw_scenes(count, seed)
