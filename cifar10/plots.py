@@ -50,7 +50,7 @@ def image_grid_figure(images: Tensor, titles: Sequence[str], columns: int = 5) -
     """Images with titles in rows of `columns`. images: (K, 3, H, W) float in [0, 1]."""
     rows = -(-len(images) // columns)
     figure = Figure(figsize=(1.5 * columns, 1.75 * rows), layout="constrained")
-    all_axes = figure.subplots(rows, columns, squeeze=False).flat
+    all_axes = list(figure.subplots(rows, columns, squeeze=False).flat)
     for axes in all_axes:
         axes.set_axis_off()
     for axes, image, title in zip(all_axes, images, titles, strict=False):
