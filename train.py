@@ -12,12 +12,13 @@ from typing import Any
 import hydra
 from hydra.core.hydra_config import HydraConfig
 from hydra.errors import HydraException
+from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from cifar10.errors import Interrupted, UserError
 from cifar10.messages import one_line
-from cifar10.run import open_run, run_name
+from cifar10.run import claim, finished_result, run_name
 
 log = logging.getLogger("cifar10")
 INTERRUPTED = 130  # the shell's exit status for Ctrl-C
@@ -33,42 +34,47 @@ def train(cfg: DictConfig, folder: Path) -> dict[str, Any]:
     from cifar10.settings import check_settings
 
     check_settings(cfg)
-    if finished := open_run(folder, cfg):
+    if finished := finished_result(folder, cfg):
         from cifar10.record import summary
 
         log.info("finished before (force=true does it again)\n%s", summary(finished, folder))
         return finished
 
-    # Imported only now: PyTorch and Lightning take seconds, a typing error should not.
+    # PyTorch and Lightning take seconds to import: not for --help, not for a typing error.
     from hydra.utils import instantiate
     from lightning import seed_everything
     from tqdm.contrib.logging import logging_redirect_tqdm
 
+    from cifar10.callbacks import LastCheckpoint
     from cifar10.files import write_json
-    from cifar10.record import log_hyperparameters, make_record, summary
+    from cifar10.record import git_commit, log_hyperparameters, make_record, summary
     from cifar10.trainer import make_trainer
 
-    start = perf_counter()
+    phases: dict[str, Any] = {"git": git_commit()}
     data = instantiate(cfg.data, _convert_="all", batch_size=cfg.batch_size, seed=cfg.seed)
     data.prepare_data()
+    start = perf_counter()
     data.setup()
-    seconds = {"data": perf_counter() - start}
+    phases["data"] = perf_counter() - start
 
     seed_everything(cfg.seed, verbose=False)
     model = instantiate(cfg.model, _convert_="all", class_names=data.class_names)
-    trainer = make_trainer(cfg, folder, log_graph=model.example_input_array is not None)
-    with logging_redirect_tqdm():
-        last = folder / "last.ckpt"
-        trainer.fit(model, data, ckpt_path=last if last.exists() else None, weights_only=True)
+    last = LastCheckpoint(folder / "last.ckpt")
+    trainer = make_trainer(cfg, folder, last, log_graph=model.example_input_array is not None)
+    if trainer.is_global_zero:
+        claim(folder, cfg)  # only now: with force=true it removes what is there
+    with logging_redirect_tqdm(), last.catching_ctrl_c():
+        trainer.fit(model, data, ckpt_path=last.path if last.path.exists() else None, weights_only=True)
         start = perf_counter()
         trainer.test(model, data, ckpt_path=folder / "best.ckpt", weights_only=True, verbose=False)
-        seconds["test"] = perf_counter() - start
+        phases["test"] = perf_counter() - start
 
-    results = make_record(cfg, trainer, model, data, folder, seconds)
-    log_hyperparameters(trainer, results)
-    write_json(folder / "metrics.json", results)
-    log.info("%s", summary(results, folder))
-    return results
+    record = make_record(cfg, trainer, model, data, folder, phases)
+    if trainer.is_global_zero:
+        log_hyperparameters(trainer, record)
+        write_json(folder / "metrics.json", record)
+        log.info("%s", summary(record, folder))
+    return record
 
 
 @contextmanager
@@ -88,8 +94,17 @@ def one_line_errors() -> Iterator[None]:
 
 @hydra.main(config_path="conf", config_name="train", version_base="1.3")
 def main(cfg: DictConfig) -> None:
+    config = HydraConfig.get()
+    folder = Path(config.runtime.output_dir)
+    if config.mode == RunMode.MULTIRUN:
+        try:
+            train(cfg, folder)
+        except UserError as error:
+            log.error("failed: %s", error)
+            raise  # Hydra runs the other jobs, then hands on what the first failed one raised
+        return
     with one_line_errors():  # within the job: Hydra would print a line of its own before
-        train(cfg, Path(HydraConfig.get().runtime.output_dir))
+        train(cfg, folder)
 
 
 if __name__ == "__main__":

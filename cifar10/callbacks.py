@@ -1,6 +1,8 @@
 """What happens around the epochs: stopping at any moment, timing, pictures for TensorBoard."""
 
 import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from time import perf_counter
 from types import FrameType
@@ -8,7 +10,7 @@ from typing import Any
 
 import torch
 from lightning import Callback, LightningModule, Trainer
-from lightning.pytorch.callbacks import Checkpoint
+from lightning.pytorch.callbacks import Checkpoint, ModelCheckpoint
 from lightning.pytorch.loggers import TensorBoardLogger
 
 from cifar10.errors import Interrupted
@@ -16,73 +18,106 @@ from cifar10.plots import confusion_figure
 
 
 class LastCheckpoint(Checkpoint):
-    """Keeps `last.ckpt`: after each epoch, and at Ctrl-C after the current batch, to go on from exactly there.
-
-    A second Ctrl-C stops at once, without saving.
-    """
+    """Keeps `last.ckpt`: after each epoch, and at Ctrl-C after the current batch, to go on from exactly there."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self.stopping = False
-        self.previous_handler: Any = signal.getsignal(signal.SIGINT)
+        self.asked_to_stop = False
 
-    def _catch_ctrl_c(self, *args: Any) -> None:
+    @contextmanager
+    def catching_ctrl_c(self) -> Iterator[None]:
+        """Within it the first Ctrl-C is remembered until a batch is done; a second one stops at once, unsaved."""
+
         def stop(signum: int, frame: FrameType | None) -> None:
-            self.stopping = True
-            signal.signal(signal.SIGINT, signal.default_int_handler)
+            if self.asked_to_stop:
+                raise Interrupted("at once; the same command, without force=true, goes on from the last checkpoint")
+            self.asked_to_stop = True
 
-        self.previous_handler = signal.signal(signal.SIGINT, stop)
-
-    def _release_ctrl_c(self, *args: Any) -> None:
-        signal.signal(signal.SIGINT, self.previous_handler)
-
-    # Not in `setup` and `teardown`: between them Lightning puts back the handlers that it found after `setup`.
-    on_train_start = on_test_start = _catch_ctrl_c
-    on_train_end = on_test_end = on_exception = _release_ctrl_c
+        before = signal.signal(signal.SIGINT, stop)
+        try:
+            yield
+        finally:
+            signal.signal(signal.SIGINT, before)
 
     def on_train_batch_end(self, trainer: Trainer, *args: Any) -> None:
         # After an epoch's last batch the epoch is finished first: validation, log, checkpoint take seconds.
-        if self.stopping and not trainer.fit_loop.epoch_loop.batch_progress.is_last_batch:
+        if not trainer.fit_loop.epoch_loop.batch_progress.is_last_batch and self._stopping(trainer):
             trainer.save_checkpoint(self.path)
-            raise Interrupted(f"{self.path} holds everything; the same command goes on from there")
+            self._stop()
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         trainer.save_checkpoint(self.path)
-        if self.stopping:
-            raise Interrupted(f"{self.path} holds everything; the same command goes on from there")
+        if self._stopping(trainer):
+            self._stop()
 
-    def on_test_batch_end(self, *args: Any) -> None:
-        if self.stopping:
-            raise Interrupted(f"{self.path} holds everything; the same command goes on from there")
+    def on_test_batch_end(self, trainer: Trainer, *args: Any) -> None:
+        if self._stopping(trainer):
+            self._stop()
+
+    def _stopping(self, trainer: Trainer) -> bool:
+        if trainer.world_size == 1:
+            return self.asked_to_stop
+        return trainer.strategy.reduce_boolean_decision(self.asked_to_stop, all=False)  # all ranks, at the same batch
+
+    def _stop(self) -> None:
+        raise Interrupted(f"{self.path} holds everything; the same command, without force=true, goes on from there")
+
+
+class BestCheckpoint(ModelCheckpoint):
+    """Keeps `best.ckpt`, the weights of the best epoch by `monitor`."""
+
+    def __init__(self, folder: Path, monitor: str) -> None:
+        super().__init__(
+            dirpath=folder,
+            filename="best",
+            monitor=monitor,
+            mode="min" if monitor.endswith("loss") else "max",
+            save_weights_only=True,
+            save_on_train_epoch_end=True,
+            enable_version_counter=False,
+        )
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        # Lightning forgets the best epoch when the folder was moved, and would overwrite it with a worse one.
+        path = str(Path(self.dirpath) / "best.ckpt")
+        best = dict.fromkeys(state_dict["best_k_models"] and [path], state_dict["best_model_score"])
+        moved = {"dirpath": self.dirpath, "best_k_models": best}
+        if best:
+            moved |= {"best_model_path": path, "kth_best_model_path": path}
+        super().load_state_dict(state_dict | moved)
 
 
 class EpochTimer(Callback):
-    """Logs `seconds`: an epoch's training without its validation, interruptions not counted."""
+    """Logs `seconds` of an epoch's training and `val_seconds` of its validation; interruptions are not counted."""
 
     def __init__(self) -> None:
-        self.before = 0.0
+        self.train = self.validation = 0.0
         self.started = 0.0
 
     def on_train_start(self, *args: Any) -> None:
         self.started = perf_counter()
 
     def on_train_epoch_start(self, *args: Any) -> None:
-        self.before, self.started = 0.0, perf_counter()
+        self.train, self.validation, self.started = 0.0, 0.0, perf_counter()
 
     def on_validation_start(self, *args: Any) -> None:
-        self.before = self.elapsed()
+        self.train, self.started = self.elapsed(), perf_counter()
+
+    def on_validation_end(self, *args: Any) -> None:
+        self.validation = perf_counter() - self.started
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        pl_module.log_epoch({"seconds": self.before})
+        pl_module.log_epoch({"seconds": self.train, "val_seconds": self.validation})
 
     def elapsed(self) -> float:
-        return self.before + perf_counter() - self.started
+        """Seconds that the epoch has trained so far."""
+        return self.train + perf_counter() - self.started
 
     def state_dict(self) -> dict[str, float]:
-        return {"before": self.elapsed()}
+        return {"train": self.elapsed()}
 
     def load_state_dict(self, state_dict: dict[str, float]) -> None:
-        self.before = state_dict["before"]
+        self.train = state_dict["train"]
 
 
 class TensorBoardPictures(Callback):

@@ -3,6 +3,7 @@
 import csv
 import io
 import logging
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -25,10 +26,14 @@ class EpochTable(Logger):
     def __init__(self, path: Path) -> None:
         super().__init__()
         self.path = path
-        self.rows: dict[int, dict[str, Any]] = {}
-        if path.exists():
-            with path.open(newline="") as file:
-                self.rows = {int(row["epoch"]): row for row in csv.DictReader(file)}
+
+    @cached_property
+    def rows(self) -> dict[int, dict[str, Any]]:
+        """Epoch -> its values; read when the first is logged, not when an object is made that might never log."""
+        if not self.path.exists():
+            return {}
+        with self.path.open(newline="") as file:
+            return {int(row["epoch"]): row for row in csv.DictReader(file)}
 
     @rank_zero_only
     def log_metrics(self, metrics: dict[str, float], step: int | None = None) -> None:
@@ -37,7 +42,7 @@ class EpochTable(Logger):
             return
         row = self.rows.setdefault(step, {"epoch": step})
         row.update(values)
-        if "train/loss" in values:  # Lightning logs training last
+        if "train/loss" in values:  # what an epoch logs last
             log.info(
                 "epoch %d: train loss %.4f, accuracy %.2f%%; validation loss %.4f, accuracy %.2f%%; %.1f s",
                 step,

@@ -50,4 +50,4 @@ class SafeCheckpointIO(TorchCheckpointIO):
         try:
             return super().load_checkpoint(path, *args, **kwargs)
         except (RuntimeError, ValueError, LookupError, EOFError, UnpicklingError) as error:
-            raise UserError(f"{path} is not a whole checkpoint of this project; remove it and run again") from error
+            raise UserError(f"{path} is not a whole checkpoint of this project; start over with force=true") from error

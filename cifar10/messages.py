@@ -12,11 +12,11 @@ CONF = Path(__file__).resolve().parent.parent / "conf"
 
 def one_line(error: Exception) -> str:
     """The message of a UserError, or of Hydra or OmegaConf, which write several lines for programmers."""
-    if isinstance(error, OSError):
-        return f"{error.strerror or error}: {error.filename or 'a file of the run'}; what was saved before is whole"
     if isinstance(error, MissingConfigException) and error.options and error.missing_cfg_file:
         group, _, choice = str(error.missing_cfg_file).rpartition("/")
         return f"there is no {group}={choice}; choose from {', '.join(error.options)}"
+    if isinstance(error, OSError) and not isinstance(error, MissingConfigException):
+        return f"{error.strerror or error}: {error.filename or 'a file of the run'}; what was saved before is whole"
     message = str(error)
     if unknown := re.match(r"Could not override '([^']+)'", message):
         close = get_close_matches(unknown[1], _settings(), n=1)

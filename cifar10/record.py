@@ -18,14 +18,15 @@ PACKAGES = ("torch", "torchvision", "lightning", "torchmetrics", "kornia", "hydr
 
 
 def make_record(
-    cfg: DictConfig, trainer: Trainer, model: Classifier, data: ImageData, folder: Path, seconds: dict[str, float]
+    cfg: DictConfig, trainer: Trainer, model: Classifier, data: ImageData, folder: Path, phases: dict[str, Any]
 ) -> dict[str, Any]:
-    """Everything about a finished run, as plain Python. seconds: of the phases, without training."""
+    """Everything about a finished run, as plain Python. phases: `git` at the start, seconds of `data` and `test`."""
     with (folder / "metrics.csv").open(newline="") as file:
         epochs = list(csv.DictReader(file))
     lowest, monitor = cfg.monitor.endswith("loss"), cfg.monitor
     best = (min if lowest else max)(epochs, key=lambda row: float(row[monitor]))
-    train_seconds = sum(float(row["seconds"]) for row in epochs)
+    train_seconds, val_seconds = (sum(float(row[name]) for row in epochs) for name in ("seconds", "val_seconds"))
+    trained = len(epochs) * min(trainer.num_training_batches * data.batch_size, len(data.train_labels))
     return {
         "model": OmegaConf.select(cfg, "model._target_").rpartition(".")[2],
         "data": data.name,
@@ -37,14 +38,18 @@ def make_record(
         "epochs": len(epochs),
         "val_loss": float(best["val/loss"]),
         "val_accuracy": float(best["val/accuracy"]),
-        "seconds": {"train": train_seconds, **seconds},
-        "images_per_second": len(epochs) * len(data.train_labels) / train_seconds,
+        "seconds": {
+            "data": phases["data"],
+            "train": train_seconds,
+            "validation": val_seconds,
+            "test": phases["test"],
+        },
+        "images_per_second": trained / train_seconds,
         "parameters": sum(parameter.numel() for parameter in model.parameters()),
         "device": _device_name(trainer),
-        "threads": torch.get_num_threads(),
         "precision": str(trainer.precision),
         "versions": {"python": platform.python_version(), **{name: version(name) for name in PACKAGES}},
-        "git": _git_commit(),
+        "git": phases["git"],
         "config": OmegaConf.to_container(cfg, resolve=True),
     }
 
@@ -83,7 +88,7 @@ def _device_name(trainer: Trainer) -> str:
     return f"{cpu_name}, {torch.get_num_threads()} threads"
 
 
-def _git_commit() -> str | None:
+def git_commit() -> str | None:
     """The commit that the code is at, with "+" where files differ from it; None outside a repository."""
     command = [
         "git",

@@ -24,7 +24,7 @@ class Group(NamedTuple):
 
     @property
     def minutes(self) -> float:
-        """Mean of all that a run spent on data, training and test."""
+        """Mean of what a run spent on reading the data, training, validation and test."""
         return mean(sum(record["seconds"].values()) for record in self.records) / 60
 
 
@@ -51,10 +51,17 @@ def group_by_settings(records: Iterable[Record]) -> list[Group]:
     for record in records:
         key = {name: value for name, value in record["config"].items() if name not in ("seed", "runs", "force")}
         key["data"] = {name: value for name, value in key["data"].items() if name not in ("root", "mirrors")}
-        groups.setdefault(json.dumps([record["data_sha256"], key], sort_keys=True), []).append(record)
+        key["trainer"] = {k: v for k, v in key.get("trainer", {}).items() if k != "enable_progress_bar"}
+        same = [key, *(record[name] for name in ("model", "data_sha256", "device", "precision"))]
+        groups.setdefault(json.dumps(same, sort_keys=True), []).append(record)
     order = list(STUDY)
     found = [Group(sorted(group, key=lambda record: record["seed"])) for group in groups.values()]
-    return sorted(found, key=lambda group: (order.index(group.records[0]["model"]), mean(group.accuracies)))
+
+    def place(group: Group) -> tuple[int, float]:
+        model = group.records[0]["model"]
+        return order.index(model) if model in order else len(order), mean(group.accuracies)
+
+    return sorted(found, key=place)
 
 
 def markdown_table(groups: Sequence[Group]) -> str:
@@ -67,7 +74,7 @@ def markdown_table(groups: Sequence[Group]) -> str:
         first, accuracies = group.records[0], group.accuracies
         spread = f" ± {100 * stdev(accuracies):.2f}" if len(accuracies) > 1 else ""
         seeds = ", ".join(str(record["seed"]) for record in group.records)
-        study = f"{STUDY[first['model']]:.2%}" if first["data"] == "cifar10" else ""
+        study = f"{STUDY[first['model']]:.2%}" if first["data"] == "cifar10" and first["model"] in STUDY else ""
         lines.append(
             f"| {first['model']} | {first['data']} | {study} | **{mean(accuracies):.2%}**{spread} "
             f"| {len(accuracies)} ({seeds}) | {group.minutes:.1f} | {first['device']}, {first['precision']} |"

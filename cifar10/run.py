@@ -9,56 +9,73 @@ from typing import Any
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+from yaml import YAMLError
 
 from cifar10.errors import UserError
 
 DEFAULT_DATA = "cifar10"
 WITHOUT_EFFECT = ("runs", "force", "data.root", "data.mirrors", "trainer.enable_progress_bar")
-"""Settings that say where things are or how they are shown. A changed data set is caught by its checksum."""
+"""Settings that say where things are or how they are shown. Where the images of data=folder are is in the name."""
 NAME_LENGTH = 120
+CONFIG = "config.yaml"
 
 
 def run_name(choices: Mapping[str, str], overrides: Sequence[str]) -> str:
     """`<model>/<what differs from the defaults>/seed=<n>`, from Hydra's choices of groups and its task overrides.
 
+    It follows what was asked for, not what it comes to: `epochs=10` is another folder even where 10 is the default.
     run_name({"model": "cnn", "data": "cifar10"}, ["epochs=3", "seed=2"]) == "cnn/epochs=3/seed=2"
     """
-    seed = None
+    seed = "1"
     changes = {} if choices["data"] == DEFAULT_DATA else {"data": choices["data"]}
     for override in OverridesParser.create().parse_overrides(list(overrides)):
         key, value = override.key_or_group, override.get_value_element_as_str()
         if key == "seed":
-            seed = value
+            seed = value.replace("/", "-")
         elif key == "data.root" and choices["data"] != DEFAULT_DATA:
-            changes[key] = value.rstrip("/").rpartition("/")[2]  # another data set; its whole path is no name
+            path = Path(value.strip("'\"")).resolve()  # another data set; its whole path is too long for a name
+            changes[key] = f"{path.name}-{_short_hash(str(path))}"
         elif key not in ("model", "data", *WITHOUT_EFFECT) and not key.startswith("hydra"):
             changes[("~" if override.is_delete() else "") + key] = value.replace("/", "-")
     name = ",".join(f"{key}={value}" for key, value in sorted(changes.items()))
     if len(name) > NAME_LENGTH:
-        name = f"{name[: NAME_LENGTH - 9]}-{hashlib.sha256(name.encode()).hexdigest()[:8]}"
-    return "/".join(filter(None, (choices["model"], name, f"seed={seed or 1}")))
+        name = f"{name[: NAME_LENGTH - 9]}-{_short_hash(name)}"
+    return "/".join(filter(None, (choices["model"], name, f"seed={seed}")))
 
 
-def open_run(folder: Path, cfg: DictConfig) -> dict[str, Any] | None:
-    """The finished run's `metrics.json`, or None where there is something to train or to go on with.
+def _short_hash(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()[:8]
 
-    Writes `config.yaml`. Raises UserError where the folder holds a run of other settings.
+
+def finished_result(folder: Path, cfg: DictConfig) -> dict[str, Any] | None:
+    """The finished run's `metrics.json`, or None where there is something to train, to go on with or to force.
+
+    Raises UserError where the folder holds a run of other settings.
     """
     if cfg.force:
-        for name in ("config.yaml", "metrics.json", "metrics.csv", "last.ckpt", "best.ckpt", "tensorboard"):
+        return None
+    if (folder / CONFIG).exists():
+        try:
+            stored = _flat(OmegaConf.load(folder / CONFIG))
+        except (YAMLError, OmegaConfBaseException, OSError) as error:
+            raise UserError(f"{folder / CONFIG} cannot be read; start over with force=true") from error
+        _check_same(folder, stored, _flat(cfg))
+    result = folder / "metrics.json"
+    return json.loads(result.read_text()) if result.exists() else None
+
+
+def claim(folder: Path, cfg: DictConfig) -> None:
+    """Writes the settings into the folder; with force=true removes an earlier run from it before."""
+    from cifar10.files import write_atomically
+
+    if cfg.force:
+        for name in (CONFIG, "metrics.json", "metrics.csv", "last.ckpt", "best.ckpt", "tensorboard"):
             path = folder / name
             shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
-    stored = folder / "config.yaml"
-    if stored.exists():
-        _check_same(folder, _flat(OmegaConf.load(stored)), _flat(cfg))
-    if (folder / "metrics.json").exists():
-        return json.loads((folder / "metrics.json").read_text())
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        stored.write_text(OmegaConf.to_yaml(cfg, resolve=True))
-    except OSError as error:
-        raise UserError(f"cannot write to {folder}: {error.strerror}; choose another folder with runs=PATH") from error
-    return None
+    if not (folder / CONFIG).exists():
+        text = OmegaConf.to_yaml(cfg, resolve=True)
+        write_atomically(folder / CONFIG, lambda file: file.write(text.encode()))
 
 
 def _check_same(folder: Path, stored: dict[str, Any], asked: dict[str, Any]) -> None:

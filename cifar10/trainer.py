@@ -5,38 +5,32 @@ import warnings
 from pathlib import Path
 
 from lightning import Trainer
-from lightning.pytorch.callbacks import ModelCheckpoint, TQDMProgressBar
+from lightning.pytorch.callbacks import TQDMProgressBar
 from lightning.pytorch.loggers import TensorBoardLogger
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
 from omegaconf import DictConfig, OmegaConf
 
-from cifar10.callbacks import EpochTimer, LastCheckpoint, TensorBoardPictures
+from cifar10.callbacks import BestCheckpoint, EpochTimer, LastCheckpoint, TensorBoardPictures
 from cifar10.epoch_table import EpochTable
 from cifar10.errors import UserError
 from cifar10.files import SafeCheckpointIO
 from cifar10.precision import fast_precision
 
 
-def make_trainer(cfg: DictConfig, folder: Path, log_graph: bool) -> Trainer:
-    """A Trainer that leaves its checkpoints, tables and TensorBoard files in `folder`."""
+def make_trainer(cfg: DictConfig, folder: Path, last: LastCheckpoint, log_graph: bool) -> Trainer:
+    """A Trainer that leaves its checkpoints, tables and TensorBoard files in `folder`.
+
+    Raises UserError where Lightning refuses an argument of `cfg.trainer`.
+    """
     _quiet()
-    best = ModelCheckpoint(
-        dirpath=folder,
-        filename="best",
-        monitor=cfg.monitor,
-        mode="min" if cfg.monitor.endswith("loss") else "max",
-        save_weights_only=True,
-        save_on_train_epoch_end=True,
-        enable_version_counter=False,
-    )
-    callbacks = [EpochTimer(), TensorBoardPictures(), best, LastCheckpoint(folder / "last.ckpt")]
-    arguments = OmegaConf.to_container(cfg.trainer, resolve=True)
-    if arguments.get("enable_progress_bar", True):
+    callbacks = [EpochTimer(), TensorBoardPictures(), BestCheckpoint(folder, cfg.monitor), last]
+    if cfg.trainer.enable_progress_bar:
         callbacks.append(TQDMProgressBar(refresh_rate=50))
+    precision = fast_precision(cfg.trainer.accelerator) if cfg.precision == "auto" else cfg.precision
     try:
         return Trainer(
             max_epochs=cfg.epochs,
-            precision=fast_precision() if cfg.precision == "auto" else cfg.precision,
+            precision=precision,
             default_root_dir=folder,
             logger=[
                 TensorBoardLogger(folder, name="tensorboard", version="", log_graph=log_graph, default_hp_metric=False),
@@ -46,7 +40,7 @@ def make_trainer(cfg: DictConfig, folder: Path, log_graph: bool) -> Trainer:
             plugins=[SafeCheckpointIO()],
             num_sanity_val_steps=0,
             enable_model_summary=False,
-            **arguments,
+            **OmegaConf.to_container(cfg.trainer, resolve=True),
         )
     except (TypeError, ValueError, MisconfigurationException) as error:
         raise UserError(f"trainer: {str(error).splitlines()[0]}") from error

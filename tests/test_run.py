@@ -4,7 +4,7 @@ import pytest
 from omegaconf import OmegaConf
 
 from cifar10.errors import UserError
-from cifar10.run import open_run, run_name
+from cifar10.run import claim, finished_result, run_name
 
 CIFAR10 = {"model": "cnn", "data": "cifar10"}
 BIRDS = {"model": "cnn", "data": "folder"}
@@ -21,7 +21,9 @@ SYNTHETIC = {"model": "mlp", "data": "synthetic"}
         (SYNTHETIC, ["model=mlp", "data=synthetic", "seed=2"], "mlp/data=synthetic/seed=2"),
         (CIFAR10, ["force=true", "runs=elsewhere", "trainer.enable_progress_bar=false"], "cnn/seed=1"),
         (CIFAR10, ["data.root=/somewhere"], "cnn/seed=1"),
-        (BIRDS, ["data=folder", "data.root=/a/b/birds/"], "cnn/data=folder,data.root=birds/seed=1"),
+        # sha256 of "/a/b/birds" begins with 2d0187c7
+        (BIRDS, ["data=folder", "data.root=/a/b/birds/"], "cnn/data=folder,data.root=birds-2d0187c7/seed=1"),
+        (CIFAR10, ["seed=1/../../x"], "cnn/seed=1-..-..-x"),
         (CIFAR10, ["hydra.verbose=true"], "cnn/seed=1"),
         (CIFAR10, ["monitor=val/accuracy"], "cnn/monitor=val-accuracy/seed=1"),
     ],
@@ -41,38 +43,47 @@ def settings(**changes):
 
 
 def test_a_new_folder_gets_the_settings(tmp_path):
-    assert open_run(tmp_path / "run", settings()) is None
+    assert finished_result(tmp_path / "run", settings()) is None
+    claim(tmp_path / "run", settings())
     assert OmegaConf.load(tmp_path / "run/config.yaml") == settings()
 
 
 def test_a_changed_setting_is_named(tmp_path):
-    open_run(tmp_path, settings())
+    claim(tmp_path, settings())
     with pytest.raises(UserError, match=r"holds a run with epochs=3, now it is 4; .*force=true"):
-        open_run(tmp_path, settings(epochs=4))
+        finished_result(tmp_path, settings(epochs=4))
 
 
 def test_settings_without_effect_may_change(tmp_path):
-    open_run(tmp_path, settings())
-    assert open_run(tmp_path, settings(runs="elsewhere", data={"root": "other"})) is None
+    claim(tmp_path, settings())
+    assert finished_result(tmp_path, settings(runs="elsewhere", data={"root": "other"})) is None
+
+
+def test_a_torn_configuration_is_named(tmp_path):
+    (tmp_path / "config.yaml").write_text("epochs: [3")
+    with pytest.raises(UserError, match=r"config.yaml cannot be read; start over with force=true"):
+        finished_result(tmp_path, settings())
 
 
 def test_a_finished_run_is_returned_and_kept(tmp_path):
-    open_run(tmp_path, settings())
+    claim(tmp_path, settings())
     (tmp_path / "metrics.json").write_text('{"test": 1}')
-    assert open_run(tmp_path, settings()) == {"test": 1}
+    assert finished_result(tmp_path, settings()) == {"test": 1}
 
 
 def test_force_starts_over(tmp_path):
-    open_run(tmp_path, settings())
+    claim(tmp_path, settings())
     for name in ("metrics.json", "metrics.csv", "last.ckpt", "best.ckpt", "notes.txt"):
         (tmp_path / name).write_text("{}")
     (tmp_path / "tensorboard").mkdir()
-    assert open_run(tmp_path, settings(force=True, epochs=4)) is None
+    forced = settings(force=True, epochs=4)
+    assert finished_result(tmp_path, forced) is None
+    claim(tmp_path, forced)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["config.yaml", "notes.txt"]
     assert OmegaConf.load(tmp_path / "config.yaml").epochs == 4
 
 
 def test_a_file_where_the_folder_should_be(tmp_path):
     (tmp_path / "run").write_text("")
-    with pytest.raises(UserError, match=r"cannot write to .*run: .*runs=PATH"):
-        open_run(tmp_path / "run", settings())
+    with pytest.raises(UserError, match=r"cannot write .*run/config.yaml"):
+        claim(tmp_path / "run", settings())

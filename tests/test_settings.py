@@ -36,6 +36,12 @@ def test_every_shipped_choice_is_accepted(model, data):
         ("data.val_split=last", "data.val_split=last: input should be 'first' or 'stratified'"),
         ("data.mirrors=http://one", "data.mirrors=http://one: "),
         ("+model.width=2", "model.width: CNN has no such setting; it has"),
+        ("+model.layers=1", "model.layers: CNN has no such setting; it has learning_rate"),
+        ("+data.seed=5", "data.seed: CIFAR10Data has no such setting"),
+        ("+trainer.max_steps=5", "trainer.max_steps=5: extra inputs are not permitted"),
+        ("trainer.devices=1.5", "trainer.devices=1.5: input should be a valid integer"),
+        ("seed=4294967296", "seed=4294967296: input should be less than 4294967296"),
+        ("model.learning_rate=inf", "model.learning_rate=inf: input should be less than inf"),
         ("+colour=red", "colour=red: extra inputs are not permitted"),
     ],
 )
@@ -46,7 +52,7 @@ def test_a_wrong_value_is_named(override, message):
     assert "\n" not in str(error.value)
 
 
-@pytest.mark.parametrize("override", ["epoch=3", "model=resnet", "data=cifar100", "model.lr=1", "trainer.device=2"])
+@pytest.mark.parametrize("override", ["epoch=3", "model=resnet", "model.lr=1", "trainer.device=2"])
 def test_an_unknown_key_or_choice_does_not_compose(override):
     with pytest.raises(HydraException):
         composed(override)

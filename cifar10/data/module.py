@@ -4,7 +4,7 @@ import hashlib
 from typing import Annotated, Any, Literal, NamedTuple
 
 import torch
-from annotated_types import Ge, Gt
+from annotated_types import Gt, Interval
 from lightning import LightningDataModule
 from torch import Tensor
 
@@ -33,8 +33,9 @@ class ImageData(LightningDataModule):
     """Subclasses bring `read`, and `prepare_data` where something must be fetched first.
 
     batch_size: images per optimizer step, over all ranks. eval_batch_size: images per batch of validation and test.
-    val_size: how many training images are held out. val_split: the `first` of them, as in the study, or a `stratified`
-    choice: random by val_seed, each class as often as in the whole. seed: of the order in training.
+    val_size: how many training images are held out, or which share of them. val_split: the `first` of them, as in the
+    study, or a `stratified` choice: random by val_seed, each class as often as in the whole. seed: of the order in
+    training.
     """
 
     name: str
@@ -44,10 +45,10 @@ class ImageData(LightningDataModule):
         self,
         batch_size: Annotated[int, Gt(0)] = 32,
         eval_batch_size: Annotated[int, Gt(0)] = 500,
-        val_size: Annotated[int, Gt(0)] = 1000,
+        val_size: Annotated[int, Gt(0)] | Annotated[float, Interval(gt=0, lt=1)] = 1000,
         val_split: Literal["first", "stratified"] = "first",
-        val_seed: Annotated[int, Ge(0)] = 0,
-        seed: Annotated[int, Ge(0)] = 1,
+        val_seed: Annotated[int, Interval(ge=0, lt=2**32)] = 0,
+        seed: int = 1,
     ) -> None:
         super().__init__()
         self.batch_size, self.eval_batch_size = batch_size, eval_batch_size
@@ -76,22 +77,23 @@ class ImageData(LightningDataModule):
 
     def _held_out(self, labels: Tensor) -> Tensor:
         """Which training images validate, (N,) bool."""
-        if self.val_size >= len(labels):
+        val_size = self.val_size if self.val_size >= 1 else max(round(self.val_size * len(labels)), 1)
+        if val_size >= len(labels):
             raise UserError(
                 f"data.val_size={self.val_size} leaves nothing to train on: there are {len(labels)} training images; "
                 "choose a smaller one"
             )
         held_out = torch.zeros(len(labels), dtype=torch.bool)
-        held_out[self._stratified(labels) if self.val_split == "stratified" else slice(self.val_size)] = True
+        held_out[self._stratified(labels, val_size) if self.val_split == "stratified" else slice(val_size)] = True
         return held_out
 
-    def _stratified(self, labels: Tensor) -> Tensor:
+    def _stratified(self, labels: Tensor, val_size: int) -> Tensor:
         """`val_size` random positions, int64, each class in proportion to within one image."""
         per_class = labels.bincount()
-        share = self.val_size * per_class.double() / len(labels)
+        share = val_size * per_class.double() / len(labels)
         take = share.long()
         largest_remainders = (share - take).argsort(descending=True, stable=True)
-        take[largest_remainders[: self.val_size - int(take.sum())]] += 1
+        take[largest_remainders[: val_size - int(take.sum())]] += 1
 
         shuffled = torch.randperm(len(labels), generator=torch.Generator().manual_seed(self.val_seed))
         shuffled_labels = labels[shuffled]
@@ -113,6 +115,17 @@ class ImageData(LightningDataModule):
         return EvalBatches(self.test_images, self.test_labels, self.eval_batch_size, **self._shard())
 
     def _shard(self) -> dict[str, int]:
+        """Which part of each batch is this process's. Raises UserError where some process would have none."""
+        ranks = self.trainer.world_size
+        for what, count in {
+            "batch_size": self.batch_size,
+            "the number of validation images": len(self.val_labels),
+            "the number of test images": len(self.test_labels),
+        }.items():
+            if count < ranks:
+                raise UserError(
+                    f"{what}, {count}, is less than the {ranks} processes; use fewer with trainer.devices=N"
+                )
         return {"rank": self.trainer.global_rank, "world_size": self.trainer.world_size}
 
     def state_dict(self) -> dict[str, Any]:

@@ -1,13 +1,15 @@
 """What the three classifiers share: raw images in, counting while they train, one log per epoch, evaluation."""
 
 from collections.abc import Sequence
-from typing import Any
+from math import inf
+from typing import Annotated, Any
 
 import torch
+from annotated_types import Gt, Lt
 from lightning import LightningModule
 from torch import Tensor
 from torch.nn import functional as F
-from torchmetrics import MeanMetric, MetricCollection
+from torchmetrics import MeanMetric, Metric, MetricCollection
 from torchmetrics.classification import MulticlassAccuracy, MulticlassConfusionMatrix
 
 from cifar10.errors import UserError
@@ -15,6 +17,8 @@ from cifar10.errors import UserError
 CIFAR10_CLASSES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
 
 Batch = tuple[Tensor, Tensor]
+Rate = Annotated[float, Gt(0), Lt(inf)]
+"""A learning rate."""
 
 
 def to_unit(images: Tensor) -> Tensor:
@@ -34,15 +38,17 @@ class Classifier(LightningModule):
         super().__init__()
         self.class_names = list(class_names)
         classes = len(self.class_names)
-        metrics = MetricCollection(
-            {
-                "accuracy": MulticlassAccuracy(classes, average="micro"),
-                "class_accuracy": MulticlassAccuracy(classes, average="none"),
-                "confusion": MulticlassConfusionMatrix(classes),
-            }
+        self.val_accuracy, self.val_loss = MulticlassAccuracy(classes, average="micro"), MeanMetric()
+        self.test_metrics, self.test_loss = (
+            MetricCollection(
+                {
+                    "accuracy": MulticlassAccuracy(classes, average="micro"),
+                    "class_accuracy": MulticlassAccuracy(classes, average="none"),
+                    "confusion": MulticlassConfusionMatrix(classes),
+                }
+            ),
+            MeanMetric(),
         )
-        self.val_metrics, self.val_loss = metrics.clone(), MeanMetric()
-        self.test_metrics, self.test_loss = metrics.clone(), MeanMetric()
         # The epoch so far. Counted by hand: calling and logging metric objects in every step costs as much as the
         # whole step of the small models.
         self.loss_sum: Tensor | float = 0.0
@@ -68,26 +74,26 @@ class Classifier(LightningModule):
         return loss
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
-        self._evaluate(batch, self.val_metrics, self.val_loss)
+        self._evaluate(batch, self.val_accuracy, self.val_loss)
 
     def test_step(self, batch: Batch, batch_idx: int) -> None:
         self._evaluate(batch, self.test_metrics, self.test_loss)
 
-    def _evaluate(self, batch: Batch, metrics: MetricCollection, mean_loss: MeanMetric) -> None:
+    def _evaluate(self, batch: Batch, metrics: Metric | MetricCollection, mean_loss: MeanMetric) -> None:
         images, labels = batch
         logits = self(images)
         metrics.update(logits, labels)
         mean_loss.update(self.loss(logits, labels), len(labels))
 
     def on_validation_epoch_end(self) -> None:
-        accuracy = self.val_metrics.compute()["accuracy"]
-        self.log_epoch({"val/loss": self.val_loss.compute(), "val/accuracy": accuracy}, prog_bar=True)
-        self.val_metrics.reset()
+        self.log_epoch(
+            {"val/loss": self.val_loss.compute(), "val/accuracy": self.val_accuracy.compute()}, prog_bar=True
+        )
+        self.val_accuracy.reset()
         self.val_loss.reset()
 
     def on_train_epoch_end(self) -> None:
-        totals = torch.tensor([float(self.loss_sum), float(self.correct), self.seen], device=self.device)
-        loss, correct, seen = self.trainer.strategy.reduce(totals, reduce_op="sum")
+        loss, correct, seen = self._totals()
         lr = self.trainer.optimizers[0].param_groups[0]["lr"]
         self.log_epoch({"train/loss": loss / seen, "train/accuracy": correct / seen, "lr": lr})
         self.loss_sum, self.correct, self.seen = 0.0, 0, 0
@@ -116,12 +122,20 @@ class Classifier(LightningModule):
             logger.log_metrics(values, step=epoch)
             logger.save()
 
+    def _totals(self) -> tuple[float, float, int]:
+        """Sum of losses, correct predictions and images of the epoch so far, over all ranks."""
+        totals = torch.tensor([float(self.loss_sum), float(self.correct), self.seen], device=self.device)
+        loss_sum, correct, seen = self.trainer.strategy.reduce(totals, reduce_op="sum").tolist()
+        return loss_sum, correct, int(seen)
+
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         checkpoint["model"] = type(self).__name__
-        checkpoint["train_totals"] = (self.loss_sum, self.correct, self.seen)
+        checkpoint["train_totals"] = self._totals()
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         saved, own = checkpoint.get("model", "another program's model"), type(self).__name__
         if saved != own:
             raise UserError(f"this checkpoint is of {saved}, not of {own}; choose the model that it was made by")
-        self.loss_sum, self.correct, self.seen = checkpoint["train_totals"]
+        # The sums over all ranks, so that one of them goes on counting from there.
+        counts_on = self._trainer is None or self.trainer.is_global_zero
+        self.loss_sum, self.correct, self.seen = checkpoint["train_totals"] if counts_on else (0.0, 0, 0)

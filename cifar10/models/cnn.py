@@ -1,13 +1,11 @@
 """The convolutional network: 64-128-128-256-256 filters of 3 x 3 between three poolings, then 128-64-10."""
 
 from collections.abc import Sequence
-from typing import Annotated
 
 import torch
-from annotated_types import Gt
 from torch import Tensor, nn
 
-from cifar10.models.base import CIFAR10_CLASSES, to_unit
+from cifar10.models.base import CIFAR10_CLASSES, Rate, to_unit
 from cifar10.models.network import Network
 
 
@@ -18,9 +16,7 @@ class CNN(Network):
     These are buffers, (3, 32, 32) in units of [0, 1], so that a checkpoint works on raw images by itself.
     """
 
-    def __init__(
-        self, class_names: Sequence[str] = CIFAR10_CLASSES, learning_rate: Annotated[float, Gt(0)] = 1e-3
-    ) -> None:
+    def __init__(self, class_names: Sequence[str] = CIFAR10_CLASSES, learning_rate: Rate = 1e-3) -> None:
         layers = nn.Sequential(
             *_convolution(3, 64),
             nn.MaxPool2d(2),

@@ -1,21 +1,17 @@
 """The fully connected network: 3072-300-150-10 with ELU, 968,560 parameters for ten classes."""
 
 from collections.abc import Sequence
-from typing import Annotated
 
-from annotated_types import Gt
 from torch import nn
 
-from cifar10.models.base import CIFAR10_CLASSES
+from cifar10.models.base import CIFAR10_CLASSES, Rate
 from cifar10.models.network import Network
 
 
 class MLP(Network):
     """The study's second model. Input scaled to [0, 1]; see `Classifier` for shapes."""
 
-    def __init__(
-        self, class_names: Sequence[str] = CIFAR10_CLASSES, learning_rate: Annotated[float, Gt(0)] = 1e-3
-    ) -> None:
+    def __init__(self, class_names: Sequence[str] = CIFAR10_CLASSES, learning_rate: Rate = 1e-3) -> None:
         layers = nn.Sequential(
             nn.Flatten(),
             nn.Linear(3 * 32 * 32, 300),

@@ -1,15 +1,14 @@
 """Nearest typical image: one prototype per class, compared in a perceptual colour space."""
 
 from collections.abc import Sequence
-from typing import Annotated, Any
+from typing import Any
 
 import torch
-from annotated_types import Gt
 from torch import Tensor, nn
 from torch.optim.lr_scheduler import CosineAnnealingLR
 
 from cifar10.color import mean_delta_e, to_lab
-from cifar10.models.base import CIFAR10_CLASSES, Classifier, to_unit
+from cifar10.models.base import CIFAR10_CLASSES, Classifier, Rate, to_unit
 
 
 class Prototype(Classifier):
@@ -21,9 +20,7 @@ class Prototype(Classifier):
     the geometric median of the class's colours at each pixel.
     """
 
-    def __init__(
-        self, class_names: Sequence[str] = CIFAR10_CLASSES, learning_rate: Annotated[float, Gt(0)] = 10.0
-    ) -> None:
+    def __init__(self, class_names: Sequence[str] = CIFAR10_CLASSES, learning_rate: Rate = 10.0) -> None:
         super().__init__(class_names)
         self.save_hyperparameters(logger=False)
         self.learning_rate = learning_rate

@@ -1,0 +1,60 @@
+"""`python train.py ...` as typed: one line on the way out, and the right exit status."""
+
+import runpy
+import sys
+from pathlib import Path
+
+import pytest
+from hydra.core.global_hydra import GlobalHydra
+
+TRAIN = str(Path(__file__).parent.parent / "train.py")
+
+
+@pytest.fixture
+def command(monkeypatch, tmp_path):
+    """Runs train.py in an empty folder; returns its exit status or message."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("CIFAR10_ROOT", "data")
+    monkeypatch.setenv("HYDRA_FULL_ERROR", "0")
+
+    def run(*arguments):
+        monkeypatch.setattr(sys, "argv", [TRAIN, *arguments])
+        GlobalHydra.instance().clear()
+        with pytest.raises(SystemExit) as stop:
+            runpy.run_path(TRAIN, run_name="__main__")
+        return stop.value.code
+
+    return run
+
+
+@pytest.mark.parametrize(
+    ("arguments", "line"),
+    [
+        (["epoch=3"], "train.py: there is no setting epoch; did you mean epochs? python train.py --help shows all"),
+        (
+            ["model.learning_rat=1"],
+            "train.py: there is no setting model.learning_rat; did you mean model.learning_rate? "
+            "python train.py --help shows all",
+        ),
+        (["model=resnet"], "train.py: there is no model=resnet; choose from cnn, mlp, prototype"),
+        (["data=cifar100"], "train.py: there is no data=cifar100; choose from cifar10, folder, synthetic"),
+        (["epochs=-1"], "train.py: epochs=-1: input should be greater than 0"),
+        (["-m", "batch_size=0"], "train.py: batch_size=0: input should be greater than 0"),
+        (["data=folder"], "train.py: Missing mandatory value: data.root"),
+    ],
+)
+def test_a_typing_error_is_one_line(command, arguments, line):
+    assert command(*arguments) == line
+
+
+def test_syntax_errors_are_one_line(command):
+    line = command("model=mlp", "epochs")
+    assert line.startswith("train.py: Error parsing override 'epochs'")
+    assert "\n" not in line
+
+
+def test_without_data_and_network_three_ways_are_named(command, tmp_path):
+    line = command("model=mlp", "data.mirrors=[http://127.0.0.1:9/cifar-10-python.tar.gz]")
+    assert "\n" not in line
+    for way in (f"put it at {tmp_path}/data/cifar-10-python.tar.gz", "data.mirrors=[URL]", "data=synthetic"):
+        assert way in line

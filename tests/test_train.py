@@ -1,0 +1,191 @@
+"""The main job from its composed configuration to its result files, on drawn images."""
+
+import csv
+import json
+import signal
+from importlib.metadata import version
+
+import pytest
+import torch
+from hydra import compose, initialize
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+from cifar10.callbacks import LastCheckpoint
+from cifar10.errors import Interrupted, UserError
+from train import train
+
+SMALL = ("data=synthetic", "data.train_size=140", "data.val_size=40", "data.test_size=50", "epochs=2")
+
+
+def composed(*overrides):
+    with initialize(version_base="1.3", config_path="../conf"):
+        return compose("train", [*SMALL, "trainer.enable_progress_bar=false", *overrides])
+
+
+def weights(folder, name="last.ckpt"):
+    return torch.load(folder / name, weights_only=True)["state_dict"]
+
+
+def assert_same_weights(first, second):
+    assert first.keys() == second.keys()
+    for name in first:
+        assert torch.equal(first[name], second[name]), name
+
+
+@pytest.fixture(scope="module")
+def mlp_run(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("mlp")
+    train(composed("model=mlp"), folder)
+    return folder
+
+
+def test_a_run_leaves_its_files(mlp_run):
+    assert {path.name for path in mlp_run.iterdir()} == {
+        "best.ckpt", "last.ckpt", "config.yaml", "metrics.csv", "metrics.json", "tensorboard",
+    }  # fmt: skip
+
+
+def test_metrics_csv_has_one_row_per_epoch(mlp_run):
+    with (mlp_run / "metrics.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert [row["epoch"] for row in rows] == ["1", "2"]
+    for row in rows:
+        values = {name: float(value) for name, value in row.items()}
+        assert values.keys() == {
+            "epoch", "train/loss", "train/accuracy", "val/loss", "val/accuracy", "lr", "seconds", "val_seconds",
+        }  # fmt: skip
+        assert values["lr"] == pytest.approx(0.001)
+        assert 0 <= values["val/accuracy"] <= 1
+
+
+def test_metrics_json_agrees_with_itself(mlp_run):
+    record = json.loads((mlp_run / "metrics.json").read_text())
+    confusion = torch.tensor(record["test"]["confusion"])
+    assert confusion.sum() == record["images"]["test"] == 50
+    assert record["test"]["accuracy"] == pytest.approx(confusion.diag().sum().item() / 50)
+    assert list(record["test"]["class_accuracy"].values()) == pytest.approx(
+        (confusion.diag() / confusion.sum(1)).tolist()
+    )
+    assert record["images"] == {"train": 100, "val": 40, "test": 50}
+    assert record["parameters"] == 968_560
+    assert record["config"]["epochs"] == record["epochs"] == 2
+    assert record["data"] == "synthetic"
+    assert len(record["data_sha256"]) == 64
+    assert record["versions"]["torch"] == version("torch")
+
+
+def test_tensorboard_has_epochs_on_its_axis_and_the_final_metrics(mlp_run):
+    events = EventAccumulator(str(mlp_run / "tensorboard"))
+    events.Reload()
+    for tag in ("train/loss", "train/accuracy", "val/loss", "val/accuracy", "lr"):
+        assert [event.step for event in events.Scalars(tag)] == [1, 2]
+    record = json.loads((mlp_run / "metrics.json").read_text())
+    assert events.Scalars("test/accuracy")[-1].value == pytest.approx(record["test"]["accuracy"])
+    assert "_hparams_/session_start_info" in events.summary_metadata
+    assert events.Images("test/confusion")
+    assert events.Graph().node
+
+
+def test_the_same_command_again_shows_the_result_and_trains_nothing(mlp_run):
+    before = {path: path.stat().st_mtime_ns for path in mlp_run.rglob("*")}
+    assert train(composed("model=mlp"), mlp_run) == json.loads((mlp_run / "metrics.json").read_text())
+    assert {path: path.stat().st_mtime_ns for path in mlp_run.rglob("*")} == before
+
+
+@pytest.mark.parametrize("model", ["prototype", "mlp", "cnn"])
+def test_the_same_seed_gives_the_same_weights_to_the_bit(model, tmp_path):
+    settings = composed(f"model={model}", "epochs=1", "data.train_size=80")
+    for name in ("first", "second"):
+        train(settings, tmp_path / name)
+    assert_same_weights(weights(tmp_path / "first"), weights(tmp_path / "second"))
+    train(composed(f"model={model}", "epochs=1", "data.train_size=80", "seed=2"), tmp_path / "other")
+    parameter = "prototypes" if model == "prototype" else "layers.1.weight" if model == "mlp" else "layers.0.weight"
+    assert not torch.equal(weights(tmp_path / "first")[parameter], weights(tmp_path / "other")[parameter])
+
+
+@pytest.mark.parametrize(("model", "batch"), [("mlp", 1), ("mlp", 4), ("mlp", 6), ("prototype", 3), ("cnn", 2)])
+def test_ctrl_c_and_the_same_command_equal_an_uninterrupted_run(model, batch, tmp_path, monkeypatch):
+    """Stopped after the given number of batches, 4 an epoch."""
+    settings = composed(f"model={model}", "batch_size=25")
+    train(settings, tmp_path / "whole")
+
+    original, seen = LastCheckpoint.on_train_batch_end, []
+
+    def press_ctrl_c(self, trainer, *args):
+        seen.append(1)
+        if len(seen) == batch:
+            signal.raise_signal(signal.SIGINT)
+        original(self, trainer, *args)
+
+    monkeypatch.setattr(LastCheckpoint, "on_train_batch_end", press_ctrl_c)
+    with pytest.raises(Interrupted, match=r"last.ckpt holds everything; the same command, without force=true, goes on"):
+        train(settings, tmp_path / "stopped")
+    assert not (tmp_path / "stopped/metrics.json").exists()
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    train(settings, tmp_path / "stopped")
+
+    assert len(seen) == 8
+    assert_same_weights(weights(tmp_path / "whole"), weights(tmp_path / "stopped"))
+    assert_same_weights(weights(tmp_path / "whole", "best.ckpt"), weights(tmp_path / "stopped", "best.ckpt"))
+    tables = [list(csv.DictReader((tmp_path / name / "metrics.csv").open())) for name in ("whole", "stopped")]
+    for rows in tables:
+        for row in rows:
+            del row["seconds"], row["val_seconds"]
+    assert tables[0] == tables[1]
+
+
+def test_a_run_folder_may_be_moved_between_stop_and_resume(tmp_path, monkeypatch):
+    """The best epoch stays the best: with a rate so high that the second epoch is worse than the first."""
+    settings = composed("model=mlp", "batch_size=25", "model.learning_rate=0.1", "seed=3")
+    train(settings, tmp_path / "whole")
+    monkeypatch.setattr(LastCheckpoint, "_stopping", lambda self, trainer: True)
+    for _ in range(4):  # after each of three batches, then at the end of the epoch
+        with pytest.raises(Interrupted):
+            train(settings, tmp_path / "here")
+    monkeypatch.undo()
+    (tmp_path / "here").rename(tmp_path / "there")
+    train(settings, tmp_path / "there")
+    assert_same_weights(weights(tmp_path / "whole", "best.ckpt"), weights(tmp_path / "there", "best.ckpt"))
+
+
+def test_a_second_ctrl_c_stops_at_once(tmp_path):
+    last = LastCheckpoint(tmp_path / "last.ckpt")
+    with last.catching_ctrl_c():
+        signal.raise_signal(signal.SIGINT)
+        with pytest.raises(Interrupted, match="at once"):
+            signal.raise_signal(signal.SIGINT)
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
+def test_a_checkpoint_that_is_none_is_named(tmp_path):
+    (tmp_path / "last.ckpt").write_bytes(b"no checkpoint")
+    with pytest.raises(
+        UserError, match=r"last.ckpt is not a whole checkpoint of this project; start over with force=true"
+    ):
+        train(composed("model=mlp"), tmp_path)
+
+
+def test_a_checkpoint_of_another_model_is_named(mlp_run, tmp_path):
+    (tmp_path / "last.ckpt").write_bytes((mlp_run / "last.ckpt").read_bytes())
+    with pytest.raises(UserError, match=r"this checkpoint is of MLP, not of Prototype"):
+        train(composed("model=prototype"), tmp_path)
+
+
+def test_other_images_than_the_checkpoint_s_are_refused(mlp_run, tmp_path):
+    (tmp_path / "last.ckpt").write_bytes((mlp_run / "last.ckpt").read_bytes())
+    with pytest.raises(UserError, match=r"the images of data=synthetic are not those"):
+        train(composed("model=mlp", "data.data_seed=1"), tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("trainer.accelerator=abacus", r"trainer: .*abacus"),
+        ("trainer.devices=nine", r"trainer: .*devices"),
+        ("data.val_size=200", r"data.val_size=200 leaves nothing to train on: there are 140"),
+    ],
+)
+def test_what_only_the_parts_can_know_is_one_line(override, message, tmp_path):
+    with pytest.raises(UserError, match=message) as error:
+        train(composed("model=mlp", override), tmp_path)
+    assert "\n" not in str(error.value)
