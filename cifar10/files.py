@@ -4,6 +4,7 @@ import json
 import os
 from collections.abc import Callable
 from contextlib import suppress
+from io import BytesIO
 from pathlib import Path
 from pickle import UnpicklingError
 from typing import Any, BinaryIO
@@ -27,12 +28,11 @@ def write_atomically(path: Path, write: Callable[[BinaryIO], Any]) -> None:
             file.flush()
             os.fsync(file.fileno())
         partial.replace(path)
-    except (OSError, RuntimeError) as error:  # torch.save reports a full disk as a RuntimeError
+    except OSError as error:
         with suppress(OSError):
             partial.unlink()
-        reason = getattr(error, "strerror", None) or str(error).splitlines()[0]
         raise UserError(
-            f"cannot write {path}: {reason}; what was saved before is whole: make room and repeat the command"
+            f"cannot write {path}: {error.strerror}; what was saved before is whole: make room and repeat the command"
         ) from error
 
 
@@ -44,7 +44,9 @@ class SafeCheckpointIO(TorchCheckpointIO):
     """Checkpoints that are whole or absent (Lightning's own way can tear one), and a clear line for any other file."""
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any = None) -> None:
-        write_atomically(Path(path), lambda file: torch.save(checkpoint, file))
+        content = BytesIO()  # written to a full disk, torch.save would say "unexpected pos"
+        torch.save(checkpoint, content)
+        write_atomically(Path(path), lambda file: file.write(content.getbuffer()))
 
     def load_checkpoint(self, path: str | Path, *args: Any, **kwargs: Any) -> dict[str, Any]:
         try:

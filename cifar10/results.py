@@ -45,15 +45,22 @@ def read_records(paths: Iterable[Path]) -> tuple[list[Record], list[str]]:
     return records, complaints
 
 
+def settings_key(record: Record) -> str:
+    """What makes runs comparable: all settings but the seed and those without effect, data, device, precision."""
+    config = {name: value for name, value in record["config"].items() if name not in ("seed", "runs", "force")}
+    for group, without_effect in {"data": ("root", "mirrors"), "trainer": ("enable_progress_bar",)}.items():
+        settings = config.get(group, {})
+        config[group] = {name: value for name, value in settings.items() if name not in without_effect}
+    return json.dumps(
+        [config, *(record[name] for name in ("model", "data_sha256", "device", "precision"))], sort_keys=True
+    )
+
+
 def group_by_settings(records: Iterable[Record]) -> list[Group]:
     """One group for each set of settings without the seed, in the order of the study's models, then by accuracy."""
     groups: dict[str, list[Record]] = {}
     for record in records:
-        key = {name: value for name, value in record["config"].items() if name not in ("seed", "runs", "force")}
-        key["data"] = {name: value for name, value in key["data"].items() if name not in ("root", "mirrors")}
-        key["trainer"] = {k: v for k, v in key.get("trainer", {}).items() if k != "enable_progress_bar"}
-        same = [key, *(record[name] for name in ("model", "data_sha256", "device", "precision"))]
-        groups.setdefault(json.dumps(same, sort_keys=True), []).append(record)
+        groups.setdefault(settings_key(record), []).append(record)
     order = list(STUDY)
     found = [Group(sorted(group, key=lambda record: record["seed"])) for group in groups.values()]
 
