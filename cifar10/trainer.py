@@ -53,6 +53,7 @@ def _quiet() -> None:
         r"Checkpoint directory .* exists and is not empty",  # ours does: configuration and log
         r"The number of training batches .* is smaller than the logging interval",  # we log once per epoch
         "You're resuming from a checkpoint that ended before the epoch ended",  # ours goes on with the next batch
+        "It is recommended to use `self.log",  # with sync_dist: what we log is of all ranks already
         "`torch.jit.trace",  # how TensorBoard's own writer draws the graph
         r"`isinstance\(treespec, LeafSpec\)` is deprecated",  # between Lightning and PyTorch
     ):

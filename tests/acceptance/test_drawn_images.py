@@ -1,0 +1,17 @@
+"""The first look: on drawn images, by the default settings, the models stand in the study's order."""
+
+import pytest
+from hydra import compose, initialize
+
+from train import train
+
+
+@pytest.mark.slow
+def test_the_models_stand_in_the_study_s_order(tmp_path):
+    accuracy = {}
+    for model in ("prototype", "mlp", "cnn"):
+        with initialize(version_base="1.3", config_path="../../conf"):
+            settings = compose("train", [f"model={model}", "data=synthetic", "trainer.enable_progress_bar=false"])
+        accuracy[model] = train(settings, tmp_path / model)["test"]["accuracy"]
+    assert 0.25 < accuracy["prototype"] < accuracy["mlp"] - 0.08
+    assert accuracy["mlp"] < accuracy["cnn"] - 0.15
