@@ -4,6 +4,7 @@ import pytest
 from hydra import compose, initialize
 from hydra.errors import HydraException
 
+from cifar10.data.download import MIRRORS
 from cifar10.errors import UserError
 from cifar10.settings import check_settings
 
@@ -17,6 +18,10 @@ def composed(*overrides):
 @pytest.mark.parametrize("model", ["prototype", "mlp", "cnn"])
 def test_every_shipped_choice_is_accepted(model, data):
     check_settings(composed(f"model={model}", f"data={data}", *(["data.root=birds"] if data == "folder" else [])))
+
+
+def test_the_mirrors_of_the_configuration_are_those_of_the_code():
+    assert composed().data.mirrors == list(MIRRORS)
 
 
 @pytest.mark.parametrize(

@@ -86,6 +86,13 @@ def test_tensorboard_has_epochs_on_its_axis_and_the_final_metrics(mlp_run):
     assert events.Graph().node
 
 
+def test_typical_images_are_shown_by_epoch(tmp_path):
+    train(composed("model=prototype"), tmp_path)
+    events = EventAccumulator(str(tmp_path / "tensorboard"))
+    events.Reload()
+    assert [event.step for event in events.Images("prototypes")] == [1, 2]
+
+
 def test_the_same_command_again_shows_the_result_and_trains_nothing(mlp_run):
     before = {path: path.stat().st_mtime_ns for path in mlp_run.rglob("*")}
     assert train(composed("model=mlp"), mlp_run) == json.loads((mlp_run / "metrics.json").read_text())

@@ -2,6 +2,7 @@
 
 import hashlib
 from collections import Counter
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -92,6 +93,23 @@ def test_stratified_split_is_random_by_val_seed_alone(random_data):
 
     assert held_out(val_seed=3) == held_out(val_seed=3, seed=9)
     assert held_out(val_seed=3) != held_out(val_seed=4)
+
+
+@pytest.mark.parametrize(("share", "held_out"), [(0.1, 20), (0.333, 67), (0.0001, 1)])
+def test_the_validation_size_may_be_a_share(random_data, share, held_out):
+    data = random_data(BALANCED, val_size=share)
+    data.setup()
+    assert (len(data.train_labels), len(data.val_labels)) == (200 - held_out, held_out)
+
+
+def test_more_processes_than_images_in_a_batch_is_an_error(random_data):
+    data = random_data(BALANCED, val_size=20, batch_size=2)
+    data.setup()
+    data.trainer = SimpleNamespace(world_size=3, global_rank=0, fit_loop=None)
+    with pytest.raises(
+        UserError, match=r"batch_size, 2, is less than the 3 processes; use fewer with trainer.devices=N"
+    ):
+        data.train_dataloader()
 
 
 @pytest.mark.parametrize("val_size", [20, 21])
