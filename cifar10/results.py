@@ -57,16 +57,16 @@ def settings_key(record: Record) -> str:
 
 
 def group_by_settings(records: Iterable[Record]) -> list[Group]:
-    """One group for each set of settings without the seed, in the order of the study's models, then by accuracy."""
+    """One group for each set of settings without the seed: CIFAR-10 first, the study's models in order, by accuracy."""
     groups: dict[str, list[Record]] = {}
     for record in records:
         groups.setdefault(settings_key(record), []).append(record)
     order = list(STUDY)
     found = [Group(sorted(group, key=lambda record: record["seed"])) for group in groups.values()]
 
-    def place(group: Group) -> tuple[int, float]:
-        model = group.records[0]["model"]
-        return order.index(model) if model in order else len(order), mean(group.accuracies)
+    def place(group: Group) -> tuple[bool, int, float]:
+        model, data = (group.records[0][name] for name in ("model", "data"))
+        return data != "cifar10", order.index(model) if model in order else len(order), mean(group.accuracies)
 
     return sorted(found, key=place)
 

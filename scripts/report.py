@@ -1,0 +1,78 @@
+"""One table of finished runs; with --publish also the README's table and figures.
+
+python scripts/report.py runs                    prints the table of all finished runs below runs/
+python scripts/report.py runs/cnn --publish      keeps their metrics.json in docs/results/ and redraws the README's part
+"""
+
+import argparse
+import hashlib
+import json
+import re
+import sys
+from pathlib import Path
+
+from cifar10.results import Record, group_by_settings, markdown_table, read_records, settings_key
+
+ROOT = Path(__file__).resolve().parent.parent
+TABLE = re.compile(r"(<!-- results -->\n).*?(<!-- /results -->)", re.DOTALL)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("runs", nargs="+", type=Path, metavar="RUN", help="a run folder, a folder of them, or a file")
+    parser.add_argument("--publish", action="store_true", help="rewrite docs/results, docs/*.png and README's table")
+    args = parser.parse_args()
+
+    records, complaints = read_records(args.runs)
+    for complaint in complaints:
+        print(f"left out: {complaint}", file=sys.stderr)
+    if not records:
+        sys.exit("report.py: no finished run given; train one with python train.py, then name its folder")
+    if args.publish:
+        publish(records)
+        publish_typical_images(args.runs)
+    print(markdown_table(group_by_settings(records)))
+
+
+def publish(records: list[Record]) -> None:
+    """Adds the records to docs/results/, then makes table and figure from all that are there."""
+    folder = ROOT / "docs/results"
+    folder.mkdir(parents=True, exist_ok=True)
+    for record in records:
+        for group, place in ((record["config"], "runs"), (record["config"]["data"], "root")):
+            group.pop(place, None)  # of one machine
+        settings = hashlib.sha256(settings_key(record).encode()).hexdigest()[:8]
+        name = f"{record['model'].lower()}-{record['data']}-{settings}-seed{record['seed']}.json"
+        (folder / name).write_text(json.dumps(record) + "\n")
+    groups = group_by_settings(read_records([folder])[0])
+    readme = ROOT / "README.md"
+    readme.write_text(TABLE.sub(lambda part: part[1] + markdown_table(groups) + "\n" + part[2], readme.read_text()))
+
+    shown = [group.records[0] for group in groups if group.records[0]["data"] == "cifar10"]
+    if shown:
+        from cifar10.plots import confusions_figure
+
+        titles = [f"{record['model']}, {record['test']['accuracy']:.1%}" for record in shown]
+        confusions = [record["test"]["confusion"] for record in shown]
+        figure = confusions_figure(confusions, titles, list(shown[0]["test"]["class_accuracy"]))
+        figure.savefig(ROOT / "docs/confusions.png", dpi=80)
+
+
+def publish_typical_images(paths: list[Path]) -> None:
+    """docs/prototypes.png, from the first prototype run on CIFAR-10 at or below `paths`, if there is one."""
+    for file in sorted(file for path in paths for file in path.rglob("metrics.json")):
+        record = json.loads(file.read_text())
+        if (record["model"], record["data"]) == ("Prototype", "cifar10"):
+            import torch
+
+            from cifar10.plots import image_grid_figure
+
+            images = torch.load(file.with_name("best.ckpt"), weights_only=True)["state_dict"]["prototypes"]
+            image_grid_figure(images, list(record["test"]["class_accuracy"])).savefig(
+                ROOT / "docs/prototypes.png", dpi=80
+            )
+            return
+
+
+if __name__ == "__main__":
+    main()

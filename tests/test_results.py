@@ -1,0 +1,88 @@
+"""The table over runs, and the published one."""
+
+import json
+import re
+from pathlib import Path
+
+import pytest
+
+from cifar10.results import group_by_settings, markdown_table, read_records
+
+ROOT = Path(__file__).parent.parent
+
+
+def record(accuracy, seed, model="MLP", epochs=20, data="cifar10"):
+    return {
+        "model": model,
+        "data": data,
+        "data_sha256": data,
+        "seed": seed,
+        "test": {"accuracy": accuracy},
+        "seconds": {"train": 110.0, "data": 8.0, "test": 2.0},
+        "device": "CPU",
+        "precision": "32-true",
+        "config": {"seed": seed, "epochs": epochs, "runs": str(seed), "force": False, "data": {"root": str(seed)}},
+    }
+
+
+def test_runs_that_differ_in_their_seed_are_one_row():
+    groups = group_by_settings([record(0.50, 2), record(0.52, 1), record(0.7, 1, "CNN"), record(0.6, 1, epochs=30)])
+    assert [(group.records[0]["model"], group.accuracies) for group in groups] == [
+        ("MLP", [0.52, 0.50]),
+        ("MLP", [0.6]),
+        ("CNN", [0.7]),
+    ]
+
+
+def test_mean_deviation_and_minutes():
+    row = markdown_table(group_by_settings([record(0.50, 1), record(0.51, 2), record(0.53, 3)])).splitlines()[-1]
+    # numpy.std([50, 51, 53], ddof=1) == 1.5275
+    assert row == "| MLP | cifar10 | 50.70% | **51.33%** ± 1.53 | 3 (1, 2, 3) | 2.0 | CPU, 32-true |"
+
+
+def test_results_on_other_data_are_not_set_beside_the_study():
+    row = markdown_table(group_by_settings([record(0.9, 1, data="synthetic")])).splitlines()[-1]
+    assert row == "| MLP | synthetic |  | **90.00%** | 1 (1) | 2.0 | CPU, 32-true |"
+
+
+def test_a_model_that_the_study_did_not_have_comes_last():
+    rows = markdown_table(group_by_settings([record(0.9, 1, "ResNet"), record(0.5, 1)])).splitlines()
+    assert rows[-1] == "| ResNet | cifar10 |  | **90.00%** | 1 (1) | 2.0 | CPU, 32-true |"
+
+
+def test_runs_on_another_device_are_another_row():
+    other = record(0.6, 2) | {"device": "GPU"}
+    assert [group.accuracies for group in group_by_settings([record(0.5, 1), other])] == [[0.5], [0.6]]
+
+
+def test_what_is_no_run_is_named_and_left_out(tmp_path):
+    (tmp_path / "good").mkdir()
+    (tmp_path / "good/metrics.json").write_text(json.dumps(record(0.5, 1)))
+    (tmp_path / "torn.json").write_text('{"test": {"accu')
+    (tmp_path / "other.json").write_text('{"a": 1}')
+    (tmp_path / "empty").mkdir()
+    records, complaints = read_records([tmp_path, tmp_path / "empty"])
+    assert len(records) == 1
+    assert [complaint.partition(":")[0] for complaint in complaints] == [
+        str(tmp_path / "other.json"),
+        str(tmp_path / "torn.json"),
+        str(tmp_path / "empty"),
+    ]
+
+
+def test_the_readme_shows_the_published_runs():
+    records, complaints = read_records([ROOT / "docs/results"])
+    assert not complaints
+    shown = re.search(r"<!-- results -->\n(.*?)\n<!-- /results -->", (ROOT / "README.md").read_text(), re.DOTALL)
+    assert shown[1] == markdown_table(group_by_settings(records))
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "docs/results").glob("*.json")), ids=lambda path: path.stem)
+def test_published_runs_are_consistent_and_name_no_machine_s_path(path):
+    record = json.loads(path.read_text())
+    confusion = record["test"]["confusion"]
+    hits = sum(row[i] for i, row in enumerate(confusion))
+    assert hits / sum(map(sum, confusion)) == pytest.approx(record["test"]["accuracy"])
+    assert "root" not in record["config"]["data"]
+    assert "/" not in record["git"]
+    assert not record["git"].endswith("+"), "published from files that no commit holds"
