@@ -32,7 +32,7 @@ def confusions_figure(confusions: Sequence[Sequence], titles: Sequence[str], cla
 
     confusions: one (C, C) matrix of counts for each title; rows are true classes.
     """
-    figure = Figure(figsize=(4 * len(titles) + 1, 4.4), layout="constrained")
+    figure = Figure(figsize=(4 * len(titles) + 1, 5), layout="constrained")
     all_axes = figure.subplots(1, len(titles), squeeze=False)[0]
     for axes, counts, title in zip(all_axes, confusions, titles, strict=True):
         rates = torch.tensor(counts, dtype=torch.float64)
