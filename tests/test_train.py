@@ -117,6 +117,7 @@ def test_ctrl_c_and_the_same_command_equal_an_uninterrupted_run(model, batch, tm
     train(settings, tmp_path / "whole")
 
     original, seen = LastCheckpoint.on_train_batch_end, []
+    before = signal.getsignal(signal.SIGINT)
 
     def press_ctrl_c(self, trainer, *args):
         seen.append(1)
@@ -128,7 +129,7 @@ def test_ctrl_c_and_the_same_command_equal_an_uninterrupted_run(model, batch, tm
     with pytest.raises(Interrupted, match=r"last.ckpt holds everything; the same command, without force=true, goes on"):
         train(settings, tmp_path / "stopped")
     assert not (tmp_path / "stopped/metrics.json").exists()
-    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    assert signal.getsignal(signal.SIGINT) is before
     train(settings, tmp_path / "stopped")
 
     assert len(seen) == 8
@@ -157,11 +158,12 @@ def test_a_run_folder_may_be_moved_between_stop_and_resume(tmp_path, monkeypatch
 
 def test_a_second_ctrl_c_stops_at_once(tmp_path):
     last = LastCheckpoint(tmp_path / "last.ckpt")
+    before = signal.getsignal(signal.SIGINT)
     with last.catching_ctrl_c():
         signal.raise_signal(signal.SIGINT)
         with pytest.raises(Interrupted, match="at once"):
             signal.raise_signal(signal.SIGINT)
-    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    assert signal.getsignal(signal.SIGINT) is before
 
 
 def test_a_checkpoint_that_is_none_is_named(tmp_path):
