@@ -50,8 +50,9 @@ class LastCheckpoint(Checkpoint):
         if self._stopping(trainer):
             self._stop()
 
-    def on_test_batch_end(self, trainer: Trainer, *args: Any) -> None:
-        if self._stopping(trainer):
+    def on_test_batch_end(self, *args: Any) -> None:
+        # Each rank for itself: they may have different numbers of batches, and there is nothing to save together.
+        if self.asked_to_stop:
             self._stop()
 
     def _stopping(self, trainer: Trainer) -> bool:
