@@ -46,7 +46,7 @@ def make_record(
         },
         "images_per_second": trained / train_seconds,
         "parameters": sum(parameter.numel() for parameter in model.parameters()),
-        "device": _device_name(trainer),
+        "device": _device(trainer),
         "precision": str(trainer.precision),
         "versions": {"python": platform.python_version(), **{name: version(name) for name in PACKAGES}},
         "git": phases["git"],
@@ -80,12 +80,16 @@ def summary(results: dict[str, Any], folder: Path) -> str:
     return "\n".join(f"  {name:<{width}}  {value}" for name, value in rows.items())
 
 
-def _device_name(trainer: Trainer) -> str:
+def _device(trainer: Trainer) -> str:
     device = trainer.strategy.root_device
+    return device_name(device) + (f", {torch.get_num_threads()} threads" if device.type == "cpu" else "")
+
+
+def device_name(device: torch.device) -> str:
+    """The accelerator's name, or the processor's."""
     if device.type == "cuda":
         return torch.cuda.get_device_name(device)
-    cpu_name = getattr(torch.cpu, "get_capabilities", dict)().get("cpu_name") or platform.processor() or "CPU"
-    return f"{cpu_name}, {torch.get_num_threads()} threads"
+    return getattr(torch.cpu, "get_capabilities", dict)().get("cpu_name") or platform.processor() or "CPU"
 
 
 def git_commit() -> str | None:

@@ -6,6 +6,8 @@ from pathlib import Path
 from statistics import mean, stdev
 from typing import Any, NamedTuple
 
+from cifar10.settings import completed
+
 STUDY = {"Prototype": 0.2876, "MLP": 0.507, "CNN": 0.759}
 """Test accuracy that the notebook of 2019 reached, by model."""
 
@@ -47,7 +49,9 @@ def read_records(paths: Iterable[Path]) -> tuple[list[Record], list[str]]:
 
 def settings_key(record: Record) -> str:
     """What makes runs comparable: all settings but the seed and those without effect, data, device, precision."""
-    config = {name: value for name, value in record["config"].items() if name not in ("seed", "runs", "force")}
+    config = completed(record["config"])
+    for name in ("seed", "runs", "force"):
+        config.pop(name, None)
     for group, without_effect in {"data": ("root", "mirrors"), "trainer": ("enable_progress_bar",)}.items():
         settings = config.get(group, {})
         config[group] = {name: value for name, value in settings.items() if name not in without_effect}

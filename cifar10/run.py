@@ -22,12 +22,12 @@ CONFIG = "config.yaml"
 
 
 def run_name(choices: Mapping[str, str], overrides: Sequence[str]) -> str:
-    """`<model>/<what differs from the defaults>/seed=<n>`, from Hydra's choices of groups and its task overrides.
+    """`<model or experiment>/<what differs>/seed=<n>`, from Hydra's choices of groups and its task overrides.
 
     It follows what was asked for, not what it comes to: `epochs=10` is another folder even where 10 is the default.
     run_name({"model": "cnn", "data": "cifar10"}, ["epochs=3", "seed=2"]) == "cnn/epochs=3/seed=2"
     """
-    seed = "1"
+    seed, experiment = "1", choices.get("experiment")
     changes = {} if choices["data"] == DEFAULT_DATA else {"data": choices["data"]}
     for override in OverridesParser.create().parse_overrides(list(overrides)):
         key, value = override.key_or_group, override.get_value_element_as_str()
@@ -36,12 +36,14 @@ def run_name(choices: Mapping[str, str], overrides: Sequence[str]) -> str:
         elif key == "data.root" and choices["data"] != DEFAULT_DATA:
             path = Path(value.strip("'\"")).resolve()  # another data set; its whole path is too long for a name
             changes[key] = f"{path.name}-{_short_hash(str(path))}"
-        elif key not in ("model", "data", *WITHOUT_EFFECT) and not key.startswith("hydra"):
+        elif key == "model" and experiment:
+            changes[key] = value
+        elif key not in ("model", "data", "experiment", *WITHOUT_EFFECT) and not key.startswith("hydra"):
             changes[("~" if override.is_delete() else "") + key] = value.replace("/", "-")
     name = ",".join(f"{key}={value}" for key, value in sorted(changes.items()))
     if len(name) > NAME_LENGTH:
         name = f"{name[: NAME_LENGTH - 9]}-{_short_hash(name)}"
-    return "/".join(filter(None, (choices["model"], name, f"seed={seed}")))
+    return "/".join(filter(None, (experiment or choices["model"], name, f"seed={seed}")))
 
 
 def _short_hash(text: str) -> str:
@@ -89,6 +91,8 @@ def _check_same(folder: Path, stored: dict[str, Any], asked: dict[str, Any]) -> 
 
 def _flat(cfg: DictConfig) -> dict[str, Any]:
     """Dotted key -> value, lists as values."""
+    from cifar10.settings import completed
+
     flat: dict[str, Any] = {}
 
     def walk(prefix: str, value: Any) -> None:
@@ -98,5 +102,5 @@ def _flat(cfg: DictConfig) -> dict[str, Any]:
         else:
             flat[prefix] = value
 
-    walk("", OmegaConf.to_container(cfg, resolve=True))
+    walk("", completed(OmegaConf.to_container(cfg, resolve=True)))
     return flat

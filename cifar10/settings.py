@@ -1,6 +1,6 @@
 """Checks a composed configuration before anything heavy is imported or built."""
 
-import inspect
+from inspect import Parameter, signature
 from typing import Annotated, Any, Literal, get_type_hints
 
 from annotated_types import Gt, Interval
@@ -10,8 +10,8 @@ from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
 
 from cifar10.errors import UserError
 
-FROM_ELSEWHERE = ("class_names", "batch_size", "seed")
-"""Arguments of models and data modules that `train.py` fills in, from the data and from the top level."""
+FROM_ELSEWHERE = ("class_names", "batch_size", "seed", "layers")
+"""Arguments of models and data modules that `train.py` fills in, from the data and the top level, or a subclass."""
 
 
 class TrainerSettings(BaseModel):
@@ -57,31 +57,46 @@ def check_settings(cfg: DictConfig) -> None:
         raise _user_error("", values, error) from error
     for group in ("model", "data"):
         _check_arguments(group, values[group])
+    if values["batch_size"] == 1 and values["model"].get("batch_norm"):
+        raise UserError("batch_size=1: model.batch_norm=true needs at least two images in a batch; choose more")
 
 
 def _check_arguments(group: str, values: dict[str, Any]) -> None:
     """A model's or data module's settings against the types and ranges in its constructor's signature."""
     cls = get_class(values.pop("_target_"))
-    hints = _settable(cls)
+    settable = _settable(cls)
     for name, value in values.items():
-        if name not in hints:
-            raise UserError(f"{group}.{name}: {cls.__name__} has no such setting; it has {', '.join(sorted(hints))}")
+        if name not in settable:
+            raise UserError(f"{group}.{name}: {cls.__name__} has no such setting; it has {', '.join(sorted(settable))}")
         try:
-            TypeAdapter(hints[name]).validate_python(value, strict=True)
+            TypeAdapter(settable[name][1]).validate_python(value, strict=True)
         except ValidationError as error:
             raise _user_error(f"{group}.{name}", value, error) from error
 
 
-def _settable(cls: type) -> dict[str, Any]:
-    """Parameter -> type, of the constructor and, where it passes on `**kwargs`, of the class below it."""
-    hints: dict[str, Any] = {}
+def completed(config: dict[str, Any]) -> dict[str, Any]:
+    """A run's settings with the defaults of what they leave out: they may be older than an option."""
+    full = dict(config)
+    for group, settings in config.items():
+        if isinstance(settings, dict) and "_target_" in settings:
+            settable = _settable(get_class(settings["_target_"]))
+            defaults = {name: parameter.default for name, (parameter, _) in settable.items()}
+            full[group] = {name: default for name, default in defaults.items() if default is not Parameter.empty}
+            full[group] |= settings
+    return full
+
+
+def _settable(cls: type) -> dict[str, tuple[Parameter, Any]]:
+    """Name -> (parameter, type), of the constructor and, where it passes on `**kwargs`, of the class below it."""
+    found: dict[str, tuple[Parameter, Any]] = {}
     for base in cls.__mro__:
-        parameters = inspect.signature(base.__init__).parameters
+        parameters = signature(base.__init__).parameters
         types = get_type_hints(base.__init__, include_extras=True)
-        hints |= {name: types[name] for name in parameters if name in types and name not in (*FROM_ELSEWHERE, "kwargs")}
+        for name in parameters.keys() & types.keys() - {*FROM_ELSEWHERE, "kwargs"}:
+            found.setdefault(name, (parameters[name], types[name]))
         if "kwargs" not in parameters:
             break
-    return hints
+    return found
 
 
 def _user_error(key: str, values: Any, error: ValidationError) -> UserError:

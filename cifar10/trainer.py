@@ -14,7 +14,7 @@ from cifar10.callbacks import BestCheckpoint, EpochTimer, LastCheckpoint, Tensor
 from cifar10.epoch_table import EpochTable
 from cifar10.errors import UserError
 from cifar10.files import SafeCheckpointIO
-from cifar10.precision import fast_precision
+from cifar10.precision import chosen_precision
 
 
 def make_trainer(cfg: DictConfig, folder: Path, last: LastCheckpoint, log_graph: bool) -> Trainer:
@@ -26,11 +26,10 @@ def make_trainer(cfg: DictConfig, folder: Path, last: LastCheckpoint, log_graph:
     callbacks = [EpochTimer(), TensorBoardPictures(), BestCheckpoint(folder, cfg.monitor), last]
     if cfg.trainer.enable_progress_bar:
         callbacks.append(TQDMProgressBar(refresh_rate=50))
-    precision = fast_precision(cfg.trainer.accelerator) if cfg.precision == "auto" else cfg.precision
     try:
         return Trainer(
             max_epochs=cfg.epochs,
-            precision=precision,
+            precision=chosen_precision(cfg.precision, cfg.trainer.accelerator),
             default_root_dir=folder,
             logger=[
                 TensorBoardLogger(folder, name="tensorboard", version="", log_graph=log_graph, default_hp_metric=False),

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from cifar10.precision import fast_precision
+from cifar10.precision import chosen_precision
 
 
 @pytest.mark.parametrize(
@@ -13,7 +13,7 @@ from cifar10.precision import fast_precision
 def test_a_cpu_with_bfloat16_in_hardware_uses_it(capabilities, precision, monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: capabilities, raising=False)
-    assert fast_precision("cpu") == precision
+    assert chosen_precision("auto", "cpu") == precision
 
 
 @pytest.mark.parametrize(
@@ -22,4 +22,8 @@ def test_a_cpu_with_bfloat16_in_hardware_uses_it(capabilities, precision, monkey
 def test_a_gpu_from_ampere_on_uses_bfloat16(capability, precision, monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "get_device_capability", lambda: capability)
-    assert fast_precision("auto") == precision
+    assert chosen_precision("auto", "auto") == precision
+
+
+def test_what_is_named_is_taken():
+    assert chosen_precision("16-mixed", "cpu") == "16-mixed"

@@ -41,7 +41,7 @@ def test_the_mirrors_of_the_configuration_are_those_of_the_code():
         ("data.val_split=last", "data.val_split=last: input should be 'first' or 'stratified'"),
         ("data.mirrors=http://one", "data.mirrors=http://one: "),
         ("+model.width=2", "model.width: CNN has no such setting; it has"),
-        ("+model.layers=1", "model.layers: CNN has no such setting; it has learning_rate"),
+        ("+model.layers=1", "model.layers: CNN has no such setting; it has batch_norm, "),
         ("+data.seed=5", "data.seed: CIFAR10Data has no such setting"),
         ("+trainer.max_steps=5", "trainer.max_steps=5: extra inputs are not permitted"),
         ("trainer.devices=1.5", "trainer.devices=1.5: input should be a valid integer"),
@@ -61,3 +61,9 @@ def test_a_wrong_value_is_named(override, message):
 def test_an_unknown_key_or_choice_does_not_compose(override):
     with pytest.raises(HydraException):
         composed(override)
+
+
+def test_batch_normalisation_of_single_images_is_refused():
+    with pytest.raises(UserError, match=r"^batch_size=1: model.batch_norm=true needs at least two images"):
+        check_settings(composed("model=mlp", "batch_size=1", "model.batch_norm=true"))
+    check_settings(composed("model=mlp", "batch_size=1"))

@@ -4,20 +4,23 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from math import ceil
 
-import numpy as np
 import torch
 from torch import Tensor
+
+from cifar10.augment import RandomViews, generator
 
 
 def epoch_order(count: int, seed: int, epoch: int) -> Tensor:
     """The order in which an epoch visits `count` images, (count,) int64: a pure function of (seed, epoch)."""
-    state = np.random.SeedSequence([seed, epoch]).generate_state(1, dtype=np.uint64)[0]
-    return torch.randperm(count, generator=torch.Generator().manual_seed(int(state >> np.uint64(1))))
+    return torch.randperm(count, generator=generator(seed, epoch))
+
+
+NO_VIEWS = RandomViews()
 
 
 @dataclass
 class TrainBatches:
-    """An epoch of shuffled batches, the last one smaller; each rank takes every world_size-th image of each.
+    """An epoch of shuffled batches of random views, the last one smaller; each rank takes every world_size-th image.
 
     images: (N, 3, 32, 32) uint8, labels: (N,) int64. `position` tells (epoch, batches already trained on) when the
     iteration begins: with the Trainer's own progress counters, a resumed epoch goes on with the batch that comes next.
@@ -28,21 +31,25 @@ class TrainBatches:
     batch_size: int
     seed: int
     position: Callable[[], tuple[int, int]]
+    views: RandomViews = NO_VIEWS
     rank: int = 0
     world_size: int = 1
 
     def __len__(self) -> int:
         full, rest = divmod(len(self.images), self.batch_size)
-        return max(full + (rest >= self.world_size), 1)
+        return max(full + (rest >= max(self.world_size, 2)), 1)
 
     def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
         epoch, done = self.position()
-        order = epoch_order(len(self.images), self.seed, epoch).to(self.images.device)
-        # A rest of fewer images than ranks joins the batch before it: a rank without images would have a loss of NaN.
+        device = self.images.device
+        order = epoch_order(len(self.images), self.seed, epoch).to(device)
+        views = self.views.draw(len(self.images), self.seed, epoch).to(device)
+        # A rest of one image, or of fewer images than ranks, joins the batch before it: batch normalisation needs two,
+        # and a rank without images would have a loss of NaN.
         cuts = [self.batch_size * batch for batch in range(1, len(self))]
         for batch in order.tensor_split(cuts)[done:]:
             index = batch[self.rank :: self.world_size]
-            yield self.images[index], self.labels[index]
+            yield self.views(self.images[index], views[index]), self.labels[index]
 
 
 @dataclass

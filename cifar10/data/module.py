@@ -8,6 +8,7 @@ from annotated_types import Gt, Interval
 from lightning import LightningDataModule
 from torch import Tensor
 
+from cifar10.augment import Pixels, RandomViews
 from cifar10.data.loader import EvalBatches, TrainBatches
 from cifar10.errors import UserError
 
@@ -34,8 +35,8 @@ class ImageData(LightningDataModule):
 
     batch_size: images per optimizer step, over all ranks. eval_batch_size: images per batch of validation and test.
     val_size: how many training images are held out, or which share of them. val_split: the `first` of them, as in the
-    study, or a `stratified` choice: random by val_seed, each class as often as in the whole. seed: of the order in
-    training.
+    study, or a `stratified` choice: random by val_seed, each class as often as in the whole. flip, shift_px, cutout_px:
+    what training may do to an image, see `RandomViews`. seed: of the order in training and of these views.
     """
 
     name: str
@@ -48,12 +49,15 @@ class ImageData(LightningDataModule):
         val_size: Annotated[int, Gt(0)] | Annotated[float, Interval(gt=0, lt=1)] = 1000,
         val_split: Literal["first", "stratified"] = "first",
         val_seed: Annotated[int, Interval(ge=0, lt=2**32)] = 0,
+        flip: bool = False,
+        shift_px: Pixels = 0,
+        cutout_px: Pixels = 0,
         seed: int = 1,
     ) -> None:
         super().__init__()
         self.batch_size, self.eval_batch_size = batch_size, eval_batch_size
         self.val_size, self.val_split, self.val_seed = val_size, val_split, val_seed
-        self.seed = seed
+        self.views, self.seed = RandomViews(flip, shift_px, cutout_px), seed
         self.class_names: list[str] = []
 
     def read(self) -> ImageSet:
@@ -106,7 +110,9 @@ class ImageData(LightningDataModule):
         def position() -> tuple[int, int]:
             return loop.epoch_progress.current.processed, loop.epoch_loop.batch_progress.current.ready
 
-        return TrainBatches(self.train_images, self.train_labels, self.batch_size, self.seed, position, **self._shard())
+        return TrainBatches(
+            self.train_images, self.train_labels, self.batch_size, self.seed, position, self.views, **self._shard()
+        )
 
     def val_dataloader(self) -> EvalBatches:
         return EvalBatches(self.val_images, self.val_labels, self.eval_batch_size, **self._shard())

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from math import inf
-from typing import Annotated, Any
+from typing import Annotated, Any, Self
 
 import torch
 from annotated_types import Gt, Lt
@@ -132,10 +132,25 @@ class Classifier(LightningModule):
         checkpoint["model"] = type(self).__name__
         checkpoint["train_totals"] = self._totals()
 
+    @classmethod
+    def load_from_checkpoint(cls, checkpoint_path: Any, *args: Any, **kwargs: Any) -> Self:
+        """As Lightning's. Raises UserError for the checkpoint of another model."""
+        try:
+            return super().load_from_checkpoint(checkpoint_path, *args, **kwargs)
+        except TypeError:  # settings that this model does not have
+            cls._check_is_own(torch.load(checkpoint_path, map_location="cpu", weights_only=True))
+            raise
+
+    @classmethod
+    def _check_is_own(cls, checkpoint: dict[str, Any]) -> None:
+        saved = checkpoint.get("model", "another program's model")
+        if saved != cls.__name__:
+            raise UserError(
+                f"this checkpoint is of {saved}, not of {cls.__name__}; choose the model that it was made by"
+            )
+
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        saved, own = checkpoint.get("model", "another program's model"), type(self).__name__
-        if saved != own:
-            raise UserError(f"this checkpoint is of {saved}, not of {own}; choose the model that it was made by")
+        self._check_is_own(checkpoint)
         # The sums over all ranks, so that one of them goes on counting from there.
         counts_on = self._trainer is None or self.trainer.is_global_zero
         self.loss_sum, self.correct, self.seen = checkpoint["train_totals"] if counts_on else (0.0, 0, 0)

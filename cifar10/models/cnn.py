@@ -1,54 +1,81 @@
 """The convolutional network: 64-128-128-256-256 filters of 3 x 3 between three poolings, then 128-64-10."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
-from cifar10.models.base import CIFAR10_CLASSES, Rate, to_unit
-from cifar10.models.network import Network
+from cifar10.models.base import CIFAR10_CLASSES, to_unit
+from cifar10.models.network import Network, dense
 
 
 class CNN(Network):
-    """The study's third model, 1,641,802 parameters for ten classes; see `Classifier` for shapes.
+    """The study's third model, 1,641,802 parameters for ten classes.
 
+    See `Classifier` for shapes, `Network` for the settings that both networks have.
     Input is standardised per pixel position and channel with the training split's mean and standard deviation.
     These are buffers, (3, 32, 32) in units of [0, 1], so that a checkpoint works on raw images by itself.
+    batch_norm: normalise after each convolution (or its pooling) and each hidden dense layer, which lose their bias.
+    whiten: the first convolution begins with filters that whiten the training images' patches, each with its negative,
+    the others with the identity on as many channels as came in; see `whitening_filters`.
     """
 
-    def __init__(self, class_names: Sequence[str] = CIFAR10_CLASSES, learning_rate: Rate = 1e-3) -> None:
+    def __init__(
+        self,
+        class_names: Sequence[str] = CIFAR10_CLASSES,
+        batch_norm: bool = False,
+        whiten: bool = False,
+        **kwargs: Any,
+    ) -> None:
         layers = nn.Sequential(
-            *_convolution(3, 64),
-            nn.MaxPool2d(2),
-            *_convolution(64, 128),
-            *_convolution(128, 128),
-            nn.MaxPool2d(2),
-            *_convolution(128, 256),
-            *_convolution(256, 256),
-            nn.MaxPool2d(2),
+            *_convolution(3, 64, batch_norm, pool=True),
+            *_convolution(64, 128, batch_norm),
+            *_convolution(128, 128, batch_norm, pool=True),
+            *_convolution(128, 256, batch_norm),
+            *_convolution(256, 256, batch_norm, pool=True),
             nn.Flatten(),
-            nn.Linear(256 * 4 * 4, 128),
-            nn.ReLU(),
-            nn.Linear(128, 64),
-            nn.ReLU(),
+            *dense(256 * 4 * 4, 128, nn.ReLU, batch_norm),
+            *dense(128, 64, nn.ReLU, batch_norm),
             nn.Linear(64, len(class_names)),
         )
-        super().__init__(class_names, layers, learning_rate)
+        super().__init__(class_names, layers, **kwargs)
         self.save_hyperparameters(logger=False)
+        self.whiten = whiten
         self.register_buffer("mean", torch.zeros(3, 32, 32))
         self.register_buffer("std", torch.ones(3, 32, 32))
         # Convolutions on CPU and on tensor cores run faster with the channels innermost.
         self.to(memory_format=torch.channels_last)
 
     def setup(self, stage: str) -> None:
-        if stage == "fit":
-            mean, std = pixel_statistics(self.trainer.datamodule.train_images)
-            self.mean.copy_(mean)
-            self.std.copy_(std)
+        if stage != "fit":
+            return
+        images = self.trainer.datamodule.train_images
+        mean, std = pixel_statistics(images)
+        self.mean.copy_(mean)
+        self.std.copy_(std)
+        if self.whiten:
+            first, *others = (layer for layer in self.layers if isinstance(layer, nn.Conv2d))
+            with torch.no_grad():
+                first.weight[:54] = whitening_filters(self.scale(images[:5000].to(self.device)))
+                for convolution in others:
+                    nn.init.dirac_(convolution.weight[: convolution.in_channels])
 
     def scale(self, images: Tensor) -> Tensor:
         standardised = (to_unit(images) - self.mean) / self.std
         return standardised.contiguous(memory_format=torch.channels_last)
+
+
+def whitening_filters(images: Tensor) -> Tensor:
+    """54 filters (54, 3, 3, 3): the whitened principal components of the images' 3 x 3 patches, then their negatives.
+
+    images: (N, 3, H, W) float, standardised. An idea of Page ("How to train your ResNet 8: bag of tricks", 2019).
+    """
+    patches = F.unfold(images, 3).transpose(1, 2).reshape(-1, 27)
+    values, vectors = torch.linalg.eigh(patches.T @ patches / len(patches))
+    filters = (vectors / (values + 1e-2).sqrt()).T.reshape(27, 3, 3, 3)
+    return torch.cat([filters, -filters])
 
 
 def pixel_statistics(images: Tensor) -> tuple[Tensor, Tensor]:
@@ -67,5 +94,15 @@ def pixel_statistics(images: Tensor) -> tuple[Tensor, Tensor]:
     return (mean / 255).float(), (torch.where(std > 0, std, 1.0) / 255).float()
 
 
-def _convolution(channels_in: int, channels_out: int) -> tuple[nn.Module, nn.Module]:
-    return nn.Conv2d(channels_in, channels_out, 3, padding=1), nn.ReLU()
+def _convolution(channels_in: int, channels_out: int, batch_norm: bool, pool: bool = False) -> Iterator[nn.Module]:
+    """A convolution and what follows it, up to its ReLU.
+
+    The study pools after the ReLU; both keep order, so pooling first gives the same values and gradients to the bit,
+    at a quarter of the later layers' work.
+    """
+    yield nn.Conv2d(channels_in, channels_out, 3, padding=1, bias=not batch_norm)
+    if pool:
+        yield nn.MaxPool2d(2)
+    if batch_norm:
+        yield nn.BatchNorm2d(channels_out)
+    yield nn.ReLU()

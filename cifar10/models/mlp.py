@@ -1,24 +1,27 @@
 """The fully connected network: 3072-300-150-10 with ELU, 968,560 parameters for ten classes."""
 
 from collections.abc import Sequence
+from typing import Any
 
 from torch import nn
 
-from cifar10.models.base import CIFAR10_CLASSES, Rate
-from cifar10.models.network import Network
+from cifar10.models.base import CIFAR10_CLASSES
+from cifar10.models.network import Network, dense
 
 
 class MLP(Network):
-    """The study's second model. Input scaled to [0, 1]; see `Classifier` for shapes."""
+    """The study's second model. Input is scaled to [0, 1].
 
-    def __init__(self, class_names: Sequence[str] = CIFAR10_CLASSES, learning_rate: Rate = 1e-3) -> None:
+    See `Classifier` for shapes, `Network` for the settings that both networks have.
+    batch_norm: normalise after each hidden layer, which loses its bias.
+    """
+
+    def __init__(self, class_names: Sequence[str] = CIFAR10_CLASSES, batch_norm: bool = False, **kwargs: Any) -> None:
         layers = nn.Sequential(
             nn.Flatten(),
-            nn.Linear(3 * 32 * 32, 300),
-            nn.ELU(),
-            nn.Linear(300, 150),
-            nn.ELU(),
+            *dense(3 * 32 * 32, 300, nn.ELU, batch_norm),
+            *dense(300, 150, nn.ELU, batch_norm),
             nn.Linear(150, len(class_names)),
         )
-        super().__init__(class_names, layers, learning_rate)
+        super().__init__(class_names, layers, **kwargs)
         self.save_hyperparameters(logger=False)

@@ -1,36 +1,103 @@
-"""What the two networks share: Keras's initialisation, which the study used, and its optimizer."""
+"""What the two networks share: Keras's initialisation and optimizer, which the study used, and what recipes change."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from itertools import product
+from typing import Annotated, Any, Literal
 
 import torch
+from annotated_types import Ge, Interval
 from torch import Tensor, nn
+from torch.nn import functional as F
+from torch.optim.lr_scheduler import OneCycleLR
 
-from cifar10.models.base import Classifier, to_unit
+from cifar10.augment import Pixels, moved
+from cifar10.models.base import Classifier, Rate, to_unit
 
 
 class Network(Classifier):
     """A classifier that is one `torch.nn.Sequential` from scaled images (N, 3, 32, 32) to logits (N, C).
 
     layers: with PyTorch's own initialisation; weights become Glorot uniform, biases zero, as in Keras.
+    optimizer: `adam` as in Keras, `adamw`, or `sgd` with Nesterov momentum 0.9.
+    warmup: share of the training over which the learning rate rises from 0; then it falls to 0, both linearly. Without
+    it the rate is constant.
+    label_smoothing: probability that is spread over all classes, in training only.
+    Losses of validation stay comparable.
+    mirrored, shifted_px: evaluation averages the logits over mirrored images, and over shifts by up to so many pixels.
     """
 
-    def __init__(self, class_names: Sequence[str], layers: nn.Sequential, learning_rate: float) -> None:
+    def __init__(
+        self,
+        class_names: Sequence[str],
+        layers: nn.Sequential,
+        learning_rate: Rate = 1e-3,
+        optimizer: Literal["adam", "adamw", "sgd"] = "adam",
+        weight_decay: Annotated[float, Ge(0)] = 0.0,
+        warmup: Annotated[float, Interval(gt=0, lt=1)] | None = None,
+        label_smoothing: Annotated[float, Interval(ge=0, lt=1)] = 0.0,
+        mirrored: bool = False,
+        shifted_px: Pixels = 0,
+    ) -> None:
         super().__init__(class_names)
         self.layers = layers
-        self.learning_rate = learning_rate
+        self.learning_rate, self.optimizer, self.weight_decay = learning_rate, optimizer, weight_decay
+        self.warmup, self.label_smoothing = warmup, label_smoothing
+        self.mirrored, self.shifted_px = mirrored, shifted_px
         self.example_input_array = torch.zeros(1, 3, 32, 32, dtype=torch.uint8)  # for TensorBoard's graph
         for layer in layers.modules():
             if isinstance(layer, nn.Linear | nn.Conv2d):
                 nn.init.xavier_uniform_(layer.weight)
-                nn.init.zeros_(layer.bias)
+                if layer.bias is not None:
+                    nn.init.zeros_(layer.bias)
 
     def scale(self, images: Tensor) -> Tensor:
         """Raw images as the first layer wants them, float32."""
         return to_unit(images)
 
     def forward(self, images: Tensor) -> Tensor:
-        return self.layers(self.scale(images))
+        if self.training:
+            return self.layers(self.scale(images))
+        logits = [self.layers(self.scale(view)) for view in self._views(images)]
+        return torch.stack(logits).mean(0) if len(logits) > 1 else logits[0]
 
-    def configure_optimizers(self) -> torch.optim.Optimizer:
-        # Keras's epsilon (PyTorch's is 1e-8). Fused: one kernel for all parameters.
-        return torch.optim.Adam(self.parameters(), lr=self.learning_rate, eps=1e-7, fused=True)
+    def _views(self, images: Tensor) -> Iterator[Tensor]:
+        """The images as they are, then what else evaluation looks at."""
+        yield images
+        steps = range(-self.shifted_px, self.shifted_px + 1)
+        others = list(product((0, 1) if self.mirrored else (0,), steps, steps))
+        others.remove((0, 0, 0))
+        still = images.new_zeros(images.shape[:1], dtype=torch.int64)
+        for mirrored, row, column in others:
+            yield moved(images, still + mirrored, torch.stack([still + row, still + column], 1))
+
+    def loss(self, logits: Tensor, labels: Tensor) -> Tensor:
+        return F.cross_entropy(logits, labels, label_smoothing=self.label_smoothing if self.training else 0.0)
+
+    def configure_optimizers(self) -> torch.optim.Optimizer | dict[str, Any]:
+        settings = {"lr": self.learning_rate, "weight_decay": self.weight_decay, "fused": True}  # one kernel for all
+        match self.optimizer:
+            case "adam":
+                optimizer = torch.optim.Adam(self.parameters(), eps=1e-7, **settings)  # Keras's epsilon, not 1e-8
+            case "adamw":
+                optimizer = torch.optim.AdamW(self.parameters(), **settings)
+            case "sgd":
+                optimizer = torch.optim.SGD(self.parameters(), momentum=0.9, nesterov=True, **settings)
+        if self.warmup is None:
+            return optimizer
+        schedule = OneCycleLR(
+            optimizer,
+            max_lr=self.learning_rate,
+            total_steps=int(self.trainer.estimated_stepping_batches),
+            pct_start=self.warmup,
+            anneal_strategy="linear",
+            cycle_momentum=False,
+        )
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+
+
+def dense(inputs: int, outputs: int, activation: type[nn.Module], batch_norm: bool) -> Iterator[nn.Module]:
+    """A hidden dense layer up to its activation."""
+    yield nn.Linear(inputs, outputs, bias=not batch_norm)
+    if batch_norm:
+        yield nn.BatchNorm1d(outputs)
+    yield activation()
