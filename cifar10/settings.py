@@ -36,6 +36,7 @@ class Settings(BaseModel):
 
     model_config = ConfigDict(strict=True, extra="forbid")
 
+    recipe: str
     seed: Annotated[int, Interval(ge=0, lt=2**32)]
     epochs: Annotated[int, Gt(0)]
     batch_size: Annotated[int, Gt(0)]
@@ -76,7 +77,7 @@ def _check_arguments(group: str, values: dict[str, Any]) -> None:
 
 def completed(config: dict[str, Any]) -> dict[str, Any]:
     """A run's settings with the defaults of what they leave out: they may be older than an option."""
-    full = dict(config)
+    full = {"recipe": "study"} | config
     for group, settings in config.items():
         if isinstance(settings, dict) and "_target_" in settings:
             settable = _settable(get_class(settings["_target_"]))
