@@ -60,7 +60,7 @@ def train(cfg: DictConfig, folder: Path) -> dict[str, Any]:
     seed_everything(cfg.seed, verbose=False)
     model = instantiate(cfg.model, _convert_="all", class_names=data.class_names)
     last = LastCheckpoint(folder / "last.ckpt")
-    trainer = make_trainer(cfg, folder, last, log_graph=model.example_input_array is not None)
+    trainer = make_trainer(cfg, folder, last, model)
     if trainer.is_global_zero:
         claim(folder, cfg)  # only now: with force=true it removes what is there
     with logging_redirect_tqdm(), last.catching_ctrl_c():

@@ -67,6 +67,8 @@ class LastCheckpoint(Checkpoint):
 class BestCheckpoint(ModelCheckpoint):
     """Keeps `best.ckpt`, the weights of the best epoch by `monitor`."""
 
+    state_key = "BestCheckpoint"  # Lightning makes its own anew for each hook of each step
+
     def __init__(self, folder: Path, monitor: str) -> None:
         super().__init__(
             dirpath=folder,

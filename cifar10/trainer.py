@@ -3,8 +3,9 @@
 import logging
 import warnings
 from pathlib import Path
+from typing import Any
 
-from lightning import Trainer
+from lightning import Callback, LightningModule, Trainer
 from lightning.pytorch.callbacks import TQDMProgressBar
 from lightning.pytorch.loggers import TensorBoardLogger
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
@@ -16,9 +17,18 @@ from cifar10.errors import UserError
 from cifar10.files import SafeCheckpointIO
 from cifar10.precision import chosen_precision
 
+STEP_HOOKS = (
+    "on_train_batch_start",
+    "on_before_zero_grad",
+    "on_before_backward",
+    "on_after_backward",
+    "on_before_optimizer_step",
+    "on_train_batch_end",
+)
 
-def make_trainer(cfg: DictConfig, folder: Path, last: LastCheckpoint, log_graph: bool) -> Trainer:
-    """A Trainer that leaves its checkpoints, tables and TensorBoard files in `folder`.
+
+def make_trainer(cfg: DictConfig, folder: Path, last: LastCheckpoint, model: LightningModule) -> Trainer:
+    """A Trainer for `model` that leaves its checkpoints, tables and TensorBoard files in `folder`.
 
     Raises UserError where Lightning refuses an argument of `cfg.trainer`.
     """
@@ -26,6 +36,9 @@ def make_trainer(cfg: DictConfig, folder: Path, last: LastCheckpoint, log_graph:
     callbacks = [EpochTimer(), TensorBoardPictures(), BestCheckpoint(folder, cfg.monitor), last]
     if cfg.trainer.enable_progress_bar:
         callbacks.append(TQDMProgressBar(refresh_rate=50))
+    for part, base in [(model, LightningModule), *((callback, Callback) for callback in callbacks)]:
+        skip_idle_hooks(part, base)
+    log_graph = model.example_input_array is not None
     try:
         return Trainer(
             max_epochs=cfg.epochs,
@@ -43,6 +56,17 @@ def make_trainer(cfg: DictConfig, folder: Path, last: LastCheckpoint, log_graph:
         )
     except (TypeError, ValueError, MisconfigurationException) as error:
         raise UserError(f"trainer: {str(error).splitlines()[0]}") from error
+
+
+def skip_idle_hooks(part: Any, base: type) -> None:
+    """Takes from `part` the hooks of a training step in which it does nothing more than `base`.
+
+    Lightning wraps every hook of every part in contexts, which takes a good part of a small model's step: it passes
+    over what is not callable.
+    """
+    for hook in STEP_HOOKS:
+        if getattr(type(part), hook) is getattr(base, hook):
+            setattr(part, hook, None)
 
 
 def _quiet() -> None:

@@ -43,13 +43,14 @@ class TrainBatches:
         epoch, done = self.position()
         device = self.images.device
         order = epoch_order(len(self.images), self.seed, epoch).to(device)
-        views = self.views.draw(len(self.images), self.seed, epoch).to(device)
+        views = self.views.draw(len(self.images), self.seed, epoch).to(device) if any(self.views) else None
         # A rest of one image, or of fewer images than ranks, joins the batch before it: batch normalisation needs two,
         # and a rank without images would have a loss of NaN.
         cuts = [self.batch_size * batch for batch in range(1, len(self))]
         for batch in order.tensor_split(cuts)[done:]:
             index = batch[self.rank :: self.world_size]
-            yield self.views(self.images[index], views[index]), self.labels[index]
+            images = self.images[index]
+            yield images if views is None else self.views(images, views[index]), self.labels[index]
 
 
 @dataclass

@@ -23,7 +23,7 @@ Rate = Annotated[float, Gt(0), Lt(inf)]
 
 def to_unit(images: Tensor) -> Tensor:
     """Raw images as float32 in [0, 1]: uint8 is divided by 255, floating point is taken to be in [0, 1] already."""
-    return images.float() / 255 if images.dtype == torch.uint8 else images
+    return images / 255 if images.dtype == torch.uint8 else images
 
 
 class Classifier(LightningModule):
