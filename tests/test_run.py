@@ -25,6 +25,13 @@ SYNTHETIC = {"model": "mlp", "data": "synthetic"}
         (BIRDS, ["data=folder", "data.root=/a/b/birds/"], "cnn/data=folder,data.root=birds-2d0187c7/seed=1"),
         (CIFAR10, ["seed=1/../../x"], "cnn/seed=1-..-..-x"),
         (CIFAR10, ["hydra.verbose=true"], "cnn/seed=1"),
+        (CIFAR10 | {"experiment": "cnn_best"}, ["experiment=cnn_best", "seed=2"], "cnn_best/seed=2"),
+        (CIFAR10 | {"experiment": "cnn_best"}, ["experiment=cnn_best", "epochs=3"], "cnn_best/epochs=3/seed=1"),
+        (
+            SYNTHETIC | {"experiment": "cnn_best"},
+            ["experiment=cnn_best", "model=mlp"],
+            "cnn_best/data=synthetic,model=mlp/seed=1",
+        ),
         (CIFAR10, ["monitor=val/accuracy"], "cnn/monitor=val-accuracy/seed=1"),
     ],
 )
@@ -52,6 +59,19 @@ def test_a_changed_setting_is_named(tmp_path):
     claim(tmp_path, settings())
     with pytest.raises(UserError, match=r"holds a run with epochs=3, now it is 4; .*force=true"):
         finished_result(tmp_path, settings(epochs=4))
+
+
+def test_a_setting_that_is_newer_than_the_run_has_its_default(tmp_path):
+    """A run of before the project could mirror images goes on, and is not one that mirrors them."""
+    older = {
+        "model": {"_target_": "cifar10.models.mlp.MLP"},
+        "data": {"_target_": "cifar10.data.synthetic.SyntheticData"},
+    }
+    claim(tmp_path, settings(**older))
+    newer = OmegaConf.merge(settings(**older), {"recipe": "study", "data": {"flip": False}, "model": {"warmup": None}})
+    assert finished_result(tmp_path, newer) is None
+    with pytest.raises(UserError, match=r"holds a run with data.flip=False, now it is True"):
+        finished_result(tmp_path, OmegaConf.merge(newer, {"data": {"flip": True}}))
 
 
 def test_settings_without_effect_may_change(tmp_path):

@@ -1,5 +1,7 @@
 """What is refused before anything heavy is loaded, and how."""
 
+from pathlib import Path
+
 import pytest
 from hydra import compose, initialize
 from hydra.errors import HydraException
@@ -67,3 +69,13 @@ def test_batch_normalisation_of_single_images_is_refused():
     with pytest.raises(UserError, match=r"^batch_size=1: model.batch_norm=true needs at least two images"):
         check_settings(composed("model=mlp", "batch_size=1", "model.batch_norm=true"))
     check_settings(composed("model=mlp", "batch_size=1"))
+
+
+@pytest.mark.parametrize(
+    "path", sorted((Path(__file__).parent.parent / "conf/experiment").glob("*.yaml")), ids=lambda path: path.stem
+)
+def test_every_recipe_is_accepted_and_goes_by_its_file_s_name(path):
+    cfg = composed(f"experiment={path.stem}")
+    check_settings(cfg)
+    assert cfg.recipe == path.stem
+    assert f"# python train.py experiment={path.stem} " in path.read_text()

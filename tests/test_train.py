@@ -110,10 +110,16 @@ def test_the_same_seed_gives_the_same_weights_to_the_bit(model, tmp_path):
     assert not torch.equal(weights(tmp_path / "first")[parameter], weights(tmp_path / "other")[parameter])
 
 
-@pytest.mark.parametrize(("model", "batch"), [("mlp", 1), ("mlp", 4), ("mlp", 6), ("prototype", 3), ("cnn", 2)])
-def test_ctrl_c_and_the_same_command_equal_an_uninterrupted_run(model, batch, tmp_path, monkeypatch):
+@pytest.mark.parametrize(
+    ("choice", "batch"),
+    [
+        *[("model=mlp", 1), ("model=mlp", 4), ("model=mlp", 6), ("model=prototype", 3), ("model=cnn", 2)],
+        *[("experiment=mlp_best", 5), ("experiment=cnn_best", 6)],
+    ],
+)
+def test_ctrl_c_and_the_same_command_equal_an_uninterrupted_run(choice, batch, tmp_path, monkeypatch):
     """Stopped after the given number of batches, 4 an epoch."""
-    settings = composed(f"model={model}", "batch_size=25")
+    settings = composed(choice, "batch_size=25")
     train(settings, tmp_path / "whole")
 
     original, seen = LastCheckpoint.on_train_batch_end, []

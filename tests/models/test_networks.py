@@ -5,10 +5,11 @@ from math import log, sqrt
 import numpy as np
 import pytest
 import torch
+from lightning import Callback
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from cifar10.models.cnn import CNN, pixel_statistics
+from cifar10.models.cnn import CNN, pixel_statistics, whitening_filters
 from cifar10.models.mlp import MLP
 
 DENSE = {MLP: [(3072, 300), (300, 150), (150, 10)], CNN: [(4096, 128), (128, 64), (64, 10)]}
@@ -73,6 +74,18 @@ def test_uint8_and_float_images_give_equal_logits(network):
     assert torch.equal(model(images), model(images / 255))
 
 
+def test_pooling_before_the_relu_changes_no_bit_of_values_or_gradients():
+    """What the CNN does, against the study's order; with many ties, at 0 and above."""
+    x = torch.randint(-3, 3, (8, 4, 6, 6)).float().requires_grad_()
+    y = x.detach().clone().requires_grad_()
+    ours, study = F.relu(F.max_pool2d(x, 2)), F.max_pool2d(F.relu(y), 2)
+    weight = torch.randn_like(ours)
+    (ours * weight).sum().backward()
+    (study * weight).sum().backward()
+    assert torch.equal(ours, study)
+    assert torch.equal(x.grad, y.grad)
+
+
 def test_mlp_is_three_dense_layers_with_elu():
     model, images = MLP(), random_images(5)
     x = images.numpy().reshape(5, -1) / 255.0
@@ -128,3 +141,97 @@ def test_adam_is_keras_s(network):
 @both
 def test_the_study_s_learning_rate_is_the_default(network):
     assert network().configure_optimizers().defaults["lr"] == 0.001
+
+
+@pytest.mark.parametrize(("network", "normalised"), [(MLP, [300, 150]), (CNN, [64, 128, 128, 256, 256, 128, 64])])
+def test_batch_normalisation_follows_each_hidden_layer_in_place_of_its_bias(network, normalised):
+    model = network(batch_norm=True)
+    norms = [layer for layer in model.layers if isinstance(layer, nn.BatchNorm1d | nn.BatchNorm2d)]
+    assert [norm.num_features for norm in norms] == normalised
+    *hidden, last = weighted(model)
+    assert [layer.bias is None for layer in hidden] == [True] * len(normalised)
+    assert last.bias is not None
+    # A scale and a shift instead of a bias: as many parameters more as there are hidden units.
+    counts = [sum(parameter.numel() for parameter in each.parameters()) for each in (model, network())]
+    assert counts[0] - counts[1] == sum(normalised)
+
+
+def test_whitening_filters_whiten():
+    """The covariance of what the first 27 filters see is the identity, but for the 0.01 added to each variance."""
+    images = torch.rand(50, 3, 12, 12).double().cumsum(3) - 6  # neighbouring pixels are alike
+    filters = whitening_filters(images)
+    assert torch.equal(filters[27:], -filters[:27])
+    seen = F.conv2d(images, filters[:27]).transpose(0, 1).reshape(27, -1)
+    patches = np.lib.stride_tricks.sliding_window_view(images.numpy(), (3, 3), axis=(2, 3))
+    patches = patches.transpose(0, 2, 3, 1, 4, 5).reshape(-1, 27)
+    variances = np.linalg.eigvalsh(patches.T @ patches / len(patches))
+    expected = np.diag(variances / (variances + 0.01))
+    np.testing.assert_allclose(seen @ seen.T / seen.shape[1], expected, rtol=0, atol=1e-8)
+
+
+def test_whitened_network_begins_with_identities(random_data, quiet_trainer):
+    data = random_data([0, 1] * 20, val_size=8)
+    model = CNN(class_names=["a", "b"], whiten=True)
+    data.setup()
+    model.trainer = quiet_trainer()
+    model.trainer.datamodule = data
+    model.setup("fit")
+    first, *others = (layer for layer in model.layers if isinstance(layer, nn.Conv2d))
+    assert torch.equal(first.weight[:54], whitening_filters(model.scale(data.train_images)))
+    for layer in others:
+        images = torch.rand(2, layer.in_channels, 5, 5)
+        assert torch.equal(layer(images)[:, : layer.in_channels], images)
+
+
+@both
+def test_evaluation_averages_the_views_that_it_is_told_to(network):
+    model, images = network(mirrored=True, shifted_px=1), random_images(3)
+    with torch.no_grad():
+        assert torch.equal(model.train()(images), model.layers(model.scale(images)))  # training sees one view
+        model.eval()
+        padded = F.pad(images.float(), (1, 1, 1, 1), mode="reflect").to(torch.uint8)
+        views = [padded[:, :, i : i + 32, j : j + 32] for i in range(3) for j in range(3)]
+        mirrored = F.pad(images.flip(3).float(), (1, 1, 1, 1), mode="reflect").to(torch.uint8)
+        views += [mirrored[:, :, i : i + 32, j : j + 32] for i in range(3) for j in range(3)]
+        expected = torch.stack([model.layers(model.scale(view)) for view in views]).mean(0)
+        torch.testing.assert_close(model(images), expected, rtol=0, atol=1e-5)
+
+
+def test_label_smoothing_is_of_training_alone():
+    logits, labels = torch.randn(6, 10), torch.arange(6)
+    model = MLP(label_smoothing=0.2)
+    target = 0.8 * F.one_hot(labels, 10) + 0.2 / 10
+    expected = -(target * logits.log_softmax(1)).sum(1).mean()
+    torch.testing.assert_close(model.train().loss(logits, labels), expected)
+    torch.testing.assert_close(model.eval().loss(logits, labels), F.cross_entropy(logits, labels))
+
+
+@pytest.mark.parametrize(
+    ("name", "kind", "defaults"),
+    [
+        ("adamw", torch.optim.AdamW, {"betas": (0.9, 0.999), "weight_decay": 0.02}),
+        ("sgd", torch.optim.SGD, {"momentum": 0.9, "nesterov": True, "weight_decay": 0.02}),
+    ],
+)
+def test_recipes_choose_their_optimizer(name, kind, defaults):
+    optimizer = MLP(optimizer=name, weight_decay=0.02, learning_rate=0.3).configure_optimizers()
+    assert type(optimizer) is kind
+    assert {key: optimizer.defaults[key] for key in defaults} == defaults
+
+
+def test_the_rate_rises_and_falls_in_straight_lines(random_data, quiet_trainer):
+    """Warm-up over a quarter of 20 steps: from nearly 0 to 0.4 at step 4, then to nearly 0 at the last."""
+    rates = []
+
+    class Rates(Callback):
+        def on_train_batch_start(self, trainer, module, batch, batch_idx):
+            rates.append(trainer.optimizers[0].param_groups[0]["lr"])
+
+    trainer = quiet_trainer(max_epochs=2)
+    trainer.callbacks.append(Rates())
+    trainer.fit(
+        MLP(["a", "b"], optimizer="sgd", learning_rate=0.4, warmup=0.25),
+        random_data([0, 1] * 25, batch_size=4, val_size=10),
+    )
+    expected = np.interp(range(20), [0, 4, 19], [0.4 / 25, 0.4, 0.4 / 25 / 1e4])
+    np.testing.assert_allclose(rates, expected, rtol=1e-6)
