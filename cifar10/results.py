@@ -47,6 +47,11 @@ def read_records(paths: Iterable[Path]) -> tuple[list[Record], list[str]]:
     return records, complaints
 
 
+def recipe(record: Record) -> str:
+    """`study`, or the experiment that the run's settings came from."""
+    return completed(record["config"])["recipe"]
+
+
 def settings_key(record: Record) -> str:
     """What makes runs comparable: all settings but the seed and those without effect, data, device, precision."""
     config = completed(record["config"])
@@ -78,8 +83,8 @@ def group_by_settings(records: Iterable[Record]) -> list[Group]:
 def markdown_table(groups: Sequence[Group]) -> str:
     """The README's result table."""
     lines = [
-        "| model | data | study | here: test accuracy | seeds | minutes a run | device, precision |",
-        "| --- | --- | --- | --- | --- | --- | --- |",
+        "| model | recipe | data | study | here: test accuracy | seeds | minutes a run | device, precision |",
+        "| --- | --- | --- | --- | --- | --- | --- | --- |",
     ]
     for group in groups:
         first, accuracies = group.records[0], group.accuracies
@@ -87,7 +92,7 @@ def markdown_table(groups: Sequence[Group]) -> str:
         seeds = ", ".join(str(record["seed"]) for record in group.records)
         study = f"{STUDY[first['model']]:.2%}" if first["data"] == "cifar10" and first["model"] in STUDY else ""
         lines.append(
-            f"| {first['model']} | {first['data']} | {study} | **{mean(accuracies):.2%}**{spread} "
+            f"| {first['model']} | {recipe(first)} | {first['data']} | {study} | **{mean(accuracies):.2%}**{spread} "
             f"| {len(accuracies)} ({seeds}) | {group.minutes:.1f} | {first['device']}, {first['precision']} |"
         )
     return "\n".join(lines)

@@ -11,7 +11,7 @@ import re
 import sys
 from pathlib import Path
 
-from cifar10.results import Record, group_by_settings, markdown_table, read_records, settings_key
+from cifar10.results import Record, group_by_settings, markdown_table, read_records, recipe, settings_key
 
 ROOT = Path(__file__).resolve().parent.parent
 TABLE = re.compile(r"(<!-- results -->\n).*?(<!-- /results -->)", re.DOTALL)
@@ -38,17 +38,23 @@ def publish(records: list[Record]) -> None:
     """Adds the records to docs/results/, then makes table and figure from all that are there."""
     folder = ROOT / "docs/results"
     folder.mkdir(parents=True, exist_ok=True)
+    kept = {}  # (settings, seed) -> file: hashes of settings change when the project gets new ones, names stay
+    for file in folder.glob("*.json"):
+        record = json.loads(file.read_text())
+        kept[settings_key(record), record["seed"]] = file
     for record in records:
         for group, place in ((record["config"], "runs"), (record["config"]["data"], "root")):
             group.pop(place, None)  # of one machine
-        settings = hashlib.sha256(settings_key(record).encode()).hexdigest()[:8]
-        name = f"{record['model'].lower()}-{record['data']}-{settings}-seed{record['seed']}.json"
-        (folder / name).write_text(json.dumps(record) + "\n")
+        key = settings_key(record)
+        settings = hashlib.sha256(key.encode()).hexdigest()[:8]
+        name = f"{record['model'].lower()}-{recipe(record)}-{record['data']}-{settings}-seed{record['seed']}.json"
+        kept.get((key, record["seed"]), folder / name).write_text(json.dumps(record) + "\n")
     groups = group_by_settings(read_records([folder])[0])
     readme = ROOT / "README.md"
     readme.write_text(TABLE.sub(lambda part: part[1] + markdown_table(groups) + "\n" + part[2], readme.read_text()))
 
-    shown = [group.records[0] for group in groups if group.records[0]["data"] == "cifar10"]
+    firsts = [group.records[0] for group in groups]
+    shown = [record for record in firsts if (record["data"], recipe(record)) == ("cifar10", "study")]
     if shown:
         from cifar10.plots import confusions_figure
 

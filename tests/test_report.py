@@ -40,7 +40,9 @@ def test_a_table_of_all_runs_below_a_folder(report, tmp_path, capsys):
     write_run(tmp_path / "mlp/seed=2", 0.51, 2)
     report(tmp_path)
     assert (
-        capsys.readouterr().out.splitlines()[-1].startswith("| MLP | cifar10 | 50.70% | **50.50%** ± 0.71 | 2 (1, 2)")
+        capsys.readouterr()
+        .out.splitlines()[-1]
+        .startswith("| MLP | study | cifar10 | 50.70% | **50.50%** ± 0.71 | 2 (1, 2)")
     )
 
 

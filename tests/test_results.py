@@ -37,17 +37,17 @@ def test_runs_that_differ_in_their_seed_are_one_row():
 def test_mean_deviation_and_minutes():
     row = markdown_table(group_by_settings([record(0.50, 1), record(0.51, 2), record(0.53, 3)])).splitlines()[-1]
     # numpy.std([50, 51, 53], ddof=1) == 1.5275
-    assert row == "| MLP | cifar10 | 50.70% | **51.33%** ± 1.53 | 3 (1, 2, 3) | 2.0 | CPU, 32-true |"
+    assert row == "| MLP | study | cifar10 | 50.70% | **51.33%** ± 1.53 | 3 (1, 2, 3) | 2.0 | CPU, 32-true |"
 
 
 def test_results_on_other_data_are_not_set_beside_the_study():
     row = markdown_table(group_by_settings([record(0.9, 1, data="synthetic")])).splitlines()[-1]
-    assert row == "| MLP | synthetic |  | **90.00%** | 1 (1) | 2.0 | CPU, 32-true |"
+    assert row == "| MLP | study | synthetic |  | **90.00%** | 1 (1) | 2.0 | CPU, 32-true |"
 
 
 def test_a_model_that_the_study_did_not_have_comes_last():
     rows = markdown_table(group_by_settings([record(0.9, 1, "ResNet"), record(0.5, 1)])).splitlines()
-    assert rows[-1] == "| ResNet | cifar10 |  | **90.00%** | 1 (1) | 2.0 | CPU, 32-true |"
+    assert rows[-1] == "| ResNet | study | cifar10 |  | **90.00%** | 1 (1) | 2.0 | CPU, 32-true |"
 
 
 def test_runs_on_another_device_are_another_row():
