@@ -12,14 +12,14 @@ from annotated_types import Interval
 from torch import Tensor
 
 Pixels = Annotated[int, Interval(ge=0, le=16)]
-GREY = 122
+GREY = 121
 """What a hole is filled with: the mean value of CIFAR-10's training images, 0 to 255."""
 
 FLIP, MOVE = 1, 2  # keys of random numbers, beside those of the order, (seed, epoch)
 
 
 def generator(*key: int) -> torch.Generator:
-    """Random numbers that are a function of the key, and independent between any two keys."""
+    """Random numbers that are a function of the key; keys that differ by zeros at the end alone are the same."""
     state = np.random.SeedSequence(key).generate_state(1, dtype=np.uint64)[0]
     return torch.Generator().manual_seed(int(state >> np.uint64(1)))
 
@@ -69,7 +69,7 @@ def moved(images: Tensor, mirrored: Tensor, shifts: Tensor) -> Tensor:
     """Images mirrored where `mirrored` is 1, then seen through a window that is shifted (down, right) by whole pixels.
 
     images: (N, C, H, W); mirrored: (N,) 0 or 1; shifts: (N, 2), less than H and W. One gather does it all: Kornia's
-    RandomHorizontalFlip and RandomCrop interpolate floats instead (docs/recipes.md has both measured).
+    RandomHorizontalFlip and RandomCrop interpolate floats instead (docs/benchmark.md has both measured).
     """
     count, channels, height, width = images.shape
     rows = _reflected(torch.arange(height, device=images.device) + shifts[:, :1], height)

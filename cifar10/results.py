@@ -41,15 +41,16 @@ def read_records(paths: Iterable[Path]) -> tuple[list[Record], list[str]]:
             try:
                 record = json.loads(file.read_text())
                 record["test"]["accuracy"], record["seconds"], record["config"]["seed"]
+                completed(record["config"])  # its model and data are still known
                 records.append(record)
-            except (OSError, ValueError, KeyError, TypeError) as error:
+            except (OSError, ValueError, KeyError, TypeError, ImportError, AttributeError) as error:
                 complaints.append(f"{file}: not a run's metrics.json ({type(error).__name__}: {error})")
     return records, complaints
 
 
 def recipe(record: Record) -> str:
     """`study`, or the experiment that the run's settings came from."""
-    return completed(record["config"])["recipe"]
+    return record["config"].get("recipe", "study")
 
 
 def settings_key(record: Record) -> str:
@@ -60,9 +61,17 @@ def settings_key(record: Record) -> str:
     for group, without_effect in {"data": ("root", "mirrors"), "trainer": ("enable_progress_bar",)}.items():
         settings = config.get(group, {})
         config[group] = {name: value for name, value in settings.items() if name not in without_effect}
-    return json.dumps(
-        [config, *(record[name] for name in ("model", "data_sha256", "device", "precision"))], sort_keys=True
-    )
+    compared = [config, *(record[name] for name in ("model", "data_sha256", "device", "precision"))]
+    return json.dumps(_with_floats(compared), sort_keys=True)
+
+
+def _with_floats(value: Any) -> Any:
+    """The same with every number as a float: a setting of 0 is one of 0.0."""
+    if isinstance(value, dict):
+        return {name: _with_floats(child) for name, child in value.items()}
+    if isinstance(value, list):
+        return [_with_floats(child) for child in value]
+    return float(value) if isinstance(value, int) and not isinstance(value, bool) else value
 
 
 def group_by_settings(records: Iterable[Record]) -> list[Group]:

@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal, get_type_hints
 from annotated_types import Gt, Interval
 from hydra.utils import get_class
 from omegaconf import DictConfig, OmegaConf
-from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
 from cifar10.errors import UserError
 
@@ -36,7 +36,7 @@ class Settings(BaseModel):
 
     model_config = ConfigDict(strict=True, extra="forbid")
 
-    recipe: str
+    recipe: Annotated[str, Field(pattern=r"^\w+$")]
     seed: Annotated[int, Interval(ge=0, lt=2**32)]
     epochs: Annotated[int, Gt(0)]
     batch_size: Annotated[int, Gt(0)]
@@ -76,7 +76,11 @@ def _check_arguments(group: str, values: dict[str, Any]) -> None:
 
 
 def completed(config: dict[str, Any]) -> dict[str, Any]:
-    """A run's settings with the defaults of what they leave out: they may be older than an option."""
+    """A run's settings with the defaults of what they leave out: they may be older than an option.
+
+    So the default of a new option must do what was done before there was one. Raises ImportError or AttributeError for
+    a model or data module that is no more.
+    """
     full = {"recipe": "study"} | config
     for group, settings in config.items():
         if isinstance(settings, dict) and "_target_" in settings:

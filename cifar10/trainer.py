@@ -65,7 +65,7 @@ def skip_idle_hooks(part: Any, base: type) -> None:
     over what is not callable.
     """
     for hook in STEP_HOOKS:
-        if getattr(type(part), hook) is getattr(base, hook):
+        if getattr(type(part), hook) is getattr(base, hook) and hook not in vars(part):
             setattr(part, hook, None)
 
 

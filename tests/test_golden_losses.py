@@ -1,4 +1,4 @@
-"""The Trainer's steps are a plain loop's: losses of the first ones, against loops that know nothing of this package."""
+"""The Trainer's steps are a plain loop's: losses of the first ones, on the same batches, against bare PyTorch."""
 
 import pytest
 import torch

@@ -5,8 +5,10 @@ import re
 from pathlib import Path
 
 import pytest
+from hydra import compose, initialize
+from omegaconf import OmegaConf
 
-from cifar10.results import group_by_settings, markdown_table, read_records
+from cifar10.results import group_by_settings, markdown_table, read_records, recipe, settings_key
 
 ROOT = Path(__file__).parent.parent
 
@@ -53,6 +55,29 @@ def test_a_model_that_the_study_did_not_have_comes_last():
 def test_runs_on_another_device_are_another_row():
     other = record(0.6, 2) | {"device": "GPU"}
     assert [group.accuracies for group in group_by_settings([record(0.5, 1), other])] == [[0.5], [0.6]]
+
+
+def test_runs_of_before_a_setting_existed_are_of_the_same_row():
+    """The published runs of the study's protocol, from before there were recipes, beside today's settings."""
+    for model in ("prototype", "mlp", "cnn"):
+        records, _ = read_records([ROOT / "docs/results"])
+        with initialize(version_base="1.3", config_path="../conf"):
+            today = compose("train", [f"model={model}", "seed=9"])
+        old = next(each for each in records if settings_key(each) == settings_key(each | {"config": plain(today)}))
+        assert (old["model"].lower(), recipe(old), old["data"]) == (model, "study", "cifar10")
+
+
+def plain(cfg):
+    return OmegaConf.to_container(cfg, resolve=False)
+
+
+def test_a_run_of_a_model_that_is_no_more_is_named(tmp_path):
+    run = record(0.5, 1)
+    run["config"]["model"] = {"_target_": "cifar10.models.forgotten.Model"}
+    (tmp_path / "metrics.json").write_text(json.dumps(run))
+    records, (complaint,) = read_records([tmp_path])
+    assert not records
+    assert complaint.startswith(f"{tmp_path / 'metrics.json'}: not a run's metrics.json (")
 
 
 def test_what_is_no_run_is_named_and_left_out(tmp_path):

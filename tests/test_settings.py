@@ -42,6 +42,13 @@ def test_the_mirrors_of_the_configuration_are_those_of_the_code():
         ("data.val_size=0", "data.val_size=0: input should be greater than 0"),
         ("data.val_split=last", "data.val_split=last: input should be 'first' or 'stratified'"),
         ("data.mirrors=http://one", "data.mirrors=http://one: "),
+        ("data.shift_px=17", "data.shift_px=17: input should be less than or equal to 16"),
+        ("data.flip=1", "data.flip=1: input should be a valid boolean"),
+        ("model.shifted_px=-1", "model.shifted_px=-1: input should be greater than or equal to 0"),
+        ("model.warmup=1", "model.warmup=1: input should be less than 1"),
+        ("model.optimizer=lion", "model.optimizer=lion: input should be 'adam', 'adamw' or 'sgd'"),
+        ("model.label_smoothing=1", "model.label_smoothing=1: input should be less than 1"),
+        ("recipe=a/b", "recipe=a/b: string should match pattern"),
         ("+model.width=2", "model.width: CNN has no such setting; it has"),
         ("+model.layers=1", "model.layers: CNN has no such setting; it has batch_norm, "),
         ("+data.seed=5", "data.seed: CIFAR10Data has no such setting"),
@@ -59,7 +66,7 @@ def test_a_wrong_value_is_named(override, message):
     assert "\n" not in str(error.value)
 
 
-@pytest.mark.parametrize("override", ["epoch=3", "model=resnet", "model.lr=1", "trainer.device=2"])
+@pytest.mark.parametrize("override", ["epoch=3", "model=resnet", "model.lr=1", "trainer.device=2", "experiment=best"])
 def test_an_unknown_key_or_choice_does_not_compose(override):
     with pytest.raises(HydraException):
         composed(override)

@@ -18,8 +18,8 @@ class CNN(Network):
     Input is standardised per pixel position and channel with the training split's mean and standard deviation.
     These are buffers, (3, 32, 32) in units of [0, 1], so that a checkpoint works on raw images by itself.
     batch_norm: normalise after each convolution (or its pooling) and each hidden dense layer, which lose their bias.
-    whiten: the first convolution begins with filters that whiten the training images' patches, each with its negative,
-    the others with the identity on as many channels as came in; see `whitening_filters`.
+    whiten: the first convolution begins with filters that whiten the patches of the first 5,000 training images, each
+    with its negative, the others with the identity on as many channels as came in; see `whitening_filters`.
     """
 
     def __init__(
@@ -98,7 +98,7 @@ def _convolution(channels_in: int, channels_out: int, batch_norm: bool, pool: bo
     """A convolution and what follows it, up to its ReLU.
 
     The study pools after the ReLU; both keep order, so pooling first gives the same values and gradients to the bit,
-    at a quarter of the later layers' work.
+    and leaves a quarter of the work to the ReLU. Batch normalisation, where there is one, sees what was pooled.
     """
     yield nn.Conv2d(channels_in, channels_out, 3, padding=1, bias=not batch_norm)
     if pool:

@@ -11,6 +11,7 @@ from torch.nn import functional as F
 from torch.optim.lr_scheduler import OneCycleLR
 
 from cifar10.augment import Pixels, moved
+from cifar10.errors import UserError
 from cifar10.models.base import Classifier, Rate, to_unit
 
 
@@ -19,8 +20,8 @@ class Network(Classifier):
 
     layers: with PyTorch's own initialisation; weights become Glorot uniform, biases zero, as in Keras.
     optimizer: `adam` as in Keras, `adamw`, or `sgd` with Nesterov momentum 0.9.
-    warmup: share of the training over which the learning rate rises from 0; then it falls to 0, both linearly. Without
-    it the rate is constant.
+    warmup: share of the steps over which the learning rate rises to `learning_rate`, from a 25th of it; then it falls
+    to nearly 0, both linearly. Without it the rate is constant.
     label_smoothing: probability that is spread over all classes, in training only.
     Losses of validation stay comparable.
     mirrored, shifted_px: evaluation averages the logits over mirrored images, and over shifts by up to so many pixels.
@@ -74,7 +75,9 @@ class Network(Classifier):
         return F.cross_entropy(logits, labels, label_smoothing=self.label_smoothing if self.training else 0.0)
 
     def configure_optimizers(self) -> torch.optim.Optimizer | dict[str, Any]:
-        settings = {"lr": self.learning_rate, "weight_decay": self.weight_decay, "fused": True}  # one kernel for all
+        # Fused: one kernel for all parameters. Lightning cannot clip gradients before it in mixed precision.
+        clipped = self._trainer is not None and self.trainer.gradient_clip_val is not None
+        settings = {"lr": self.learning_rate, "weight_decay": self.weight_decay, "fused": not clipped}
         match self.optimizer:
             case "adam":
                 optimizer = torch.optim.Adam(self.parameters(), eps=1e-7, **settings)  # Keras's epsilon, not 1e-8
@@ -84,10 +87,16 @@ class Network(Classifier):
                 optimizer = torch.optim.SGD(self.parameters(), momentum=0.9, nesterov=True, **settings)
         if self.warmup is None:
             return optimizer
+        steps = int(self.trainer.estimated_stepping_batches)
+        if self.warmup * steps <= 1:
+            raise UserError(
+                f"model.warmup={self.warmup} of {steps} steps is not more than one; train longer, in smaller batches, "
+                "or at a constant rate with model.warmup=null"
+            )
         schedule = OneCycleLR(
             optimizer,
             max_lr=self.learning_rate,
-            total_steps=int(self.trainer.estimated_stepping_batches),
+            total_steps=steps,
             pct_start=self.warmup,
             anneal_strategy="linear",
             cycle_momentum=False,

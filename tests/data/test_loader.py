@@ -6,13 +6,14 @@ import numpy as np
 import pytest
 import torch
 
+from cifar10.augment import RandomViews
 from cifar10.data.loader import EvalBatches, TrainBatches, epoch_order
 
 IMAGES = torch.randint(256, (23, 3, 4, 4), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
 
 
-def train_batches(count: int = 23, batch_size: int = 5, position: tuple[int, int] = (0, 0), **ranks: int):
-    return TrainBatches(IMAGES[:count], torch.arange(count), batch_size, 7, lambda: position, **ranks)
+def train_batches(count: int = 23, batch_size: int = 5, position: tuple[int, int] = (0, 0), **others):
+    return TrainBatches(IMAGES[:count], torch.arange(count), batch_size, 7, lambda: position, **others)
 
 
 def eval_batches(count: int = 23, batch_size: int = 5, **ranks: int) -> EvalBatches:
@@ -52,6 +53,25 @@ def test_epoch_order_leaves_the_global_generators_alone():
 def test_epoch_order_differs_between_all_seeds_and_epochs():
     orders = {tuple(epoch_order(100, seed, epoch).tolist()) for seed in range(10) for epoch in range(10)}
     assert len(orders) == 100  # (1, 2) is not (2, 1) either
+
+
+@pytest.mark.parametrize("world_size", [1, 2])
+@pytest.mark.parametrize("batch_size", [5, 8])
+def test_an_image_s_view_depends_on_neither_batches_nor_ranks(batch_size, world_size):
+    views = RandomViews(flip=True, shift_px=1)
+    expected = views(IMAGES, views.draw(23, 7, 3))
+    found = torch.zeros_like(IMAGES)
+    for rank in range(world_size):
+        for images, labels in train_batches(
+            batch_size=batch_size, position=(3, 0), views=views, rank=rank, world_size=world_size
+        ):
+            found[labels] = images
+    assert torch.equal(found, expected)
+    assert not torch.equal(found, IMAGES)
+
+
+def test_a_rest_of_one_image_joins_the_batch_before():
+    assert [len(batch) for batch in numbers(train_batches(21))] == [5, 5, 5, 6]
 
 
 @pytest.mark.parametrize(
