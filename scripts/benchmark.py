@@ -1,0 +1,97 @@
+"""Measures the speed of this project beside a bare loop and the usual ways, and writes it as JSON and Markdown.
+
+python scripts/benchmark.py                          everything, a quarter of an hour on two CPU cores
+python scripts/benchmark.py --only training          one part
+python scripts/benchmark.py --data synthetic         without CIFAR-10; the speeds are the same
+python scripts/benchmark.py --out docs               rewrites docs/benchmark.json and docs/benchmark.md
+"""
+
+import argparse
+import json
+import platform
+import sys
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # train.py and conf/ lie beside scripts/
+
+PARTS = ("training", "choices", "loading", "startup", "growth", "accuracy")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument(
+        "--only", choices=PARTS, help="one part of it; everything leaves out accuracy where there is no accelerator"
+    )
+    parser.add_argument("--data", choices=("cifar10", "synthetic"), default="cifar10")
+    parser.add_argument("--rounds", type=positive, default=5, help="measurements of each kind (default: 5)")
+    parser.add_argument("--out", type=Path, help="a folder for benchmark.json and benchmark.md (default: print only)")
+    args = parser.parse_args()
+
+    from benchmarks.tables import markdown
+    from cifar10.errors import UserError
+
+    try:
+        if args.out:
+            args.out.mkdir(parents=True, exist_ok=True)  # before the measurements: it may fail
+        results = measure(args)
+        text = markdown(results)
+        print(text, end="")
+        if args.out:
+            (args.out / "benchmark.json").write_text(json.dumps(results, indent=1) + "\n")
+            (args.out / "benchmark.md").write_text(text)
+    except (UserError, OSError) as error:
+        sys.exit(f"benchmark.py: {error}")
+    except KeyboardInterrupt:
+        sys.exit("\nbenchmark.py: stopped; nothing was written")
+
+
+def positive(text: str) -> int:
+    if (value := int(text)) < 1:
+        raise argparse.ArgumentTypeError("must be at least 1")
+    return value
+
+
+def measure(args: argparse.Namespace) -> dict[str, Any]:
+    """What was asked for, with the machine and the versions it was measured on."""
+    import warnings
+
+    import torch
+
+    from benchmarks.accuracy import accuracy
+    from benchmarks.choices import choices
+    from benchmarks.growth import growth
+    from benchmarks.loading import loading
+    from benchmarks.measure import best_device
+    from benchmarks.startup import startup
+    from benchmarks.training import training
+    from cifar10.record import PACKAGES, device_name, git_commit
+
+    warnings.filterwarnings("ignore")  # what Lightning says of the usual way
+    parts = {
+        "training": lambda: training(args.data, args.rounds),
+        "choices": lambda: choices(min(args.rounds, 3)),
+        "loading": lambda: loading(args.data, args.rounds),
+        "startup": lambda: startup(args.data, min(args.rounds, 3)),
+        "growth": growth,
+        "accuracy": lambda: accuracy(args.data, args.rounds),
+    }
+    device = best_device()
+    results: dict[str, Any] = {
+        "device": device_name(device),
+        "threads": torch.get_num_threads(),
+        "versions": {"python": platform.python_version()} | {name: version(name) for name in PACKAGES},
+        "commit": git_commit(),
+        "rounds": args.rounds,
+        "command": " ".join(["python", "scripts/benchmark.py", *sys.argv[1:]]),
+    }
+    for name, part in parts.items():
+        if args.only == name or (args.only is None and (name != "accuracy" or device.type != "cpu")):
+            print(f"measuring {name} ...", file=sys.stderr)
+            results[name] = part()
+    return results
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,81 @@
+"""scripts/benchmark.py: what is measured is what is said, and the page is made from the measurements."""
+
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+ROOT = Path(__file__).parent.parent
+sys.path.insert(0, str(ROOT / "scripts"))
+
+from benchmarks import loading  # noqa: E402
+from benchmarks.accuracy import seconds_to  # noqa: E402
+from benchmarks.measure import compose, interleaved, ratio, read_images, spread  # noqa: E402
+from benchmarks.tables import markdown  # noqa: E402
+from benchmarks.training import PerImage, bare_loop, lightning_alone, this_project, usual_way  # noqa: E402
+
+
+def test_all_ways_take_turns_after_a_round_of_warming_up():
+    calls = []
+
+    def way(name):
+        def measure():
+            calls.append(name)
+            return float(len(calls))
+
+        return measure
+
+    found = interleaved({name: way(name) for name in "abc"}, rounds=3)
+    assert "".join(calls) == "abc" + "bca" + "cab" + "abc"
+    assert found == {"a": [6, 8, 10], "b": [4, 9, 11], "c": [5, 7, 12]}
+
+
+def test_ratios_are_of_one_round_each():
+    assert ratio([10, 40, 30], [10, 20, 10]) == (2, 1, 3)
+    assert spread([5, 1, 2, 9]) == (3.5, 1, 9)
+
+
+def test_seconds_to_an_accuracy_count_the_epochs_up_to_it():
+    epochs = [{"seconds": "2.5", "val/accuracy": value} for value in ("0.5", "0.7", "0.6", "0.8")]
+    assert seconds_to(0.65, epochs) == 5
+    assert seconds_to(0.9, epochs) is None
+
+
+@pytest.mark.parametrize("way", [bare_loop, this_project, lightning_alone, usual_way])
+@pytest.mark.parametrize("model", ["prototype", "mlp"])
+def test_each_way_takes_the_steps_it_is_clocked_for(model, way, monkeypatch):
+    steps = []
+    kind = torch.optim.SGD if model == "prototype" else torch.optim.Adam
+    original = kind.step
+    monkeypatch.setattr(kind, "step", lambda self, *args, **rest: steps.append(1) or original(self, *args, **rest))
+    cfg = compose(f"model={model}", "data=synthetic", "epochs=1", "batch_size=8", "+trainer.limit_train_batches=12")
+    assert way(cfg, read_images(cfg, at_least=12 * 8), 12) > 0
+    assert len(steps) == 12
+
+
+def test_images_one_by_one_are_the_images():
+    data = read_images(compose("model=mlp", "data=synthetic"), at_least=2000)
+    assert len(data.train_labels) == 2400  # 1,200, repeated
+    pairs = PerImage(data, lambda image: torch.tensor(list(image.getdata())).view(32, 32, 3).permute(2, 0, 1))
+    for index in (0, 7, 1300):
+        image, label = pairs[index]
+        assert torch.equal(image, data.train_images[index].long())
+        assert label == data.train_labels[index]
+
+
+@pytest.mark.parametrize("way", [loading.whole_data_set, loading.with_kornia])
+def test_other_loaders_hand_out_every_image_once(way):
+    size = 36 if way is loading.whole_data_set else 32  # padded by two pixels
+    images, labels = torch.randint(256, (1100, 3, size, size), dtype=torch.uint8), torch.arange(1100)
+    found = list(way(images, labels))
+    assert sorted(torch.cat([labels for _, labels in found]).tolist()) == list(range(1100))
+    assert {tuple(images.shape[1:]) for images, _ in found} == {(3, 32, 32)}
+
+
+def test_an_accuracy_never_reached_says_so():
+    runs = [{"target": 0.93, "test_accuracy": 0.9, "seconds": 60.0, "seconds_to_target": None}]
+    results = {"device": "D", "threads": 1, "versions": {"torch": "2"}, "commit": "c", "rounds": 1, "command": "x"}
+    assert markdown(results | {"accuracy": {"cnn_best": runs}}).splitlines()[-1] == (
+        "| cnn_best | 93.0% | 90.00 (90.00 to 90.00) | 60.0 (60.0 to 60.0) | never (0 of 1) |"
+    )
