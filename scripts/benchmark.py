@@ -10,6 +10,7 @@ import argparse
 import json
 import platform
 import sys
+from collections.abc import Iterator
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -29,22 +30,28 @@ def main() -> None:
     parser.add_argument("--out", type=Path, help="a folder for benchmark.json and benchmark.md (default: print only)")
     args = parser.parse_args()
 
-    from benchmarks.tables import markdown
     from cifar10.errors import UserError
 
     try:
-        if args.out:
-            args.out.mkdir(parents=True, exist_ok=True)  # before the measurements: it may fail
-        results = measure(args)
-        text = markdown(results)
-        print(text, end="")
-        if args.out:
-            (args.out / "benchmark.json").write_text(json.dumps(results, indent=1) + "\n")
-            (args.out / "benchmark.md").write_text(text)
+        for results in measure(args):
+            write(results, args.out)
     except (UserError, OSError) as error:
         sys.exit(f"benchmark.py: {error}")
     except KeyboardInterrupt:
-        sys.exit("\nbenchmark.py: stopped; nothing was written")
+        sys.exit("\nbenchmark.py: stopped; what was measured is written")
+    from benchmarks.tables import markdown
+
+    print(markdown(results), end="")
+
+
+def write(results: dict[str, Any], folder: Path | None) -> None:
+    """Leaves benchmark.json and benchmark.md in the folder, if one is given."""
+    from benchmarks.tables import markdown
+
+    if folder:
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / "benchmark.json").write_text(json.dumps(results, indent=1) + "\n")
+        (folder / "benchmark.md").write_text(markdown(results))
 
 
 def positive(text: str) -> int:
@@ -53,8 +60,8 @@ def positive(text: str) -> int:
     return value
 
 
-def measure(args: argparse.Namespace) -> dict[str, Any]:
-    """What was asked for, with the machine and the versions it was measured on."""
+def measure(args: argparse.Namespace) -> Iterator[dict[str, Any]]:
+    """The machine and the versions, then with them one part more at a time of what was asked for."""
     import warnings
 
     import torch
@@ -86,11 +93,12 @@ def measure(args: argparse.Namespace) -> dict[str, Any]:
         "rounds": args.rounds,
         "command": " ".join(["python", "scripts/benchmark.py", *sys.argv[1:]]),
     }
+    yield results  # before the first measurement: a folder that cannot be written is found now
     for name, part in parts.items():
         if args.only == name or (args.only is None and (name != "accuracy" or device.type != "cpu")):
             print(f"measuring {name} ...", file=sys.stderr)
             results[name] = part()
-    return results
+            yield results
 
 
 if __name__ == "__main__":
