@@ -91,7 +91,8 @@ def measure(args: argparse.Namespace) -> Iterator[dict[str, Any]]:
         "versions": {"python": platform.python_version()} | {name: version(name) for name in PACKAGES},
         "commit": git_commit(),
         "rounds": args.rounds,
-        "command": " ".join(["python", "scripts/benchmark.py", *sys.argv[1:]]),
+        "command": f"python scripts/benchmark.py --data {args.data} --rounds {args.rounds}"
+        + (f" --only {args.only}" if args.only else ""),
     }
     yield results  # before the first measurement: a folder that cannot be written is found now
     for name, part in parts.items():
