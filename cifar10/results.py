@@ -2,10 +2,12 @@
 
 import json
 from collections.abc import Iterable, Sequence
+from copy import deepcopy
 from pathlib import Path
 from statistics import mean, stdev
 from typing import Any, NamedTuple
 
+from cifar10.run import WITHOUT_EFFECT
 from cifar10.settings import completed
 
 STUDY = {"Prototype": 0.2876, "MLP": 0.507, "CNN": 0.759}
@@ -55,12 +57,10 @@ def recipe(record: Record) -> str:
 
 def settings_key(record: Record) -> str:
     """What makes runs comparable: all settings but the seed and those without effect, data, device, precision."""
-    config = completed(record["config"])
-    for name in ("seed", "runs", "force"):
-        config.pop(name, None)
-    for group, without_effect in {"data": ("root", "mirrors"), "trainer": ("enable_progress_bar",)}.items():
-        settings = config.get(group, {})
-        config[group] = {name: value for name, value in settings.items() if name not in without_effect}
+    config = deepcopy(completed(record["config"]))
+    for key in ("seed", *WITHOUT_EFFECT):
+        group, _, name = key.rpartition(".")
+        (config.get(group, {}) if group else config).pop(name, None)
     compared = [config, *(record[name] for name in ("model", "data_sha256", "device", "precision"))]
     return json.dumps(_with_floats(compared), sort_keys=True)
 

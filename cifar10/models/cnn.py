@@ -84,13 +84,14 @@ def pixel_statistics(images: Tensor) -> tuple[Tensor, Tensor]:
     images: (N, 3, 32, 32) uint8. Returns two (3, 32, 32) float32 in units of [0, 1]; a position that never changes
     gets a deviation of one grey level. Sums are of integers, so exact and the same on every device.
     """
-    total = torch.zeros(images.shape[1:], dtype=torch.int64)
+    total = torch.zeros(images.shape[1:], dtype=torch.float64)
     squares = torch.zeros_like(total)
-    for block in images.split(5000):
-        total += block.sum(0, dtype=torch.int64).cpu()  # not every accelerator has the float64 that follows
-        squares += block.int().square().sum(0, dtype=torch.int64).cpu()
-    mean = total.double() / len(images)
-    std = (squares.double() / len(images) - mean.square()).clamp(min=0).sqrt()
+    for block in images.split(256):  # 256 squares of 255 are less than 2^24: exact in float32, and faster than in int64
+        values = block.float()
+        total += values.sum(0).cpu()  # not every accelerator has float64
+        squares += values.square().sum(0).cpu()
+    mean = total / len(images)
+    std = (squares / len(images) - mean.square()).clamp(min=0).sqrt()
     return (mean / 255).float(), (torch.where(std > 0, std, 1.0) / 255).float()
 
 
