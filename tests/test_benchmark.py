@@ -1,8 +1,10 @@
 """scripts/benchmark.py: what is measured is what is said, and the page is made from the measurements."""
 
+import json
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
@@ -57,7 +59,7 @@ def test_each_way_takes_the_steps_it_is_clocked_for(model, way, monkeypatch):
 def test_images_one_by_one_are_the_images():
     data = read_images(compose("model=mlp", "data=synthetic"), at_least=2000)
     assert len(data.train_labels) == 2400  # 1,200, repeated
-    pairs = PerImage(data, lambda image: torch.tensor(list(image.getdata())).view(32, 32, 3).permute(2, 0, 1))
+    pairs = PerImage(data, lambda image: torch.from_numpy(np.array(image)).long().permute(2, 0, 1))
     for index in (0, 7, 1300):
         image, label = pairs[index]
         assert torch.equal(image, data.train_images[index].long())
@@ -71,6 +73,12 @@ def test_other_loaders_hand_out_every_image_once(way):
     found = list(way(images, labels))
     assert sorted(torch.cat([labels for _, labels in found]).tolist()) == list(range(1100))
     assert {tuple(images.shape[1:]) for images, _ in found} == {(3, 32, 32)}
+
+
+def test_the_page_is_made_from_the_published_measurements():
+    results = json.loads((ROOT / "docs/benchmark.json").read_text())
+    assert (ROOT / "docs/benchmark.md").read_text() == markdown(results)
+    assert "+" not in results["commit"], "published from files that no commit holds"
 
 
 def test_an_accuracy_never_reached_says_so():
