@@ -55,7 +55,7 @@ def choices_table(found: dict[str, dict[str, list[float]]]) -> Iterator[str]:
     for choice, ways in found.items():
         yield f"| {choice} | {number(ratio(ways['without'], ways['with']), 2)} |"
     yield ""
-    yield "Steps of training at batch 32 in a bare loop, unless it says evaluation."
+    yield "Steps of training at batch 32 in a bare loop, unless it says evaluation or Trainer. Below 1 is slower."
 
 
 def loading_table(found: dict[str, list[float]]) -> Iterator[str]:
