@@ -1,8 +1,23 @@
-"""Colour differences in CIE L*a*b*, vectorised over images and prototypes: pure, differentiable functions."""
+"""Colour differences, vectorised over images and prototypes: pure functions, differentiable at every colour.
+
+Those of the CIE (Delta E) are defined on L*a*b* (here for D65, 2 degrees), the study's redmean on RGB. Where two
+colours are equal a difference has a kink, as |x| has at 0; its gradient there is 0.
+"""
+
+from collections.abc import Callable
+from functools import partial
+from typing import Literal, get_args
 
 import torch
 from kornia.color import rgb_to_lab
 from torch import Tensor
+from torch.nn import functional as F
+from torch.utils.checkpoint import checkpoint
+
+from cifar10.ciede2000 import squared_ciede2000
+
+Delta = Literal["cie76", "cie94", "ciede2000", "redmean"]
+Difference = Callable[[Tensor, Tensor], Tensor]
 
 
 def to_lab(images: Tensor) -> Tensor:
@@ -15,14 +30,122 @@ def to_lab(images: Tensor) -> Tensor:
         return rgb_to_lab(images if images.dtype == torch.float64 else images.float())
 
 
-def mean_delta_e(images: Tensor, prototypes: Tensor) -> Tensor:
-    """Mean over the pixels of the Delta E 1976 between every image and every prototype.
+def to_space(images: Tensor, delta: Delta) -> Tensor:
+    """RGB in the space that the difference is defined on: as it is for redmean, else L*a*b*.
 
-    images: (N, 3, H, W), prototypes: (C, 3, H, W), both L*a*b*. Returns (N, C), in Delta E units, >= 0.
-    Delta E 1976 is the Euclidean distance in L*a*b* (CIE 15:2004, 8.2.1). The largest intermediate is (H * W, N, C).
+    images: (..., 3, H, W) float in [0, 1]. Returns the same shape. Raises ValueError for other shapes, integers and an
+    unknown delta.
     """
-    # One small cdist per pixel: on CPU ten times as fast as broadcasting to (N, C, 3, H, W), in a third of the memory.
+    _difference(delta)
+    _channels(images)
+    return images if delta == "redmean" else to_lab(images)
+
+
+def delta_e_76(first: Tensor, second: Tensor) -> Tensor:
+    """Delta E 1976: the Euclidean distance in L*a*b* (CIE 15:2004, 8.2.1).
+
+    first, second: (..., 3, H, W) L*a*b* as of `to_lab`, leading axes broadcast. Returns (..., H, W), >= 0, in Delta E
+    units: float64 if an input is, else float32. 1 is about what one can just see; black and white are 100 apart. The
+    other differences take and return the same. All raise ValueError for integers and a channel axis that is not 3 long.
+    """
+    (lightness1, a1, b1), (lightness2, a2, b2) = _channels(first), _channels(second)
+    return _root(_sum_of_squares(lightness1 - lightness2, a1 - a2, b1 - b2))
+
+
+def delta_e_94(first: Tensor, second: Tensor) -> Tensor:
+    """Delta E 1994 for graphic arts: kL = 1, K1 = 0.045, K2 = 0.015 (CIE 116-1995).
+
+    Not symmetric: the first colour is the reference, whose chroma says how much chroma and hue count. Shapes as in
+    `delta_e_76`.
+    """
+    (lightness1, a1, b1), (lightness2, a2, b2) = _channels(first), _channels(second)
+    chroma1, chroma2 = _root(_sum_of_squares(a1, b1)), _root(_sum_of_squares(a2, b2))
+    chroma_weight, hue_weight = (1 + 0.045 * chroma1) ** -2, (1 + 0.015 * chroma1) ** -2
+    # The squared differences in chroma and in hue add up to that in a* and b*; so the hue's own needs no angle.
+    squares = torch.addcmul((lightness1 - lightness2).square(), hue_weight, _sum_of_squares(a1 - a2, b1 - b2))
+    return _root(torch.addcmul(squares, chroma_weight - hue_weight, (chroma1 - chroma2).square()))
+
+
+def delta_e_2000(first: Tensor, second: Tensor) -> Tensor:
+    """CIEDE2000 with kL = kC = kH = 1 (CIE 142-2001; Sharma, Wu and Dalal 2005). Shapes as in `delta_e_76`.
+
+    Symmetric. It jumps a little where two hues are opposite, and beside a vivid blue its slope has no bound towards
+    neutral grey: gradients are finite, but can be large.
+    """
+    return _root(squared_ciede2000(_channels(first), _channels(second)))
+
+
+def redmean(first: Tensor, second: Tensor) -> Tensor:
+    """The study's difference, a simple model of vision on RGB: green counts most, red more and blue less among reds.
+
+    sqrt((2 + Rm) dR^2 + 4 dG^2 + (3 - Rm) dB^2), where Rm is the mean of both reds (T. Riemersma, "Colour metric",
+    compuphase.com/cmetric.htm, with channels in [0, 1]). Symmetric; black and white are 3 apart. Shapes as in
+    `delta_e_76`, but the colours are RGB in [0, 1].
+    """
+    (red1, green1, blue1), (red2, green2, blue2) = _channels(first), _channels(second)
+    red_weight = (2 + red1 / 2) + red2 / 2
+    squares = torch.addcmul((2 * green1 - 2 * green2).square(), red_weight, (red1 - red2).square())
+    return _root(torch.addcmul(squares, 5 - red_weight, (blue1 - blue2).square()))
+
+
+def mean_difference(images: Tensor, prototypes: Tensor, delta: Delta, block: int | None = None) -> Tensor:
+    """Mean over the pixels of the difference between every image and every prototype.
+
+    images: (N, 3, H, W), prototypes: (P, 3, H, W), both of `to_space(..., delta)`. Returns (N, P), >= 0. The images
+    are the reference of cie94: so an image holds all prototypes to the same measure.
+
+    Memory is bounded: images are taken in blocks of about `block` pairs of pixels, at least one image each, and with
+    several blocks their intermediates are computed again for the gradient. The default suits difference and device.
+    """
+    means = _mean_delta_e_76 if delta == "cie76" else partial(_mean, _difference(delta))
+    if images.ndim != 4 or prototypes.ndim != 4 or images.shape[1:] != prototypes.shape[1:]:
+        shapes = f"{tuple(images.shape)} and {tuple(prototypes.shape)}"
+        raise ValueError(f"images and prototypes must have shapes (N, 3, H, W) and (P, 3, H, W), not {shapes}")
+    _channels(images), _channels(prototypes)
+    if block is None:  # a pair takes one number by cie76, a few dozen by the others: a CPU's cache has room for few
+        block = 2**24 if delta == "cie76" else 2**17 if images.device.type == "cpu" else 2**22
+    blocks = images.split(max(1, block // max(1, prototypes[:, 0].numel())))
+    if len(blocks) > 1 and torch.is_grad_enabled() and (images.requires_grad or prototypes.requires_grad):
+        means = partial(checkpoint, means, use_reentrant=False)
+    return torch.cat([means(some, prototypes) for some in blocks])
+
+
+def _mean(difference: Difference, images: Tensor, prototypes: Tensor) -> Tensor:
+    return difference(images[:, None], prototypes).mean((-2, -1))
+
+
+def _mean_delta_e_76(images: Tensor, prototypes: Tensor) -> Tensor:
+    # One small cdist per pixel: its gradient needs the distances alone, a tenth of what the formula's steps would hold.
     # The matrix-product form would cancel: two equal colours must be at distance 0, not at 0.03.
     pixels = images.flatten(2).permute(2, 0, 1)
     targets = prototypes.flatten(2).permute(2, 0, 1)
     return torch.cdist(pixels, targets, compute_mode="donot_use_mm_for_euclid_dist").mean(0)
+
+
+def _difference(delta: str) -> Difference:
+    functions = dict(zip(get_args(Delta), (delta_e_76, delta_e_94, delta_e_2000, redmean), strict=True))
+    if delta not in functions:
+        raise ValueError(f"delta must be one of {', '.join(functions)}, not {delta!r}")
+    return functions[delta]
+
+
+def _channels(colours: Tensor) -> tuple[Tensor, ...]:
+    """The three channels, (..., H, W) each, in float32 at least."""
+    if colours.ndim < 3 or colours.shape[-3] != 3:
+        raise ValueError(f"colours must have shape (..., 3, H, W), not {tuple(colours.shape)}")
+    if not colours.is_floating_point():
+        raise ValueError(f"colours must be floating point numbers, not {colours.dtype}")
+    return (colours if colours.dtype == torch.float64 else colours.float()).unbind(-3)
+
+
+def _sum_of_squares(first: Tensor, *others: Tensor) -> Tensor:
+    total = first.square()
+    for other in others:
+        total = torch.addcmul(total, other, other)
+    return total
+
+
+def _root(square: Tensor) -> Tensor:
+    """The square root with slope 0 at 0, and below it, where rounding may lead."""
+    # Masked before and after: the slope of a root of 0 is infinite, and inf * 0 is NaN. 1e-15 squared is 1e-30.
+    return F.threshold(square.clamp(min=1e-30).sqrt(), 2e-15, 0)

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim.lr_scheduler import CosineAnnealingLR
 
-from cifar10.color import mean_delta_e, to_lab
+from cifar10.color import mean_difference, to_lab
 from cifar10.models.base import CIFAR10_CLASSES, Classifier, Rate, to_unit
 
 
@@ -27,7 +27,7 @@ class Prototype(Classifier):
         self.prototypes = nn.Parameter(torch.rand(len(class_names), 3, 32, 32))
 
     def forward(self, images: Tensor) -> Tensor:
-        return -mean_delta_e(to_lab(to_unit(images)), to_lab(self.prototypes))
+        return -mean_difference(to_lab(to_unit(images)), to_lab(self.prototypes), "cie76")
 
     def loss(self, logits: Tensor, labels: Tensor) -> Tensor:
         return -logits.gather(1, labels[:, None]).mean()

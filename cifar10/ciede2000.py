@@ -1,0 +1,78 @@
+"""CIEDE2000 on the channels of two colours: vectorised, differentiable, with finite gradients at every colour.
+
+Sharma, Wu and Dalal, "The CIEDE2000 color-difference formula: implementation notes, supplementary test data, and
+mathematical observations", Color Research and Application 30(1), 2005. Comments give their symbols; kL = kC = kH = 1.
+Hues here are radians in [-pi, pi], counted from green (-a*): theirs, in [0, 360), less 180 degrees.
+"""
+
+import math
+
+import torch
+from torch import Tensor
+
+DEGREE = math.pi / 180
+TINY = 1e-30
+"""Added under square roots: without effect on a result, it keeps their slope finite at grey, where they are of 0."""
+
+
+def squared_ciede2000(first: tuple[Tensor, ...], second: tuple[Tensor, ...]) -> Tensor:
+    """The square of CIEDE2000, which rounding can take below 0; symmetric in its colours.
+
+    first, second: L*, a* and b*, float32 or float64 of shapes that broadcast; returns their common shape.
+    """
+    (lightness1, a1, b1), (lightness2, a2, b2) = first, second
+    stretch = 1.5 - 0.5 * _saturation(_chroma(a1, b1) / 2 + _chroma(a2, b2) / 2)  # 1 + G
+    chroma1, hue1 = _polar(a1, b1, stretch)
+    chroma2, hue2 = _polar(a2, b2, stretch)
+    chroma, hue = torch.lerp(chroma1, chroma2, 0.5), _mean_hue(hue1, hue2)
+    from_middle = ((lightness1 / 2 - 50) + lightness2 / 2).square()
+    lightness_term = (lightness2 - lightness1) / (1 + 0.015 * from_middle * (20 + from_middle).rsqrt())
+    chroma_term = (chroma2 - chroma1) / (1 + 0.045 * chroma)
+    # The mean hue is half a hue difference away from either hue, the short way round: hence the sine.
+    hue_difference = (chroma1 * chroma2).sqrt() * (hue - hue1).sin()  # half of Delta H'
+    hue_term = hue_difference / (0.5 + 0.0075 * chroma * _hue_weight(hue))
+    rotation = _saturation(chroma) * (60 * DEGREE * _blueness(hue)).sin()  # half of -R_T
+    squares = torch.addcmul(torch.addcmul(lightness_term.square(), chroma_term, chroma_term), hue_term, hue_term)
+    return torch.addcmul(squares, rotation, chroma_term * hue_term, value=-2)
+
+
+def _chroma(a: Tensor, b: Tensor) -> Tensor:
+    return (a * a + b * b + TINY).sqrt()
+
+
+def _saturation(chroma: Tensor) -> Tensor:
+    """sqrt(C^7 / (C^7 + 25^7)): 0 for greys, towards 1 for vivid colours."""
+    chroma = chroma.clamp(min=1e-3)  # too little to count; a root of 0 would have an infinite slope
+    cube = chroma**3
+    seventh = cube * cube * chroma
+    return (seventh / (seventh + 25.0**7)).sqrt()
+
+
+def _polar(a: Tensor, b: Tensor, stretch: Tensor) -> tuple[Tensor, Tensor]:
+    """Chroma and hue, with a* stretched. Greys get a hue without slope, which then weighs nothing."""
+    grey = a * a + b * b < 1e-24
+    chroma = torch.addcmul(b * b + TINY, stretch * stretch, a * a).sqrt()
+    return chroma, torch.atan2(-torch.where(grey, 0, b), stretch * -torch.where(grey, 1, a))
+
+
+def _mean_hue(hue1: Tensor, hue2: Tensor) -> Tensor:
+    """The hue halfway from one to the other on the short way round; of opposite hues their arithmetic mean."""
+    mean = torch.lerp(hue1, hue2, 0.5)
+    with torch.no_grad():  # 1 or -1, with the sign of the mean, where the hues are more than pi apart, else 0
+        opposite = math.pi * (1 + 8 * torch.finfo(mean.dtype).eps)  # up to rounding
+        half_turns = (hue1 - hue2).mul_(0.5 / opposite).round_().copysign_(mean)
+    return mean.sub(half_turns, alpha=math.pi)
+
+
+def _hue_weight(hue: Tensor) -> Tensor:
+    """T: of the paper's terms, 180 degrees turn the sign of the odd ones."""
+    weight = 1 + 0.17 * torch.cos(hue - 30 * DEGREE)
+    weight = weight.add(torch.cos(2 * hue), alpha=0.24)
+    weight = weight.sub(torch.cos(3 * hue + 6 * DEGREE), alpha=0.32)
+    return weight.sub(torch.cos(4 * hue - 63 * DEGREE), alpha=0.20)
+
+
+def _blueness(hue: Tensor) -> Tensor:
+    """exp(-((h' - 275 degrees) / 25 degrees)^2): 1 at blue, 0 at all other hues."""
+    exponent = ((hue - 95 * DEGREE) / (25 * DEGREE)).square()
+    return (-exponent.clamp(max=40)).exp()  # beyond, numbers too small for float32's normal range are five times slower
