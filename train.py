@@ -11,7 +11,7 @@ from typing import Any
 
 import hydra
 from hydra.core.hydra_config import HydraConfig
-from hydra.errors import HydraException
+from hydra.errors import HydraException, InstantiationException
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
@@ -41,7 +41,6 @@ def train(cfg: DictConfig, folder: Path) -> dict[str, Any]:
         return finished
 
     # PyTorch and Lightning take seconds to import: not for --help, not for a typing error.
-    from hydra.utils import instantiate
     from lightning import seed_everything
     from tqdm.contrib.logging import logging_redirect_tqdm
 
@@ -51,14 +50,14 @@ def train(cfg: DictConfig, folder: Path) -> dict[str, Any]:
     from cifar10.trainer import make_trainer
 
     phases: dict[str, Any] = {"git": git_commit()}
-    data = instantiate(cfg.data, _convert_="all", batch_size=cfg.batch_size, seed=cfg.seed)
+    data = _built(cfg.data, batch_size=cfg.batch_size, seed=cfg.seed)
     data.prepare_data()
     start = perf_counter()
     data.setup()
     phases["data"] = perf_counter() - start
 
     seed_everything(cfg.seed, verbose=False)
-    model = instantiate(cfg.model, _convert_="all", class_names=data.class_names)
+    model = _built(cfg.model, class_names=data.class_names)
     last = LastCheckpoint(folder / "last.ckpt")
     trainer = make_trainer(cfg, folder, last, model)
     if trainer.is_global_zero:
@@ -75,6 +74,16 @@ def train(cfg: DictConfig, folder: Path) -> dict[str, Any]:
         write_json(folder / "metrics.json", record)
         log.info("%s", summary(record, folder))
     return record
+
+
+def _built(settings: DictConfig, **rest: Any) -> Any:
+    """What the settings describe. A UserError of its constructor comes as it is, not in one of Hydra's."""
+    from hydra.utils import instantiate
+
+    try:
+        return instantiate(settings, _convert_="all", **rest)
+    except InstantiationException as error:
+        raise error.__cause__ if isinstance(error.__cause__, UserError) else error from None
 
 
 @contextmanager

@@ -36,7 +36,7 @@ def to_space(images: Tensor, delta: Delta) -> Tensor:
     images: (..., 3, H, W) float in [0, 1]. Returns the same shape. Raises ValueError for other shapes, integers and an
     unknown delta.
     """
-    _difference(delta)
+    difference_of(delta)
     _channels(images)
     return images if delta == "redmean" else to_lab(images)
 
@@ -97,7 +97,7 @@ def mean_difference(images: Tensor, prototypes: Tensor, delta: Delta, block: int
     Memory is bounded: images are taken in blocks of about `block` pairs of pixels, at least one image each, and with
     several blocks their intermediates are computed again for the gradient. The default suits difference and device.
     """
-    means = _mean_delta_e_76 if delta == "cie76" else partial(_mean, _difference(delta))
+    means = _mean_delta_e_76 if delta == "cie76" else partial(_mean, difference_of(delta))
     if images.ndim != 4 or prototypes.ndim != 4 or images.shape[1:] != prototypes.shape[1:]:
         shapes = f"{tuple(images.shape)} and {tuple(prototypes.shape)}"
         raise ValueError(f"images and prototypes must have shapes (N, 3, H, W) and (P, 3, H, W), not {shapes}")
@@ -122,7 +122,7 @@ def _mean_delta_e_76(images: Tensor, prototypes: Tensor) -> Tensor:
     return torch.cdist(pixels, targets, compute_mode="donot_use_mm_for_euclid_dist").mean(0)
 
 
-def _difference(delta: str) -> Difference:
+def difference_of(delta: str) -> Difference:
     functions = dict(zip(get_args(Delta), (delta_e_76, delta_e_94, delta_e_2000, redmean), strict=True))
     if delta not in functions:
         raise ValueError(f"delta must be one of {', '.join(functions)}, not {delta!r}")

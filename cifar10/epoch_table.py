@@ -43,11 +43,12 @@ class EpochTable(Logger):
         row = self.rows.setdefault(step, {"epoch": step})
         row.update(values)
         if "train/loss" in values:  # what an epoch logs last
+            accuracy = f", accuracy {row['train/accuracy']:.2%}" if "train/accuracy" in row else ""
             log.info(
-                "epoch %d: train loss %.4f, accuracy %.2f%%; validation loss %.4f, accuracy %.2f%%; %.1f s",
+                "epoch %d: train loss %.4f%s; validation loss %.4f, accuracy %.2f%%; %.1f s",
                 step,
                 row["train/loss"],
-                100 * row["train/accuracy"],
+                accuracy,
                 row["val/loss"],
                 100 * row["val/accuracy"],
                 row["seconds"],

@@ -1,47 +1,204 @@
-"""Nearest typical image: one prototype per class, compared in a perceptual colour space."""
+"""Nearest typical image: prototypes of each class, compared in a perceptual colour space."""
 
 from collections.abc import Sequence
-from typing import Any
+from dataclasses import replace
+from typing import Annotated, Any, Literal
 
 import torch
+from annotated_types import Gt
+from kornia.color import lab_to_rgb
 from torch import Tensor, nn
+from torch.nn import functional as F
 from torch.optim.lr_scheduler import CosineAnnealingLR
 
-from cifar10.color import mean_difference, to_lab
-from cifar10.models.base import CIFAR10_CLASSES, Classifier, Rate, to_unit
+from cifar10.color import Delta, delta_e_76, mean_difference, to_space
+from cifar10.compiled import can_compile, compiled_mean_difference
+from cifar10.errors import UserError
+from cifar10.medians import Medians
+from cifar10.models.base import CIFAR10_CLASSES, Batch, Classifier, Rate, to_unit
+
+LAB_BYTES = 2**30
+"""How much memory the exact solver may take to convert images once instead of in every epoch; CIFAR-10 needs 0.6."""
 
 
 class Prototype(Classifier):
     """The study's first model: an image belongs to the class whose typical image is nearest.
 
-    `prototypes`: (C, 3, 32, 32) sRGB in [0, 1], begun as uniform noise. The distance of two images is the mean
-    Delta E 1976 of their pixels; logits are negative distances. The loss is the mean distance of the images to their
-    own class's prototype, so `train/loss` is in Delta E units. The problem is convex in L*a*b*: the best prototype is
-    the geometric median of the class's colours at each pixel.
+    `prototypes`: (C * K, 3, 32, 32) sRGB in [0, 1], those of a class one after the other; K is `prototypes_per_class`.
+    One is begun as uniform noise, several as training images of their class, drawn at random.
+    The distance of two images is the mean over their pixels of the colour difference `delta`. With `mirrored` each
+    image is compared both as it is and mirrored.
+
+    objective: `typical` prototypes have the least mean distance to the images of their class (`train/loss`, in units
+    of the difference); logits are the negative distances to the nearest one. `discriminative` ones tell classes apart,
+    by cross-entropy over negative distances times a learned temperature; all of a class's prototypes count, the nearer
+    the more: the logit is the logarithm of the sum of their exponentials, as in robust soft learning vector
+    quantization (Seo and Obermayer, "Soft learning vector quantization", Neural Computation 15, 2003).
+    solver: `gradient` descent, or `weiszfeld`: the exact minimum of `typical` for cie76, where it is a geometric
+    median; its training stops at a gap of `tolerance` at most, in Delta E, and does not depend on its beginning.
+    compile: train and test by kernels made for the processor, about ten times as fast; results differ by rounding.
+
+    Raises UserError where these exclude each other.
     """
 
-    def __init__(self, class_names: Sequence[str] = CIFAR10_CLASSES, learning_rate: Rate = 10.0) -> None:
+    def __init__(
+        self,
+        class_names: Sequence[str] = CIFAR10_CLASSES,
+        learning_rate: Rate = 10.0,
+        delta: Delta = "cie76",
+        objective: Literal["typical", "discriminative"] = "typical",
+        solver: Literal["gradient", "weiszfeld"] = "gradient",
+        prototypes_per_class: Annotated[int, Gt(0)] = 1,
+        mirrored: bool = False,
+        tolerance: Annotated[float, Gt(0)] = 1e-3,
+        compile: bool = False,
+    ) -> None:
         super().__init__(class_names)
         self.save_hyperparameters(logger=False)
-        self.learning_rate = learning_rate
-        self.prototypes = nn.Parameter(torch.rand(len(class_names), 3, 32, 32))
+        self.learning_rate, self.delta, self.per_class = learning_rate, delta, prototypes_per_class
+        self.discriminative, self.exact = objective == "discriminative", solver == "weiszfeld"
+        self.mirrored, self.tolerance, self.compile_kernels = mirrored, tolerance, compile
+        if self.exact and (self.discriminative or delta != "cie76" or mirrored):
+            raise UserError(
+                "model.solver=weiszfeld finds typical images by a Euclidean difference: it goes with "
+                "objective=typical, delta=cie76 and mirrored=false; choose these, or solver=gradient"
+            )
+        if compile and delta == "ciede2000":
+            raise UserError("model.compile=true: there is no fast kernel for ciede2000; set compile=false")
+        self.prototypes = nn.Parameter(torch.rand(len(class_names) * prototypes_per_class, 3, 32, 32))
+        if self.discriminative:
+            self.log_temperature = nn.Parameter(torch.zeros(()))
+        self.automatic_optimization = not self.exact
+        self.medians: Medians | None = None
+        self.lab_batches: list[Batch] | None = None
 
     def forward(self, images: Tensor) -> Tensor:
-        return -mean_difference(to_lab(to_unit(images)), to_lab(self.prototypes), "cie76")
+        return self._logits(self._distances(images))
+
+    def _distances(self, images: Tensor) -> Tensor:
+        """Mean difference to every prototype, (N, C, K), or (N, C, 2 K) with mirrored images."""
+        compiled = self.compile_kernels and self._trainer is not None and can_compile(images.device)
+        measure = compiled_mean_difference if compiled else mean_difference
+        colours, prototypes = to_space(to_unit(images), self.delta), to_space(self.prototypes, self.delta)
+        views = [colours, colours.flip(-1)] if self.mirrored else [colours]
+        return (
+            torch.stack([measure(view, prototypes, self.delta) for view in views], 2)
+            .unflatten(1, (len(self.class_names), -1))
+            .flatten(2)
+        )
+
+    def _logits(self, distances: Tensor) -> Tensor:
+        if self.discriminative:
+            return (-distances * self.log_temperature.exp()).logsumexp(2)
+        return -distances.amin(2)
 
     def loss(self, logits: Tensor, labels: Tensor) -> Tensor:
+        if self.discriminative:
+            return F.cross_entropy(logits, labels)
         return -logits.gather(1, labels[:, None]).mean()
 
-    def configure_optimizers(self) -> dict[str, Any]:
-        optimizer = torch.optim.SGD(self.parameters(), lr=self.learning_rate)
+    def training_step(self, batch: Batch, batch_idx: int) -> Tensor | None:
+        if not self.exact:
+            return super().training_step(batch, batch_idx)
+        if self.lab_batches is None:
+            colours, labels = to_space(to_unit(batch[0]), self.delta), batch[1]
+        else:
+            colours, labels = self.lab_batches[batch_idx]
+        self.loss_sum = self.loss_sum + self.medians.add(colours, self._groups(colours, labels))
+        self.seen += len(labels)
+        if self.trainer.is_last_batch:
+            self._finish_pass()
+        return None
+
+    def _groups(self, colours: Tensor, labels: Tensor) -> Tensor:
+        """Which prototype each image counts for: its class's nearest, (N,) int64."""
+        first = labels * self.per_class
+        if self.per_class == 1:
+            return first
+        own = self.medians.medians.unflatten(0, (-1, self.per_class))[labels]
+        return first + delta_e_76(colours[:, None], own).mean((-2, -1)).argmin(1)
+
+    def _finish_pass(self) -> None:
+        for sums in self.medians.sums():
+            sums.copy_(self.trainer.strategy.reduce(sums, reduce_op="sum"))
+        self.gap = self.medians.gap()
+        self.medians.step()
+        # As an optimizer's step, because Lightning counts these: it saves no checkpoint where there was none.
+        self.prototypes.grad = self.prototypes.detach() - lab_to_rgb(self.medians.medians)
+        self.optimizers().step()
+        self.trainer.should_stop = self.gap <= self.tolerance
+
+    def on_train_epoch_end(self) -> None:
+        if not self.exact:
+            super().on_train_epoch_end()
+            return
+        loss, _, seen = self._totals()
+        self.log_epoch({"train/loss": loss / seen, "train/gap": self.gap})
+        self.loss_sum, self.seen = 0.0, 0
+
+    def setup(self, stage: str) -> None:
+        if stage == "fit" and self.per_class > 1:
+            with torch.no_grad():
+                self.prototypes.copy_(to_unit(self._drawn_images()))
+
+    def _drawn_images(self) -> Tensor:
+        """K different training images of each class, (C * K, 3, 32, 32)."""
+        data = self.trainer.datamodule
+        shuffled = torch.randperm(len(data.train_labels)).to(data.train_labels.device)
+        drawn = []
+        for label, name in enumerate(self.class_names):
+            members = shuffled[data.train_labels[shuffled] == label]
+            if len(members) < self.per_class:
+                raise UserError(
+                    f"model.prototypes_per_class={self.per_class}: class {name} has only {len(members)} training "
+                    "images; choose as many at most"
+                )
+            drawn.append(members[: self.per_class])
+        return data.train_images[torch.cat(drawn)]
+
+    def on_train_start(self) -> None:
+        if not self.exact:
+            return
+        data = self.trainer.datamodule
+        if self.medians is None:
+            self.medians = Medians(to_space(self.prototypes.detach(), self.delta), begun=False)
+        if not any(data.views) and 4 * data.train_images.numel() <= LAB_BYTES:
+            # In the order of the first epoch, resumed or not, so that the sums are the same to the bit.
+            batches = replace(data.train_dataloader(), position=lambda: (0, 0))
+            self.lab_batches = [(to_space(to_unit(images), self.delta), labels) for images, labels in batches]
+
+    def on_train_end(self) -> None:
+        self.lab_batches = None
+
+    def configure_optimizers(self) -> Any:
+        if self.exact:
+            return torch.optim.SGD(self.parameters(), lr=1.0)
+        optimizer = (torch.optim.Adam if self.discriminative else torch.optim.SGD)(
+            self.parameters(), lr=self.learning_rate
+        )
         # Batches stand in for the study's full-batch steps: as the rate falls to zero, so does their noise.
         schedule = CosineAnnealingLR(optimizer, T_max=int(self.trainer.estimated_stepping_batches))
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
-    def optimizer_step(self, *args: Any, **kwargs: Any) -> None:
+    def optimizer_step(self, *args: Any, **kwargs: Any) -> None:  # of the gradient solver
         super().optimizer_step(*args, **kwargs)
         with torch.no_grad():
             self.prototypes.clamp_(0, 1)  # a typical image can be shown
 
     def pictures(self) -> dict[str, Tensor]:
         return {"prototypes": self.prototypes.detach()}
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        super().on_save_checkpoint(checkpoint)
+        if self.medians is not None:
+            sums = [self.trainer.strategy.reduce(sums.clone(), reduce_op="sum") for sums in self.medians.sums()]
+            checkpoint["medians"] = {"medians": self.medians.medians, "begun": self.medians.begun, "sums": sums}
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        super().on_load_checkpoint(checkpoint)
+        if "medians" in checkpoint and self._trainer is not None:
+            saved = checkpoint["medians"]
+            self.medians = Medians(saved["medians"].to(self.device), saved["begun"])
+            if self.trainer.is_global_zero:  # the sums over all ranks, so that one of them goes on from there
+                for sums, value in zip(self.medians.sums(), saved["sums"], strict=True):
+                    sums.copy_(value)

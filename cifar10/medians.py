@@ -1,0 +1,83 @@
+"""Geometric medians of groups of images, pixel by pixel: exact typical images for a Euclidean difference."""
+
+from collections.abc import Iterable
+
+import torch
+from torch import Tensor
+
+RELAXATION = 1.5
+"""How far to go towards the weighted means. Any factor below 2 leads downhill, since Weiszfeld's step minimises a
+quadratic upper bound; 1.5 takes 8 passes on CIFAR-10 where 1 takes 13."""
+
+
+class Medians:
+    """Sums of one pass over the data, and the step that they lead to: an over-relaxed Weiszfeld iteration.
+
+    The geometric median of colours x is the y of least mean |x - y|; the problem is convex. Weiszfeld's step goes to
+    their mean with weights 1 / |x - y| ("Sur le point pour lequel la somme des distances de n points donnes est
+    minimum", Tohoku Mathematical Journal 43, 1937). The sums of several processes add up to those of all images.
+
+    medians: (P, 3, H, W), the present guess; without `begun` the first pass leads to the plain means, whatever it is.
+    """
+
+    names = ("count", "weight", "weighted", "total", "distance")
+
+    def __init__(self, medians: Tensor, begun: bool = False) -> None:
+        self.medians, self.begun = medians, begun
+        groups, channels, pixels = medians.flatten(2).shape
+        self.count = medians.new_zeros(groups, 1)
+        self.weight, self.distance = medians.new_zeros(2, groups, pixels)
+        self.weighted, self.total = medians.new_zeros(2, groups, channels, pixels)
+
+    def add(self, colours: Tensor, groups: Tensor) -> Tensor:
+        """Counts images in; returns the sum of their mean distances to their medians, a scalar.
+
+        colours: (N, 3, H, W); groups: (N,) int64, which median each image belongs to.
+        """
+        members = torch.zeros(len(self.medians), len(groups), device=colours.device).scatter_(0, groups[None], 1.0)
+        x, medians = colours.flatten(2), self.medians.flatten(2)[groups]
+        square, rest = (x[:, 0] - medians[:, 0]).square_(), torch.empty_like(x[:, 0])
+        for channel in (1, 2):  # in place: written out in one line it takes 1.3 times as long
+            torch.sub(x[:, channel], medians[:, channel], out=rest)
+            square.addcmul_(rest, rest)
+        # A colour on the median itself pulls with no direction; the bound keeps its weight finite.
+        weight = square.clamp_(min=1e-12).rsqrt() if self.begun else torch.ones_like(square)
+        distance = members @ square.sqrt_()
+        self.distance += distance
+        self.weight.addmm_(members, weight)
+        weighted = torch.mul(x, weight[:, None], out=medians)
+        self.weighted += (members @ weighted.flatten(1)).view_as(self.weighted)
+        self.total += (members @ x.flatten(1)).view_as(self.total)
+        self.count += members.sum(1, keepdim=True)
+        return distance.sum() / x.shape[2]
+
+    def gap(self) -> float:
+        """How far the mean distance of all images is from its minimum at most, by duality; infinite in the first pass.
+
+        For vectors u with |u| <= 1 that sum to 0, sum |x - y| >= sum u . (x - y). These here are the directions from
+        the median, less their mean, shrunk until they fit (Boyd and Vandenberghe, "Convex Optimization", 5.1.6, has
+        the bound for norms).
+        """
+        if not self.begun:
+            return float("inf")
+        count = self.count.clamp(min=1)
+        medians = self.medians.flatten(2)
+        mean_direction = (self.weighted - medians * self.weight[:, None]) / count[:, None]
+        length = mean_direction.norm(dim=1)
+        offset = self.total / count[:, None] - medians
+        bound = (self.distance / count - (mean_direction * offset).sum(1)) / (1 + length)
+        gaps = (self.distance / count - bound).mean(1, keepdim=True)  # of each group
+        return float((gaps * self.count).sum() / self.count.sum())
+
+    def step(self) -> None:
+        """Moves the medians, and begins the next pass. A group without images stays where it is."""
+        towards = self.weighted / self.weight[:, None].clamp(min=1e-12)
+        move = (towards - self.medians.flatten(2)) * (RELAXATION if self.begun else 1.0)
+        self.medians = self.medians + (move * (self.count > 0)[:, None]).view_as(self.medians)
+        self.begun = True
+        for sums in self.sums():
+            sums.zero_()
+
+    def sums(self) -> Iterable[Tensor]:
+        """What a pass has added up so far; to be summed over processes before `gap` and `step`."""
+        return [getattr(self, name) for name in self.names]
