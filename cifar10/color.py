@@ -18,6 +18,8 @@ from cifar10.ciede2000 import squared_ciede2000
 
 Delta = Literal["cie76", "cie94", "ciede2000", "redmean"]
 Difference = Callable[[Tensor, Tensor], Tensor]
+ROUNDING = 1e-3
+"""How far beyond [0, 1] a colour may be, as resizing leaves it."""
 
 
 def to_lab(images: Tensor) -> Tensor:
@@ -33,11 +35,15 @@ def to_lab(images: Tensor) -> Tensor:
 def to_space(images: Tensor, delta: Delta) -> Tensor:
     """RGB in the space that the difference is defined on: as it is for redmean, else L*a*b*.
 
-    images: (..., 3, H, W) float in [0, 1]. Returns the same shape. Raises ValueError for other shapes, integers and an
-    unknown delta.
+    images: (..., 3, H, W) float in [0, 1]. Returns the same shape. Raises ValueError for other shapes, integers, an
+    unknown delta and, on the CPU, values out of range or NaN; elsewhere looking at them would stop the computation.
     """
     difference_of(delta)
     _channels(images)
+    if images.device.type == "cpu" and images.numel():
+        low, high = (float(value) for value in images.detach().aminmax())
+        if not (low >= -ROUNDING and high <= 1 + ROUNDING):
+            raise ValueError(f"colours must lie in [0, 1], not in [{low:g}, {high:g}]; divide 8-bit values by 255")
     return images if delta == "redmean" else to_lab(images)
 
 
@@ -123,6 +129,7 @@ def _mean_delta_e_76(images: Tensor, prototypes: Tensor) -> Tensor:
 
 
 def difference_of(delta: str) -> Difference:
+    """The function that `delta` names. Raises ValueError for a name that there is not."""
     functions = dict(zip(get_args(Delta), (delta_e_76, delta_e_94, delta_e_2000, redmean), strict=True))
     if delta not in functions:
         raise ValueError(f"delta must be one of {', '.join(functions)}, not {delta!r}")

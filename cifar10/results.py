@@ -89,19 +89,46 @@ def group_by_settings(records: Iterable[Record]) -> list[Group]:
     return sorted(found, key=place)
 
 
+def differences(groups: Sequence[Group]) -> list[str]:
+    """For each group the settings in which it differs from others of the same model, recipe and data, or ""."""
+    alike: dict[tuple[str, ...], list[dict[str, Any]]] = {}
+    flat = []
+    for group in groups:
+        first = group.records[0]
+        key = (first["model"], recipe(first), first["data"])
+        settings = json.loads(settings_key(first))[0]
+        flat.append((key, {name: str(value).removesuffix(".0") for name, value in _flat(settings)}))
+        alike.setdefault(key, []).append(flat[-1][1])
+    texts = []
+    for key, settings in flat:
+        others = alike[key]
+        changed = [name for name in settings if len({other.get(name) for other in others}) > 1]
+        texts.append(", ".join(f"{name.rpartition('.')[2]}={settings[name]}" for name in changed))
+    return texts
+
+
+def _flat(settings: dict[str, Any], prefix: str = "") -> Iterable[tuple[str, Any]]:
+    for name, value in settings.items():
+        if isinstance(value, dict):
+            yield from _flat(value, f"{prefix}{name}.")
+        else:
+            yield f"{prefix}{name}", value
+
+
 def markdown_table(groups: Sequence[Group]) -> str:
     """The README's result table."""
     lines = [
         "| model | recipe | data | study | here: test accuracy | seeds | minutes a run | device, precision |",
         "| --- | --- | --- | --- | --- | --- | --- | --- |",
     ]
-    for group in groups:
+    for group, changed in zip(groups, differences(groups), strict=True):
         first, accuracies = group.records[0], group.accuracies
+        name = f"{recipe(first)}, {changed}" if changed else recipe(first)
         spread = f" ± {100 * stdev(accuracies):.2f}" if len(accuracies) > 1 else ""
         seeds = ", ".join(str(record["seed"]) for record in group.records)
         study = f"{STUDY[first['model']]:.2%}" if first["data"] == "cifar10" and first["model"] in STUDY else ""
         lines.append(
-            f"| {first['model']} | {recipe(first)} | {first['data']} | {study} | **{mean(accuracies):.2%}**{spread} "
+            f"| {first['model']} | {name} | {first['data']} | {study} | **{mean(accuracies):.2%}**{spread} "
             f"| {len(accuracies)} ({seeds}) | {group.minutes:.1f} | {first['device']}, {first['precision']} |"
         )
     return "\n".join(lines)

@@ -11,7 +11,16 @@ import re
 import sys
 from pathlib import Path
 
-from cifar10.results import Record, group_by_settings, markdown_table, read_records, recipe, settings_key
+from cifar10.results import (
+    Group,
+    Record,
+    differences,
+    group_by_settings,
+    markdown_table,
+    read_records,
+    recipe,
+    settings_key,
+)
 
 ROOT = Path(__file__).resolve().parent.parent
 TABLE = re.compile(r"(<!-- results -->\n).*?(<!-- /results -->)", re.DOTALL)
@@ -53,8 +62,12 @@ def publish(records: list[Record]) -> None:
     readme = ROOT / "README.md"
     readme.write_text(TABLE.sub(lambda part: part[1] + markdown_table(groups) + "\n" + part[2], readme.read_text()))
 
-    firsts = [group.records[0] for group in groups]
-    shown = [record for record in firsts if (record["data"], recipe(record)) == ("cifar10", "study")]
+    by_model: dict[str, Group] = {}
+    for group in groups:
+        first = group.records[0]
+        if (first["data"], recipe(first)) == ("cifar10", "study"):
+            by_model[first["model"]] = max(group, by_model.get(first["model"], group), key=lambda one: len(one.records))
+    shown = [group.records[0] for group in by_model.values()]
     if shown:
         from cifar10.plots import confusions_figure
 
@@ -65,19 +78,37 @@ def publish(records: list[Record]) -> None:
 
 
 def publish_typical_images(paths: list[Path]) -> None:
-    """docs/prototypes.png, from the first prototype run on CIFAR-10 at or below `paths`, if there is one."""
+    """docs/prototypes.png: a row for each prototype run on CIFAR-10 at or below `paths`, of its first seed.
+
+    Runs with K > 1 prototypes per class have a picture of their own, docs/prototypes_<recipe>.png, in K rows.
+    """
+    found = {}
     for file in sorted(file for path in paths for file in path.rglob("metrics.json")):
         record = json.loads(file.read_text())
         if (record["model"], record["data"]) == ("Prototype", "cifar10"):
-            import torch
+            found.setdefault(settings_key(record), (record, file.with_name("best.ckpt")))
+    if not found:
+        return
+    import torch
 
-            from cifar10.plots import image_grid_figure
+    from cifar10.plots import image_rows_figure
 
-            images = torch.load(file.with_name("best.ckpt"), weights_only=True)["state_dict"]["prototypes"]
-            image_grid_figure(images, list(record["test"]["class_accuracy"])).savefig(
-                ROOT / "docs/prototypes.png", dpi=80
-            )
-            return
+    groups = [Group([record]) for record, _ in found.values()]
+    single = {}
+    for (record, checkpoint), changed in zip(found.values(), differences(groups), strict=True):
+        names = list(record["test"]["class_accuracy"])
+        images = torch.load(checkpoint, weights_only=True)["state_dict"]["prototypes"].unflatten(0, (len(names), -1))
+        label = ", ".join(filter(None, (recipe(record), changed, f"{record['test']['accuracy']:.1%}")))
+        if images.shape[1] == 1:
+            single[label] = images[:, 0]
+        else:
+            figure = image_rows_figure(images.transpose(0, 1), [""] * images.shape[1], names)
+            figure.savefig(ROOT / f"docs/prototypes_{recipe(record)}.png", dpi=60)
+    if single:
+        titles = [label.replace(", ", "\n") for label in single]
+        image_rows_figure(torch.stack(list(single.values())), titles, names).savefig(
+            ROOT / "docs/prototypes.png", dpi=70
+        )
 
 
 if __name__ == "__main__":

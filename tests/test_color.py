@@ -336,3 +336,13 @@ def test_an_unknown_difference_is_named(function):
 def test_images_and_prototypes_that_do_not_fit_are_named(shapes):
     with pytest.raises(ValueError, match=r"must have shapes \(N, 3, H, W\) and \(P, 3, H, W\), not"):
         mean_difference(*(torch.rand(shape) for shape in shapes), "cie76")
+
+
+@pytest.mark.parametrize(
+    ("value", "where"), [(255.0, r"\[0, 255\]"), (-0.5, r"\[-0.5, 0\]"), (float("nan"), r"\[nan, nan\]")]
+)
+def test_colours_out_of_range_are_named(value, where):
+    images = torch.zeros(1, 3, 4, 4)
+    images[0, 1, 2, 3] = value
+    with pytest.raises(ValueError, match=rf"colours must lie in \[0, 1\], not in {where}; divide 8-bit values by 255"):
+        to_space(images, "cie76")

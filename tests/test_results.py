@@ -42,6 +42,11 @@ def test_mean_deviation_and_minutes():
     assert row == "| MLP | study | cifar10 | 50.70% | **51.33%** ± 1.53 | 3 (1, 2, 3) | 2.0 | CPU, 32-true |"
 
 
+def test_rows_of_one_recipe_tell_in_what_they_differ():
+    table = markdown_table(group_by_settings([record(0.5, 1), record(0.6, 1, epochs=30), record(0.7, 1, "CNN")]))
+    assert [row.split(" | ")[1] for row in table.splitlines()[2:]] == ["study, epochs=20", "study, epochs=30", "study"]
+
+
 def test_results_on_other_data_are_not_set_beside_the_study():
     row = markdown_table(group_by_settings([record(0.9, 1, data="synthetic")])).splitlines()[-1]
     assert row == "| MLP | study | synthetic |  | **90.00%** | 1 (1) | 2.0 | CPU, 32-true |"

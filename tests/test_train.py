@@ -115,11 +115,13 @@ def test_the_same_seed_gives_the_same_weights_to_the_bit(model, tmp_path):
     [
         *[("model=mlp", 1), ("model=mlp", 4), ("model=mlp", 6), ("model=prototype", 3), ("model=cnn", 2)],
         *[("experiment=mlp_best", 5), ("experiment=cnn_best", 6)],
+        *[("experiment=prototype_exact", 2), ("experiment=prototype_exact model.prototypes_per_class=2", 6)],
+        ("experiment=prototype_best model.compile=false model.prototypes_per_class=2", 6),
     ],
 )
 def test_ctrl_c_and_the_same_command_equal_an_uninterrupted_run(choice, batch, tmp_path, monkeypatch):
     """Stopped after the given number of batches, 4 an epoch."""
-    settings = composed(choice, "batch_size=25")
+    settings = composed(*choice.split(), "batch_size=25")
     train(settings, tmp_path / "whole")
 
     original, seen = LastCheckpoint.on_train_batch_end, []

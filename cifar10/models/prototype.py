@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
+from math import inf
 from typing import Annotated, Any, Literal
 
 import torch
@@ -11,7 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.optim.lr_scheduler import CosineAnnealingLR
 
-from cifar10.color import Delta, delta_e_76, mean_difference, to_space
+from cifar10.color import Delta, delta_e_76, difference_of, mean_difference, to_space
 from cifar10.compiled import can_compile, compiled_mean_difference
 from cifar10.errors import UserError
 from cifar10.medians import Medians
@@ -70,6 +71,7 @@ class Prototype(Classifier):
             self.log_temperature = nn.Parameter(torch.zeros(()))
         self.automatic_optimization = not self.exact
         self.medians: Medians | None = None
+        self.gap = inf
         self.lab_batches: list[Batch] | None = None
 
     def forward(self, images: Tensor) -> Tensor:
@@ -86,6 +88,15 @@ class Prototype(Classifier):
             .unflatten(1, (len(self.class_names), -1))
             .flatten(2)
         )
+
+    @torch.no_grad()
+    def difference_maps(self, images: Tensor) -> Tensor:
+        """Why it said so: the colour difference to every prototype at each pixel, (N, C * K, 32, 32).
+
+        images: as of `forward`, compared as they are, not mirrored. The mean of a map is the distance.
+        """
+        colours, prototypes = to_space(to_unit(images), self.delta), to_space(self.prototypes, self.delta)
+        return difference_of(self.delta)(colours[:, None], prototypes)
 
     def _logits(self, distances: Tensor) -> Tensor:
         if self.discriminative:
@@ -161,7 +172,8 @@ class Prototype(Classifier):
             return
         data = self.trainer.datamodule
         if self.medians is None:
-            self.medians = Medians(to_space(self.prototypes.detach(), self.delta), begun=False)
+            self.medians = Medians(to_space(self.prototypes.detach(), self.delta))
+        self.trainer.should_stop = self.gap <= self.tolerance  # resumed after the last epoch
         if not any(data.views) and 4 * data.train_images.numel() <= LAB_BYTES:
             # In the order of the first epoch, resumed or not, so that the sums are the same to the bit.
             batches = replace(data.train_dataloader(), position=lambda: (0, 0))
@@ -193,11 +205,12 @@ class Prototype(Classifier):
         if self.medians is not None:
             sums = [self.trainer.strategy.reduce(sums.clone(), reduce_op="sum") for sums in self.medians.sums()]
             checkpoint["medians"] = {"medians": self.medians.medians, "begun": self.medians.begun, "sums": sums}
+            checkpoint["gap"] = self.gap
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         super().on_load_checkpoint(checkpoint)
         if "medians" in checkpoint and self._trainer is not None:
-            saved = checkpoint["medians"]
+            saved, self.gap = checkpoint["medians"], checkpoint["gap"]
             self.medians = Medians(saved["medians"].to(self.device), saved["begun"])
             if self.trainer.is_global_zero:  # the sums over all ranks, so that one of them goes on from there
                 for sums, value in zip(self.medians.sums(), saved["sums"], strict=True):

@@ -12,6 +12,8 @@ from torch.nn import functional as F
 
 from benchmarks.measure import best_device, compose, interleaved, read_images, synchronize
 from benchmarks.training import this_project
+from cifar10.color import Delta, mean_difference, to_space
+from cifar10.compiled import compiled_mean_difference
 from cifar10.models.cnn import CNN
 from cifar10.models.mlp import MLP
 from cifar10.trainer import STEP_HOOKS
@@ -41,6 +43,9 @@ def choices(rounds: int) -> dict[str, Any]:
         "mlp: the Trainer's step without idle hooks": (trainer_steps(), trainer_steps(idle_hooks=True)),
         "mlp: Adam in one kernel": (training(MLP(), device), training(MLP(), device, fused=False)),
         "mlp: torch.compile (not used)": (training(torch.compile(MLP()), device), training(MLP(), device)),
+        "prototypes: compiled kernels, not cdist": (differences(device, compiled=True), differences(device)),
+        "prototypes: cdist, not broadcasting": (differences(device), differences(device, broadcast=True)),
+        "prototypes: CIEDE2000, not Delta E 1976": (differences(device, "ciede2000"), differences(device)),
     }
     return {name: interleaved({"with": chosen, "without": other}, rounds) for name, (chosen, other) in pairs.items()}
 
@@ -106,6 +111,28 @@ def evaluation(
         with mode():
             for batch in images.split(batch_size):
                 model(batch)
+        synchronize()
+        return perf_counter() - start
+
+    return measure
+
+
+def differences(
+    device: torch.device, delta: Delta = "cie76", compiled: bool = False, broadcast: bool = False
+) -> Callable[[], float]:
+    """Seconds of the mean differences of 250 images to 10 prototypes."""
+    images, prototypes = to_space(torch.rand(260, 3, 32, 32, device=device), delta).split(250)
+
+    def measure() -> float:
+        synchronize()
+        start = perf_counter()
+        for _ in range(5):
+            if broadcast:
+                (images[:, None] - prototypes).square().sum(2).sqrt().mean((-2, -1))
+            elif compiled:
+                compiled_mean_difference(images, prototypes, delta)
+            else:
+                mean_difference(images, prototypes, delta)
         synchronize()
         return perf_counter() - start
 

@@ -7,6 +7,7 @@ from lightning import Callback
 from skimage.color import deltaE_cie76, rgb2lab
 from torch.utils.data import DataLoader
 
+from cifar10.errors import UserError
 from cifar10.models.prototype import Prototype
 
 
@@ -118,3 +119,99 @@ def test_the_rate_falls_to_zero_over_the_training(quiet_trainer, images):
     trainer.fit(Prototype(class_names=["a", "b"], learning_rate=8), repeated(2, images, torch.tensor([0, 1, 1, 0])))
     np.testing.assert_allclose(rates, [8 * (1 + np.cos(np.pi * step / 4)) / 2 for step in range(4)], rtol=1e-6)
     assert trainer.optimizers[0].param_groups[0]["lr"] == 0
+
+
+def trained_exactly(random_data, quiet_trainer, seed: int, **settings) -> tuple[Prototype, object]:
+    data = random_data([0, 1, 2] * 16, batch_size=10, val_size=3, seed=seed)
+    data.setup()
+    torch.manual_seed(seed)
+    model = Prototype(data.class_names, solver="weiszfeld", tolerance=1e-2, **settings)
+    quiet_trainer(max_epochs=60).fit(model, data)
+    return model, data
+
+
+def test_the_exact_solver_finds_the_geometric_median_at_each_pixel(random_data, quiet_trainer):
+    model, data = trained_exactly(random_data, quiet_trainer, 0)
+    assert model.trainer.current_epoch < 40  # it stopped by itself
+    assert model.gap <= 1e-2
+    found = rgb2lab(model.prototypes.detach().double().numpy(), channel_axis=1)
+    for label, row, column in [(0, 0, 0), (1, 5, 31), (2, 31, 7)]:
+        pixels = data.train_images[data.train_labels == label][:, :, row, column]
+        median = geometric_median(rgb2lab(pixels.numpy()))
+        np.testing.assert_allclose(found[label, :, row, column], median, rtol=0, atol=0.1)
+
+
+def test_the_exact_typical_images_do_not_depend_on_the_seed(random_data, quiet_trainer):
+    first, second = (trained_exactly(random_data, quiet_trainer, seed)[0] for seed in (0, 1))
+    torch.testing.assert_close(first.prototypes, second.prototypes, rtol=0, atol=1e-5)
+
+
+def test_of_several_typical_images_each_is_the_median_of_what_is_nearest_to_it(random_data, quiet_trainer):
+    model, data = trained_exactly(random_data, quiet_trainer, 0, prototypes_per_class=2)
+    images = data.train_images[data.train_labels == 1]
+    own = reference_distances(images, model.prototypes[2:4]).argmin(1)
+    for number in (0, 1):
+        pixels = rgb2lab(images[own == number][:, :, 3, 3].numpy())
+        found = rgb2lab(model.prototypes[2 + number].detach().double().numpy(), channel_axis=0)[:, 3, 3]
+        np.testing.assert_allclose(found, geometric_median(pixels), rtol=0, atol=0.3)
+
+
+def test_several_prototypes_begin_as_different_images_of_their_class(random_data, quiet_trainer):
+    data = random_data([0, 1, 1, 0] * 4, batch_size=4, val_size=4)
+    data.setup()
+    model = Prototype(data.class_names, prototypes_per_class=3, learning_rate=1e-30)
+    quiet_trainer().fit(model, data)
+    for place, prototype in enumerate(model.prototypes.detach()):
+        same = (data.train_images / 255 - prototype).abs().amax((1, 2, 3)) < 1e-6
+        assert data.train_labels[same].tolist() == [place // 3]
+
+
+def test_more_prototypes_than_images_are_one_error(random_data, quiet_trainer):
+    data = random_data([0, 1] * 8, batch_size=4, val_size=4)
+    data.setup()
+    with pytest.raises(UserError, match="prototypes_per_class=7: class class 0 has only 6 training images; choose"):
+        quiet_trainer().fit(Prototype(data.class_names, prototypes_per_class=7), data)
+
+
+def test_logits_of_typical_prototypes_are_those_of_the_nearest(images):
+    torch.manual_seed(0)
+    model = Prototype(["a", "b"], prototypes_per_class=3, mirrored=True)
+    distances = [reference_distances(view, model.prototypes) for view in (images, images.flip(-1))]
+    expected = -np.minimum(*distances).reshape(4, 2, 3).min(2)
+    np.testing.assert_allclose(model(images).detach(), expected, rtol=0, atol=1e-4)
+
+
+@pytest.mark.parametrize("mirrored", [False, True])
+def test_discriminative_logits_sum_over_a_class_s_prototypes(images, mirrored):
+    torch.manual_seed(0)
+    model = Prototype(["a", "b"], prototypes_per_class=3, objective="discriminative", mirrored=mirrored)
+    model.log_temperature.data.fill_(0.7)
+    views = (images, images.flip(-1)) if mirrored else (images,)
+    sums = sum(np.exp(-np.exp(0.7) * reference_distances(view, model.prototypes)) for view in views)
+    expected = np.log(sums.reshape(4, 2, 3).sum(2))
+    np.testing.assert_allclose(model(images).detach(), expected, rtol=0, atol=1e-3)
+
+
+def test_discriminative_prototypes_learn_temperature_and_stay_colours(random_data, quiet_trainer):
+    data = random_data([0, 1] * 20, batch_size=10, val_size=4)
+    data.setup()
+    torch.manual_seed(0)
+    model = Prototype(data.class_names, objective="discriminative", learning_rate=0.1)
+    quiet_trainer(max_epochs=10).fit(model, data)
+    assert (model(data.train_images).argmax(1) == data.train_labels).all()
+    assert model.log_temperature.item() != 0
+    assert model.prototypes.min() >= 0
+    assert model.prototypes.max() <= 1
+
+
+@pytest.mark.parametrize(
+    "settings", [{"objective": "discriminative"}, {"delta": "ciede2000"}, {"mirrored": True}], ids=str
+)
+def test_the_exact_solver_refuses_what_it_does_not_solve(settings):
+    with pytest.raises(UserError, match="solver=weiszfeld finds typical images by a Euclidean difference"):
+        Prototype(solver="weiszfeld", **settings)
+
+
+def test_ciede2000_is_not_compiled():
+    with pytest.raises(UserError, match="no fast kernel for ciede2000; set compile=false"):
+        Prototype(delta="ciede2000", compile=True)

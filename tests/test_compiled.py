@@ -1,0 +1,35 @@
+"""Compiled kernels against the plain functions; skipped where there is no compiler."""
+
+import pytest
+import torch
+
+from cifar10.color import mean_difference, to_space
+from cifar10.compiled import can_compile, compiled_mean_difference
+
+compiler = pytest.mark.skipif(not can_compile(torch.device("cpu")), reason="no C++ compiler")
+
+
+@compiler
+@pytest.mark.parametrize("delta", ["cie76", "cie94", "redmean"])
+def test_differences_and_gradients_are_those_of_the_plain_functions(delta):
+    images, prototypes = to_space(torch.rand(12, 3, 8, 8, generator=torch.Generator().manual_seed(0)), delta).split(9)
+    prototypes = torch.cat([prototypes, images[:1]])  # one pair is equal: a difference of 0, without slope
+    results = []
+    for function in (mean_difference, compiled_mean_difference):
+        moved = prototypes.clone().requires_grad_()
+        means = function(images, moved, delta)
+        means.square().sum().backward()
+        results.append((means.detach(), moved.grad))
+    for plain, compiled in zip(*results, strict=True):
+        torch.testing.assert_close(compiled, plain, rtol=1e-4, atol=1e-5)
+    assert results[1][0][0, -1] == 0
+
+
+def test_ciede2000_has_no_kernel():
+    with pytest.raises(ValueError, match="no fast kernel for ciede2000"):
+        compiled_mean_difference(torch.rand(1, 3, 4, 4), torch.rand(1, 3, 4, 4), "ciede2000")
+
+
+def test_without_a_compiler_there_are_no_kernels(monkeypatch):
+    monkeypatch.setenv("CXX", "no such compiler")
+    assert not can_compile(torch.device("cpu"))
