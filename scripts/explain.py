@@ -52,7 +52,7 @@ def main() -> None:
     figure = difference_figure(to_unit(image)[0], prototypes, maps[best], data.class_names, unit)
     true, said = data.class_names[data.test_labels[args.image]], data.class_names[nearness.argmax()]
     figure.suptitle(f"test image {args.image}: {true}, taken for {said}")
-    figure.savefig(args.out, dpi=80)
+    figure.savefig(args.out, dpi=64)
     print(f"{args.out}: test image {args.image}, {true}, taken for {said}")
 
 

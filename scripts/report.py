@@ -103,11 +103,11 @@ def publish_typical_images(paths: list[Path]) -> None:
             single[label] = images[:, 0]
         else:
             figure = image_rows_figure(images.transpose(0, 1), [""] * images.shape[1], names)
-            figure.savefig(ROOT / f"docs/prototypes_{recipe(record)}.png", dpi=60)
+            figure.savefig(ROOT / f"docs/prototypes_{recipe(record)}.png", dpi=36)
     if single:
         titles = [label.replace(", ", "\n") for label in single]
         image_rows_figure(torch.stack(list(single.values())), titles, names).savefig(
-            ROOT / "docs/prototypes.png", dpi=70
+            ROOT / "docs/prototypes.png", dpi=60
         )
 
 

@@ -1,5 +1,6 @@
 """Nearest typical image: prototypes of each class, compared in a perceptual colour space."""
 
+import logging
 from collections.abc import Sequence
 from dataclasses import replace
 from math import inf
@@ -17,6 +18,8 @@ from cifar10.compiled import can_compile, compiled_mean_difference
 from cifar10.errors import UserError
 from cifar10.medians import Medians
 from cifar10.models.base import CIFAR10_CLASSES, Batch, Classifier, Rate, to_unit
+
+log = logging.getLogger(__name__)
 
 LAB_BYTES = 2**30
 """How much memory the exact solver may take to convert images once instead of in every epoch; CIFAR-10 needs 0.6."""
@@ -148,6 +151,8 @@ class Prototype(Classifier):
         self.loss_sum, self.seen = 0.0, 0
 
     def setup(self, stage: str) -> None:
+        if stage == "fit" and self.compile_kernels and not can_compile(self.trainer.strategy.root_device):
+            log.warning("model.compile=true has no effect: there is no C++ compiler (g++, or the one that CXX names)")
         if stage == "fit" and self.per_class > 1:
             with torch.no_grad():
                 self.prototypes.copy_(to_unit(self._drawn_images()))

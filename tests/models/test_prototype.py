@@ -215,3 +215,13 @@ def test_the_exact_solver_refuses_what_it_does_not_solve(settings):
 def test_ciede2000_is_not_compiled():
     with pytest.raises(UserError, match="no fast kernel for ciede2000; set compile=false"):
         Prototype(delta="ciede2000", compile=True)
+
+
+def test_without_a_compiler_a_warning_says_so_and_training_goes_on(random_data, quiet_trainer, monkeypatch, caplog):
+    monkeypatch.setenv("CXX", "no such compiler")
+    data = random_data([0, 1] * 8, batch_size=4, val_size=4)
+    data.setup()
+    model = Prototype(data.class_names, compile=True)
+    quiet_trainer().fit(model, data)
+    assert "model.compile=true has no effect: there is no C++ compiler" in caplog.text
+    assert model.trainer.global_step == 3
