@@ -36,11 +36,11 @@ def to_space(images: Tensor, delta: Delta) -> Tensor:
     """RGB in the space that the difference is defined on: as it is for redmean, else L*a*b*.
 
     images: (..., 3, H, W) float in [0, 1]. Returns the same shape. Raises ValueError for other shapes, integers, an
-    unknown delta and, on the CPU, values out of range or NaN; elsewhere looking at them would stop the computation.
+    unknown delta and, on the CPU, values out of range or NaN, unless they are being learnt.
     """
     difference_of(delta)
     _channels(images)
-    if images.device.type == "cpu" and images.numel():
+    if images.device.type == "cpu" and images.numel() and not images.requires_grad:
         low, high = (float(value) for value in images.detach().aminmax())
         if not (low >= -ROUNDING and high <= 1 + ROUNDING):
             raise ValueError(f"colours must lie in [0, 1], not in [{low:g}, {high:g}]; divide 8-bit values by 255")
