@@ -21,6 +21,7 @@ def main() -> None:
     if not (args.run / "best.ckpt").exists():
         sys.exit(f"explain.py: {args.run} holds no trained run; name the folder that train.py told at its end")
 
+    import torch
     from hydra.utils import instantiate
 
     from cifar10.errors import UserError
@@ -42,11 +43,8 @@ def main() -> None:
 
     image = data.test_images[args.image : args.image + 1]
     maps, nearness = model.difference_maps(image)[0], model(image)[0]
-    # Of each class, the prototype that is nearest.
-    best = (
-        maps.mean((1, 2)).view(len(data.class_names), -1).argmin(1)
-        + model.per_class * nearness.new_tensor(range(len(data.class_names))).long()
-    )
+    nearest = maps.mean((1, 2)).view(len(data.class_names), -1).argmin(1)  # of each class's prototypes
+    best = torch.arange(0, len(maps), model.per_class) + nearest
     unit = "redmean" if model.delta == "redmean" else f"Delta E ({model.delta})"
     prototypes = model.prototypes.detach()[best]
     figure = difference_figure(to_unit(image)[0], prototypes, maps[best], data.class_names, unit)

@@ -62,6 +62,7 @@ class Prototype(Classifier):
         self.learning_rate, self.delta, self.per_class = learning_rate, delta, prototypes_per_class
         self.discriminative, self.exact = objective == "discriminative", solver == "weiszfeld"
         self.mirrored, self.tolerance, self.compile_kernels = mirrored, tolerance, compile
+        self.compiled = False  # under a Trainer only: one image alone is not worth the seconds
         if self.exact and (self.discriminative or delta != "cie76" or mirrored):
             raise UserError(
                 "model.solver=weiszfeld finds typical images by a Euclidean difference: it goes with "
@@ -82,8 +83,7 @@ class Prototype(Classifier):
 
     def _distances(self, images: Tensor) -> Tensor:
         """Mean difference to every prototype, (N, C, K), or (N, C, 2 K) with mirrored images."""
-        compiled = self.compile_kernels and self._trainer is not None and can_compile(images.device)
-        measure = compiled_mean_difference if compiled else mean_difference
+        measure = compiled_mean_difference if self.compiled else mean_difference
         colours, prototypes = to_space(to_unit(images), self.delta), to_space(self.prototypes, self.delta)
         views = [colours, colours.flip(-1)] if self.mirrored else [colours]
         return (
@@ -114,10 +114,12 @@ class Prototype(Classifier):
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor | None:
         if not self.exact:
             return super().training_step(batch, batch_idx)
-        if self.lab_batches is None:
-            colours, labels = to_space(to_unit(batch[0]), self.delta), batch[1]
-        else:
+        if self.lab_batches is None:  # within the first epoch, so that its seconds count
+            self.lab_batches = self._converted()
+        if self.lab_batches:
             colours, labels = self.lab_batches[batch_idx]
+        else:
+            colours, labels = to_space(to_unit(batch[0]), self.delta), batch[1]
         self.loss_sum = self.loss_sum + self.medians.add(colours, self._groups(colours, labels))
         self.seen += len(labels)
         if self.trainer.is_last_batch:
@@ -151,7 +153,8 @@ class Prototype(Classifier):
         self.loss_sum, self.seen = 0.0, 0
 
     def setup(self, stage: str) -> None:
-        if stage == "fit" and self.compile_kernels and not can_compile(self.trainer.strategy.root_device):
+        self.compiled = self.compile_kernels and can_compile(self.trainer.strategy.root_device)
+        if stage == "fit" and self.compile_kernels and not self.compiled:
             log.warning("model.compile=true has no effect: there is no C++ compiler (g++, or the one that CXX names)")
         if stage == "fit" and self.per_class > 1:
             with torch.no_grad():
@@ -175,17 +178,21 @@ class Prototype(Classifier):
     def on_train_start(self) -> None:
         if not self.exact:
             return
-        data = self.trainer.datamodule
         if self.medians is None:
             self.medians = Medians(to_space(self.prototypes.detach(), self.delta))
         self.trainer.should_stop = self.gap <= self.tolerance  # resumed after the last epoch
-        if not any(data.views) and 4 * data.train_images.numel() <= LAB_BYTES:
-            # In the order of the first epoch, resumed or not, so that the sums are the same to the bit.
-            batches = replace(data.train_dataloader(), position=lambda: (0, 0))
-            self.lab_batches = [(to_space(to_unit(images), self.delta), labels) for images, labels in batches]
 
-    def on_train_end(self) -> None:
-        self.lab_batches = None
+    def _converted(self) -> list[Batch]:
+        """All training batches in L*a*b*, or none where they would take too much memory or are new in each epoch."""
+        data = self.trainer.datamodule
+        if any(data.views) or 4 * data.train_images.numel() > LAB_BYTES:
+            return []
+        # In the order of the first epoch, resumed or not, so that the sums are the same to the bit.
+        batches = replace(data.train_dataloader(), position=lambda: (0, 0))
+        return [(to_space(to_unit(images), self.delta), labels) for images, labels in batches]
+
+    def teardown(self, stage: str) -> None:
+        self.lab_batches, self.compiled = None, False
 
     def configure_optimizers(self) -> Any:
         if self.exact:
