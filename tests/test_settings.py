@@ -5,10 +5,11 @@ from pathlib import Path
 import pytest
 from hydra import compose, initialize
 from hydra.errors import HydraException
+from hydra.utils import get_class
 
 from cifar10.data.download import MIRRORS
 from cifar10.errors import UserError
-from cifar10.settings import check_settings
+from cifar10.settings import _settable, check_settings
 
 
 def composed(*overrides):
@@ -86,3 +87,10 @@ def test_every_recipe_is_accepted_and_goes_by_its_file_s_name(path):
     check_settings(cfg)
     assert cfg.recipe == path.stem
     assert f"# python train.py experiment={path.stem} " in path.read_text()
+
+
+@pytest.mark.parametrize("model", ["prototype", "mlp", "cnn"])
+def test_every_setting_of_a_model_stands_in_its_file(model):
+    """Else the command line would call it unknown."""
+    settings = composed(f"model={model}").model
+    assert set(settings) - {"_target_"} == set(_settable(get_class(settings._target_)))
