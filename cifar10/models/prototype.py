@@ -2,8 +2,6 @@
 
 import logging
 from collections.abc import Sequence
-from dataclasses import replace
-from math import inf
 from typing import Annotated, Any, Literal
 
 import torch
@@ -13,16 +11,13 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.optim.lr_scheduler import CosineAnnealingLR
 
-from cifar10.color import Delta, delta_e_76, difference_of, mean_difference, to_space
+from cifar10.color import Delta, difference_of, mean_difference, to_space
 from cifar10.compiled import can_compile, compiled_mean_difference
 from cifar10.errors import UserError
-from cifar10.medians import Medians
+from cifar10.exact import ExactSolver
 from cifar10.models.base import CIFAR10_CLASSES, Batch, Classifier, Rate, to_unit
 
 log = logging.getLogger(__name__)
-
-LAB_BYTES = 2**30
-"""How much memory the exact solver may take to convert images once instead of in every epoch; CIFAR-10 needs 0.6."""
 
 
 class Prototype(Classifier):
@@ -60,10 +55,11 @@ class Prototype(Classifier):
         super().__init__(class_names)
         self.save_hyperparameters(logger=False)
         self.learning_rate, self.delta, self.per_class = learning_rate, delta, prototypes_per_class
-        self.discriminative, self.exact = objective == "discriminative", solver == "weiszfeld"
-        self.mirrored, self.tolerance, self.compile_kernels = mirrored, tolerance, compile
+        self.discriminative = objective == "discriminative"
+        self.exact = ExactSolver(prototypes_per_class, tolerance) if solver == "weiszfeld" else None
+        self.mirrored, self.compile_kernels = mirrored, compile
         self.compiled = False  # under a Trainer only: one image alone is not worth the seconds
-        if self.exact and (self.discriminative or delta != "cie76" or mirrored):
+        if self.exact is not None and (self.discriminative or delta != "cie76" or mirrored):
             raise UserError(
                 "model.solver=weiszfeld finds typical images by a Euclidean difference: it goes with "
                 "objective=typical, delta=cie76 and mirrored=false; choose these, or solver=gradient"
@@ -73,10 +69,7 @@ class Prototype(Classifier):
         self.prototypes = nn.Parameter(torch.rand(len(class_names) * prototypes_per_class, 3, 32, 32))
         if self.discriminative:
             self.log_temperature = nn.Parameter(torch.zeros(()))
-        self.automatic_optimization = not self.exact
-        self.medians: Medians | None = None
-        self.gap = inf
-        self.lab_batches: list[Batch] | None = None
+        self.automatic_optimization = self.exact is None
 
     def forward(self, images: Tensor) -> Tensor:
         return self._logits(self._distances(images))
@@ -112,44 +105,23 @@ class Prototype(Classifier):
         return -logits.gather(1, labels[:, None]).mean()
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor | None:
-        if not self.exact:
+        if self.exact is None:
             return super().training_step(batch, batch_idx)
-        if self.lab_batches is None:  # within the first epoch, so that its seconds count
-            self.lab_batches = self._converted()
-        if self.lab_batches:
-            colours, labels = self.lab_batches[batch_idx]
-        else:
-            colours, labels = to_space(to_unit(batch[0]), self.delta), batch[1]
-        self.loss_sum = self.loss_sum + self.medians.add(colours, self._groups(colours, labels))
-        self.seen += len(labels)
+        self.loss_sum = self.loss_sum + self.exact.count(batch, batch_idx, self.trainer.datamodule)
+        self.seen += len(batch[1])
         if self.trainer.is_last_batch:
-            self._finish_pass()
+            # As an optimizer's step, because Lightning counts these: it saves no checkpoint where there was none.
+            self.prototypes.grad = self.prototypes.detach() - lab_to_rgb(self.exact.finish_pass(self.trainer.strategy))
+            self.optimizers().step()
+            self.trainer.should_stop = self.exact.done
         return None
 
-    def _groups(self, colours: Tensor, labels: Tensor) -> Tensor:
-        """Which prototype each image counts for: its class's nearest, (N,) int64."""
-        first = labels * self.per_class
-        if self.per_class == 1:
-            return first
-        own = self.medians.medians.unflatten(0, (-1, self.per_class))[labels]
-        return first + delta_e_76(colours[:, None], own).mean((-2, -1)).argmin(1)
-
-    def _finish_pass(self) -> None:
-        for sums in self.medians.sums():
-            sums.copy_(self.trainer.strategy.reduce(sums, reduce_op="sum"))
-        self.gap = self.medians.gap()
-        self.medians.step()
-        # As an optimizer's step, because Lightning counts these: it saves no checkpoint where there was none.
-        self.prototypes.grad = self.prototypes.detach() - lab_to_rgb(self.medians.medians)
-        self.optimizers().step()
-        self.trainer.should_stop = self.gap <= self.tolerance
-
     def on_train_epoch_end(self) -> None:
-        if not self.exact:
+        if self.exact is None:
             super().on_train_epoch_end()
             return
         loss, _, seen = self._totals()
-        self.log_epoch({"train/loss": loss / seen, "train/gap": self.gap})
+        self.log_epoch({"train/loss": loss / seen, "train/gap": self.exact.gap})
         self.loss_sum, self.seen = 0.0, 0
 
     def setup(self, stage: str) -> None:
@@ -176,26 +148,17 @@ class Prototype(Classifier):
         return data.train_images[torch.cat(drawn)]
 
     def on_train_start(self) -> None:
-        if not self.exact:
-            return
-        if self.medians is None:
-            self.medians = Medians(to_space(self.prototypes.detach(), self.delta))
-        self.trainer.should_stop = self.gap <= self.tolerance  # resumed after the last epoch
-
-    def _converted(self) -> list[Batch]:
-        """All training batches in L*a*b*, or none where they would take too much memory or are new in each epoch."""
-        data = self.trainer.datamodule
-        if any(data.views) or 4 * data.train_images.numel() > LAB_BYTES:
-            return []
-        # In the order of the first epoch, resumed or not, so that the sums are the same to the bit.
-        batches = replace(data.train_dataloader(), position=lambda: (0, 0))
-        return [(to_space(to_unit(images), self.delta), labels) for images, labels in batches]
+        if self.exact is not None:
+            self.exact.begin(self.prototypes.detach())
+            self.trainer.should_stop = self.exact.done  # resumed after the last epoch
 
     def teardown(self, stage: str) -> None:
-        self.lab_batches, self.compiled = None, False
+        self.compiled = False
+        if self.exact is not None:
+            self.exact.lab_batches = None
 
     def configure_optimizers(self) -> Any:
-        if self.exact:
+        if self.exact is not None:
             return torch.optim.SGD(self.parameters(), lr=1.0)
         optimizer = (torch.optim.Adam if self.discriminative else torch.optim.SGD)(
             self.parameters(), lr=self.learning_rate
@@ -214,16 +177,10 @@ class Prototype(Classifier):
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         super().on_save_checkpoint(checkpoint)
-        if self.medians is not None:
-            sums = [self.trainer.strategy.reduce(sums.clone(), reduce_op="sum") for sums in self.medians.sums()]
-            checkpoint["medians"] = {"medians": self.medians.medians, "begun": self.medians.begun, "sums": sums}
-            checkpoint["gap"] = self.gap
+        if self.exact is not None and self.exact.medians is not None:
+            checkpoint["exact"] = self.exact.state(self.trainer.strategy)
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         super().on_load_checkpoint(checkpoint)
-        if "medians" in checkpoint and self._trainer is not None:
-            saved, self.gap = checkpoint["medians"], checkpoint["gap"]
-            self.medians = Medians(saved["medians"].to(self.device), saved["begun"])
-            if self.trainer.is_global_zero:  # the sums over all ranks, so that one of them goes on from there
-                for sums, value in zip(self.medians.sums(), saved["sums"], strict=True):
-                    sums.copy_(value)
+        if "exact" in checkpoint and self._trainer is not None:
+            self.exact.load(checkpoint["exact"], self.device, self.trainer.is_global_zero)

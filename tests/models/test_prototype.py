@@ -133,7 +133,7 @@ def trained_exactly(random_data, quiet_trainer, seed: int, **settings) -> tuple[
 def test_the_exact_solver_finds_the_geometric_median_at_each_pixel(random_data, quiet_trainer):
     model, data = trained_exactly(random_data, quiet_trainer, 0)
     assert model.trainer.current_epoch < 40  # it stopped by itself
-    assert model.gap <= 1e-2
+    assert model.exact.gap <= 1e-2
     found = rgb2lab(model.prototypes.detach().double().numpy(), channel_axis=1)
     for label, row, column in [(0, 0, 0), (1, 5, 31), (2, 31, 7)]:
         pixels = data.train_images[data.train_labels == label][:, :, row, column]

@@ -1,0 +1,84 @@
+"""The exact solver of typical images under a Trainer: one pass over the data is one epoch."""
+
+from dataclasses import replace
+from math import inf
+from typing import Any
+
+import torch
+from lightning import LightningDataModule
+from lightning.pytorch.strategies import Strategy
+from torch import Tensor
+
+from cifar10.color import delta_e_76, to_lab
+from cifar10.medians import Medians
+from cifar10.models.base import Batch, to_unit
+
+LAB_BYTES = 2**30
+"""How much memory the solver may take to convert images once instead of in every epoch; CIFAR-10 needs 0.6."""
+
+
+class ExactSolver:
+    """Geometric medians of each class's images, found to within a duality gap of `tolerance`, in Delta E 1976.
+
+    `per_class` of them to a class, one class after the other; each image counts for its class's nearest.
+    """
+
+    def __init__(self, per_class: int, tolerance: float) -> None:
+        self.per_class, self.tolerance = per_class, tolerance
+        self.medians: Medians | None = None
+        self.gap = inf
+        self.lab_batches: list[Batch] | None = None
+
+    @property
+    def done(self) -> bool:
+        return self.gap <= self.tolerance
+
+    def begin(self, prototypes: Tensor) -> None:
+        """From these on, unless a checkpoint was loaded. prototypes: (C * K, 3, H, W) in [0, 1]."""
+        if self.medians is None:
+            self.medians = Medians(to_lab(prototypes))
+
+    def count(self, batch: Batch, batch_idx: int, data: LightningDataModule) -> Tensor:
+        """Counts a batch in; returns the sum of its images' mean distances to their medians, a scalar."""
+        if self.lab_batches is None:  # within the first epoch, so that its seconds count
+            self.lab_batches = converted(data)
+        images, labels = batch
+        colours, labels = self.lab_batches[batch_idx] if self.lab_batches else (to_lab(to_unit(images)), labels)
+        return self.medians.add(colours, self._nearest(colours, labels))
+
+    def _nearest(self, colours: Tensor, labels: Tensor) -> Tensor:
+        """Which median each image counts for: its class's nearest, (N,) int64."""
+        first = labels * self.per_class
+        if self.per_class == 1:
+            return first
+        own = self.medians.medians.unflatten(0, (-1, self.per_class))[labels]
+        return first + delta_e_76(colours[:, None], own).mean((-2, -1)).argmin(1)
+
+    def finish_pass(self, strategy: Strategy) -> Tensor:
+        """Moves the medians by the sums over all ranks; returns them, (C * K, 3, H, W) L*a*b*."""
+        for sums in self.medians.sums():
+            sums.copy_(strategy.reduce(sums, reduce_op="sum"))
+        self.gap = self.medians.gap()
+        self.medians.step()
+        return self.medians.medians
+
+    def state(self, strategy: Strategy) -> dict[str, Any]:
+        """What a checkpoint needs, at any moment of a pass, with the sums over all ranks."""
+        sums = [strategy.reduce(sums.clone(), reduce_op="sum") for sums in self.medians.sums()]
+        return {"medians": self.medians.medians, "begun": self.medians.begun, "sums": sums, "gap": self.gap}
+
+    def load(self, state: dict[str, Any], device: torch.device, counts_on: bool) -> None:
+        """Goes on from `state`. Of all ranks one `counts_on` from its sums."""
+        self.medians, self.gap = Medians(state["medians"].to(device), state["begun"]), state["gap"]
+        if counts_on:
+            for sums, value in zip(self.medians.sums(), state["sums"], strict=True):
+                sums.copy_(value)
+
+
+def converted(data: LightningDataModule) -> list[Batch]:
+    """All training batches in L*a*b*, or none where they would take too much memory or are new in each epoch."""
+    if any(data.views) or 4 * data.train_images.numel() > LAB_BYTES:
+        return []
+    # In the order of the first epoch, resumed or not, so that the sums are the same to the bit.
+    batches = replace(data.train_dataloader(), position=lambda: (0, 0))
+    return [(to_lab(to_unit(images)), labels) for images, labels in batches]
