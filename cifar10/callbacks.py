@@ -14,7 +14,7 @@ from lightning.pytorch.callbacks import Checkpoint, ModelCheckpoint
 from lightning.pytorch.loggers import TensorBoardLogger
 
 from cifar10.errors import Interrupted
-from cifar10.plots import confusion_figure
+from cifar10.plots.confusion import confusion_figure
 
 
 class LastCheckpoint(Checkpoint):

@@ -27,7 +27,7 @@ def main() -> None:
     from cifar10.errors import UserError
     from cifar10.models.base import to_unit
     from cifar10.models.prototype import Prototype
-    from cifar10.plots import difference_figure
+    from cifar10.plots.images import difference_figure
 
     try:
         model = Prototype.load_from_checkpoint(args.run / "best.ckpt", map_location="cpu", weights_only=True).eval()
@@ -47,11 +47,11 @@ def main() -> None:
     best = torch.arange(0, len(maps), model.per_class) + nearest
     unit = "redmean" if model.delta == "redmean" else f"Delta E ({model.delta})"
     prototypes = model.prototypes.detach()[best]
-    figure = difference_figure(to_unit(image)[0], prototypes, maps[best], data.class_names, unit)
     true, said = data.class_names[data.test_labels[args.image]], data.class_names[nearness.argmax()]
-    figure.suptitle(f"test image {args.image}: {true}, taken for {said}")
+    title = f"test image {args.image}: {true}, taken for {said}"
+    figure = difference_figure(to_unit(image)[0], prototypes, maps[best], data.class_names, unit, title)
     figure.savefig(args.out, dpi=64)
-    print(f"{args.out}: test image {args.image}, {true}, taken for {said}")
+    print(f"{args.out}: {title}")
 
 
 if __name__ == "__main__":

@@ -69,7 +69,7 @@ def publish(records: list[Record]) -> None:
             by_model[first["model"]] = max(group, by_model.get(first["model"], group), key=lambda one: len(one.records))
     shown = [group.records[0] for group in by_model.values()]
     if shown:
-        from cifar10.plots import confusions_figure
+        from cifar10.plots.confusion import confusions_figure
 
         titles = [f"{record['model']}, {record['test']['accuracy']:.1%}" for record in shown]
         confusions = [record["test"]["confusion"] for record in shown]
@@ -91,7 +91,7 @@ def publish_typical_images(paths: list[Path]) -> None:
         return
     import torch
 
-    from cifar10.plots import image_rows_figure
+    from cifar10.plots.images import image_rows_figure
 
     groups = [Group([record]) for record, _ in found.values()]
     single = {}

@@ -32,7 +32,7 @@ def explain(monkeypatch, *arguments):
 def test_a_picture_and_what_it_was_taken_for(run, tmp_path, monkeypatch, capsys):
     explain(monkeypatch, run, "--image", 3, "--out", tmp_path / "why.png")
     assert imread(tmp_path / "why.png").shape[1] > 500
-    assert capsys.readouterr().out.startswith(f"{tmp_path / 'why.png'}: test image 3, ")
+    assert capsys.readouterr().out.startswith(f"{tmp_path / 'why.png'}: test image 3: ")
 
 
 @pytest.mark.parametrize(

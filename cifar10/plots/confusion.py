@@ -1,4 +1,4 @@
-"""Figures: arrays in, a matplotlib Figure out. Nothing is shown or saved here."""
+"""Confusion matrices: counts and rates of one model, and what is confused by several, on one scale."""
 
 from collections.abc import Sequence
 
@@ -43,42 +43,4 @@ def confusions_figure(confusions: Sequence[Sequence], titles: Sequence[str], cla
         axes.set(title=title, xlabel="predicted")
     all_axes[0].set_ylabel("true")
     figure.colorbar(image, ax=all_axes, label="share of the true class", shrink=0.8)
-    return figure
-
-
-def image_rows_figure(images: Tensor, row_titles: Sequence[str], column_titles: Sequence[str]) -> Figure:
-    """Images in rows and columns, with titles beside and over them. images: (R, C, 3, H, W) float in [0, 1]."""
-    rows, columns = images.shape[:2]
-    figure = Figure(figsize=(1.1 * columns + 2 * any(row_titles), 1.1 * rows + 0.3), layout="constrained")
-    all_axes = figure.subplots(rows, columns, squeeze=False)
-    for row in range(rows):
-        for column in range(columns):
-            axes = all_axes[row, column]
-            axes.imshow(images[row, column].permute(1, 2, 0).numpy())
-            axes.set(xticks=[], yticks=[], frame_on=False)
-            if row == 0:
-                axes.set_title(column_titles[column], fontsize=9)
-        all_axes[row, 0].set_ylabel(row_titles[row], rotation=0, ha="right", va="center", fontsize=8)
-    return figure
-
-
-def difference_figure(image: Tensor, prototypes: Tensor, maps: Tensor, titles: Sequence[str], unit: str) -> Figure:
-    """Where an image differs from each prototype: the prototypes over the maps, the nearest one's title in bold.
-
-    image: (3, H, W), prototypes: (P, 3, H, W), both float in [0, 1]; maps: (P, H, W) differences in `unit`.
-    """
-    figure = Figure(figsize=(1.25 * (len(titles) + 1) + 0.8, 3.3), layout="constrained")
-    all_axes = figure.subplots(2, len(titles) + 1)
-    for axes in all_axes.flat:
-        axes.set_axis_off()
-    all_axes[0, 0].imshow(image.permute(1, 2, 0).numpy())
-    all_axes[0, 0].set_title("image", fontsize=9)
-    distances = maps.mean((1, 2))
-    for place, title in enumerate(titles):
-        above, below = all_axes[:, place + 1]
-        above.imshow(prototypes[place].permute(1, 2, 0).numpy())
-        above.set_title(title, fontsize=9, fontweight="bold" if place == distances.argmin() else "normal")
-        heat = below.imshow(maps[place].numpy(), cmap="viridis", vmin=0, vmax=float(maps.max()))
-        below.set_title(f"{distances[place]:.1f}" if distances[place] >= 10 else f"{distances[place]:.3f}", fontsize=9)
-    figure.colorbar(heat, ax=all_axes, label=unit, shrink=0.8)
     return figure

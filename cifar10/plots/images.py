@@ -1,0 +1,133 @@
+"""Figures of images: rows of them, with captions, the four panels of a pair of classes, filters, difference maps."""
+
+from collections.abc import Sequence
+from math import ceil
+
+import numpy as np
+import torch
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from torch import Tensor
+from torch.nn import functional as F
+
+GAP = 2
+"""Transparent pixels between two images."""
+
+
+def sheet(images: Tensor, below: int = GAP) -> np.ndarray:
+    """Images in rows and columns as one picture, (H', W', 4) uint8, transparent between them and where they are NaN.
+
+    images: (R, C, 3, H, W) float in [0, 1]. below: pixels under each row. One picture is drawn many times as fast as
+    axes for each image.
+    """
+    there = ~images.isnan().any(2, keepdim=True)
+    pixels = torch.cat([images.nan_to_num().clamp(0, 1), there.to(images.dtype)], 2).mul(255).round().byte()
+    padded = F.pad(pixels, (0, GAP, 0, below))
+    whole = padded.permute(0, 3, 1, 4, 2).flatten(2, 3).flatten(0, 1)
+    return whole[: len(whole) - below, : whole.shape[1] - GAP].numpy()
+
+
+def image_rows_figure(
+    images: Tensor, row_titles: Sequence[str], column_titles: Sequence[str], title: str = ""
+) -> Figure:
+    """Images in rows and columns, with titles beside and over them. images: (R, C, 3, H, W) float in [0, 1]."""
+    rows, columns = images.shape[:2]
+    figure = Figure(figsize=(0.9 * columns + 1.6 * any(row_titles), 0.9 * rows + 0.4), layout="constrained")
+    axes = figure.subplots()
+    height, width = _show(axes, images)
+    axes.set_xticks([column * width + width / 2 - GAP / 2 for column in range(columns)], column_titles, fontsize=9)
+    axes.set_yticks([row * height + height / 2 - GAP / 2 for row in range(rows)], row_titles, fontsize=8)
+    axes.tick_params(length=0, top=False, labeltop=True, labelbottom=False)
+    if title:
+        figure.suptitle(title, fontsize=10)
+    return figure
+
+
+def captioned_figure(images: Tensor, captions: Sequence[str], columns: int, title: str = "") -> Figure:
+    """Images in rows of `columns`, each with a caption of one or two lines. images: (N, 3, H, W) float in [0, 1]."""
+    rows, below = ceil(len(images) / columns), 13 * images.shape[-1] // 32
+    figure = Figure(figsize=(1.15 * columns, 1.15 * rows * (1 + below / 32) + 0.4), layout="constrained")
+    axes = figure.subplots()
+    height, width = _show(axes, _in_rows(images, rows, columns), below)
+    for place, caption in enumerate(captions):
+        row, column = divmod(place, columns)
+        x, y = column * width + width / 2 - GAP / 2, row * height + images.shape[-2]
+        axes.text(x, y, caption, ha="center", va="top", fontsize=7, linespacing=1.1)
+    axes.set(xticks=[], yticks=[], ylim=(rows * height, -0.5))
+    figure.suptitle(title, fontsize=10)
+    return figure
+
+
+def pair_figure(panels: Sequence[Sequence[Tensor]], counts: Tensor, names: Sequence[str], title: str = "") -> Figure:
+    """Of two classes: what is taken for what, four panels of up to 4 x 4 test images, as in a confusion matrix.
+
+    panels: panels[true][predicted] is (n, 3, H, W) float in [0, 1], n <= 16; counts: (2, 2), of all test images;
+    names: the two classes.
+    """
+    figure = Figure(figsize=(6, 6.4), layout="constrained")
+    figure.get_layout_engine().set(hspace=0.04, wspace=0.04)
+    for true, row in enumerate(figure.subplots(2, 2)):
+        for predicted, axes in enumerate(row):
+            _show(axes, _in_rows(panels[true][predicted], 4, 4))
+            axes.set(xticks=[], yticks=[])
+            verb = "recognised" if true == predicted else f"taken for {names[predicted]}"
+            axes.set_title(f"{names[true]}, {verb}: {int(counts[true, predicted])}", fontsize=9)
+    figure.suptitle(title, fontsize=10)
+    return figure
+
+
+def weights_figure(weights: Tensor, columns: int, title: str = "") -> Figure:
+    """Weights of a first layer as images, each on a scale of its own: grey is 0, the largest of them full colour.
+
+    weights: (K, 3, h, w), what each filter or unit multiplies the pixels with.
+    """
+    largest = weights.abs().amax((1, 2, 3), keepdim=True).clamp(min=1e-12)
+    rows = ceil(len(weights) / columns)
+    small = weights.shape[-1] < 8  # as large on paper as the others; GAP would be most of the picture
+    shown = (
+        (weights / largest / 2 + 0.5).repeat_interleave(8 if small else 1, -1).repeat_interleave(8 if small else 1, -2)
+    )
+    figure = Figure(figsize=(0.6 * columns, 0.6 * rows + 0.4), layout="constrained")
+    axes = figure.subplots()
+    _show(axes, _in_rows(shown, rows, columns))
+    axes.set(xticks=[], yticks=[])
+    figure.suptitle(title, fontsize=10)
+    return figure
+
+
+def difference_figure(
+    image: Tensor, prototypes: Tensor, maps: Tensor, titles: Sequence[str], unit: str, title: str = ""
+) -> Figure:
+    """Where an image differs from each prototype: the prototypes over the maps, the nearest one's title in bold.
+
+    image: (3, H, W), prototypes: (P, 3, H, W), both float in [0, 1]; maps: (P, H, W) differences in `unit`.
+    """
+    figure = Figure(figsize=(1.25 * (len(titles) + 1) + 0.8, 3.3), layout="constrained")
+    all_axes = figure.subplots(2, len(titles) + 1)
+    for axes in all_axes.flat:
+        axes.set_axis_off()
+    all_axes[0, 0].imshow(image.permute(1, 2, 0).numpy(), interpolation="none")
+    all_axes[0, 0].set_title("image", fontsize=9)
+    distances = maps.mean((1, 2))
+    for place, name in enumerate(titles):
+        above, below = all_axes[:, place + 1]
+        above.imshow(prototypes[place].permute(1, 2, 0).numpy(), interpolation="none")
+        above.set_title(name, fontsize=9, fontweight="bold" if place == distances.argmin() else "normal")
+        heat = below.imshow(maps[place].numpy(), cmap="viridis", vmin=0, vmax=float(maps.max()), interpolation="none")
+        below.set_title(f"{distances[place]:.1f}" if distances[place] >= 10 else f"{distances[place]:.3f}", fontsize=9)
+    figure.colorbar(heat, ax=all_axes, label=unit, shrink=0.8)
+    figure.suptitle(title, fontsize=10)
+    return figure
+
+
+def _in_rows(images: Tensor, rows: int, columns: int) -> Tensor:
+    """(N, 3, H, W) as (rows, columns, 3, H, W), with NaN where there are no more."""
+    missing = images.new_full((rows * columns - len(images), *images.shape[1:]), float("nan"))
+    return torch.cat([images, missing]).unflatten(0, (rows, columns))
+
+
+def _show(axes: Axes, images: Tensor, below: int = GAP) -> tuple[int, int]:
+    """Draws the sheet of the images, pixels sharp; returns how far apart rows and columns are, in pixels."""
+    axes.imshow(sheet(images, below), interpolation="none")
+    axes.spines[:].set_visible(False)
+    return images.shape[-2] + below, images.shape[-1] + GAP
