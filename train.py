@@ -70,6 +70,7 @@ def train(cfg: DictConfig, folder: Path) -> dict[str, Any]:
 
     record = make_record(cfg, trainer, model, data, folder, phases)
     if trainer.is_global_zero:
+        model.test_predictions.save(folder)
         log_hyperparameters(trainer, record)
         write_json(folder / "metrics.json", record)
         log.info("%s", summary(record, folder))

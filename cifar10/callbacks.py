@@ -1,4 +1,4 @@
-"""What happens around the epochs: stopping at any moment, timing, pictures for TensorBoard."""
+"""What happens around the epochs: stopping at any moment, the best weights, timing."""
 
 import signal
 from collections.abc import Iterator
@@ -8,13 +8,10 @@ from time import perf_counter
 from types import FrameType
 from typing import Any
 
-import torch
 from lightning import Callback, LightningModule, Trainer
 from lightning.pytorch.callbacks import Checkpoint, ModelCheckpoint
-from lightning.pytorch.loggers import TensorBoardLogger
 
 from cifar10.errors import Interrupted
-from cifar10.plots.confusion import confusion_figure
 
 
 class LastCheckpoint(Checkpoint):
@@ -121,21 +118,3 @@ class EpochTimer(Callback):
 
     def load_state_dict(self, state_dict: dict[str, float]) -> None:
         self.train = state_dict["train"]
-
-
-class TensorBoardPictures(Callback):
-    """The model's own pictures after each epoch, and the confusion matrix of the test set."""
-
-    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        for name, images in pl_module.pictures().items():
-            for writer in _writers(trainer):
-                writer.add_images(name, images, trainer.current_epoch + 1)
-
-    def on_test_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        figure = confusion_figure(torch.tensor(pl_module.test_results["confusion"]), pl_module.class_names)
-        for writer in _writers(trainer):
-            writer.add_figure("test/confusion", figure, trainer.current_epoch)
-
-
-def _writers(trainer: Trainer) -> list[Any]:
-    return [logger.experiment for logger in trainer.loggers if isinstance(logger, TensorBoardLogger)]

@@ -72,7 +72,16 @@ def claim(folder: Path, cfg: DictConfig) -> None:
     from cifar10.files import write_atomically
 
     if cfg.force:
-        for name in (CONFIG, "metrics.json", "metrics.csv", "last.ckpt", "best.ckpt", "tensorboard"):
+        for name in (
+            CONFIG,
+            "metrics.json",
+            "metrics.csv",
+            "last.ckpt",
+            "best.ckpt",
+            "predictions.npz",
+            "evolution",
+            "tensorboard",
+        ):
             path = folder / name
             shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
     if not (folder / CONFIG).exists():

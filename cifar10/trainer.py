@@ -11,11 +11,13 @@ from lightning.pytorch.loggers import TensorBoardLogger
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
 from omegaconf import DictConfig, OmegaConf
 
-from cifar10.callbacks import BestCheckpoint, EpochTimer, LastCheckpoint, TensorBoardPictures
+from cifar10.callbacks import BestCheckpoint, EpochTimer, LastCheckpoint
 from cifar10.epoch_table import EpochTable
 from cifar10.errors import UserError
+from cifar10.evolution import Evolution
 from cifar10.files import SafeCheckpointIO
 from cifar10.precision import chosen_precision
+from cifar10.tensorboard import TensorBoardPictures
 
 STEP_HOOKS = (
     "on_train_batch_start",
@@ -33,7 +35,10 @@ def make_trainer(cfg: DictConfig, folder: Path, last: LastCheckpoint, model: Lig
     Raises UserError where Lightning refuses an argument of `cfg.trainer`.
     """
     _quiet()
-    callbacks = [EpochTimer(), TensorBoardPictures(), BestCheckpoint(folder, cfg.monitor), last]
+    title = f"{type(model).__name__}, {cfg.recipe}, seed {cfg.seed}"
+    callbacks = [EpochTimer(), TensorBoardPictures(title), BestCheckpoint(folder, cfg.monitor), last]
+    if model.pictures() is not None:
+        callbacks.append(Evolution(folder))
     if cfg.trainer.enable_progress_bar:
         callbacks.append(TQDMProgressBar(refresh_rate=50))
     for part, base in [(model, LightningModule), *((callback, Callback) for callback in callbacks)]:

@@ -9,10 +9,11 @@ from annotated_types import Gt, Lt
 from lightning import LightningModule
 from torch import Tensor
 from torch.nn import functional as F
-from torchmetrics import MeanMetric, Metric, MetricCollection
+from torchmetrics import CatMetric, MeanMetric, Metric, MetricCollection
 from torchmetrics.classification import MulticlassAccuracy, MulticlassConfusionMatrix
 
 from cifar10.errors import UserError
+from cifar10.predictions import Predictions
 
 CIFAR10_CLASSES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
 
@@ -49,20 +50,26 @@ class Classifier(LightningModule):
             ),
             MeanMetric(),
         )
+        self.test_probabilities, self.test_labels = CatMetric(), CatMetric()
         # The epoch so far. Counted by hand: calling and logging metric objects in every step costs as much as the
         # whole step of the small models.
         self.loss_sum: Tensor | float = 0.0
         self.correct: Tensor | int = 0
         self.seen = 0
         self.test_results: dict[str, Any] = {}
+        self.test_predictions: Predictions | None = None
 
     def loss(self, logits: Tensor, labels: Tensor) -> Tensor:
         """Mean loss of a batch, a scalar. logits: (N, C), labels: (N,)."""
         return F.cross_entropy(logits, labels)
 
-    def pictures(self) -> dict[str, Tensor]:
-        """What TensorBoard shows of the model after each epoch: name -> (K, 3, H, W) in [0, 1]."""
-        return {}
+    def pictures(self) -> Tensor | None:
+        """What a model that has pictures in it learnt: (C * K, 3, H, W) in [0, 1], those of a class together."""
+        return None
+
+    def first_layer(self) -> Tensor | None:
+        """What a network's first layer multiplies pixels with, (K, 3, h, w)."""
+        return None
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         images, labels = batch
@@ -77,13 +84,16 @@ class Classifier(LightningModule):
         self._evaluate(batch, self.val_accuracy, self.val_loss)
 
     def test_step(self, batch: Batch, batch_idx: int) -> None:
-        self._evaluate(batch, self.test_metrics, self.test_loss)
+        logits = self._evaluate(batch, self.test_metrics, self.test_loss)
+        self.test_probabilities.update(logits.float().softmax(1))
+        self.test_labels.update(batch[1])
 
-    def _evaluate(self, batch: Batch, metrics: Metric | MetricCollection, mean_loss: MeanMetric) -> None:
+    def _evaluate(self, batch: Batch, metrics: Metric | MetricCollection, mean_loss: MeanMetric) -> Tensor:
         images, labels = batch
         logits = self(images)
         metrics.update(logits, labels)
         mean_loss.update(self.loss(logits, labels), len(labels))
+        return logits
 
     def on_validation_epoch_end(self) -> None:
         self.log_epoch(
@@ -106,9 +116,12 @@ class Classifier(LightningModule):
             "class_accuracy": dict(zip(self.class_names, results["class_accuracy"].tolist(), strict=True)),
             "confusion": results["confusion"].tolist(),
         }
+        kept = self.test_probabilities, self.test_labels
+        probabilities, labels = (metric.compute().cpu().numpy() for metric in kept)
+        self.test_predictions = Predictions(probabilities, labels.astype("int64"))
         self.log_epoch({f"test/{name}": self.test_results[name] for name in ("loss", "accuracy")})
-        self.test_metrics.reset()
-        self.test_loss.reset()
+        for metric in (self.test_metrics, self.test_loss, *kept):
+            metric.reset()
 
     def log_epoch(self, values: dict[str, Any], prog_bar: bool = False) -> None:
         """Logs values of the whole epoch, at once: Lightning would wait until after the epoch's checkpoint.

@@ -74,6 +74,10 @@ class Network(Classifier):
     def loss(self, logits: Tensor, labels: Tensor) -> Tensor:
         return F.cross_entropy(logits, labels, label_smoothing=self.label_smoothing if self.training else 0.0)
 
+    def first_layer(self) -> Tensor:
+        weight = next(layer.weight for layer in self.layers if isinstance(layer, nn.Linear | nn.Conv2d)).detach()
+        return weight if weight.ndim == 4 else weight.unflatten(1, (3, 32, 32))
+
     def configure_optimizers(self) -> torch.optim.Optimizer | dict[str, Any]:
         # Fused: one kernel for all parameters. Lightning cannot clip gradients before it in mixed precision.
         clipped = self._trainer is not None and self.trainer.gradient_clip_val is not None

@@ -172,8 +172,8 @@ class Prototype(Classifier):
         with torch.no_grad():
             self.prototypes.clamp_(0, 1)  # a typical image can be shown
 
-    def pictures(self) -> dict[str, Tensor]:
-        return {"prototypes": self.prototypes.detach()}
+    def pictures(self) -> Tensor:
+        return self.prototypes.detach()
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         super().on_save_checkpoint(checkpoint)

@@ -35,7 +35,7 @@ def confusions_figure(confusions: Sequence[Sequence], titles: Sequence[str], cla
     figure = Figure(figsize=(4 * len(titles) + 1, 5), layout="constrained")
     all_axes = figure.subplots(1, len(titles), squeeze=False)[0]
     for axes, counts, title in zip(all_axes, confusions, titles, strict=True):
-        rates = torch.tensor(counts, dtype=torch.float64)
+        rates = torch.as_tensor(counts, dtype=torch.float64)
         rates = (rates / rates.sum(1, keepdim=True).clamp(min=1)).fill_diagonal_(0)
         image = axes.imshow(rates.numpy(), cmap="viridis", vmin=0, vmax=0.35)  # the study's scale
         axes.set_xticks(range(len(class_names)), class_names, rotation=90)

@@ -45,7 +45,7 @@ def image_rows_figure(
 
 def captioned_figure(images: Tensor, captions: Sequence[str], columns: int, title: str = "") -> Figure:
     """Images in rows of `columns`, each with a caption of one or two lines. images: (N, 3, H, W) float in [0, 1]."""
-    rows, below = ceil(len(images) / columns), 13 * images.shape[-1] // 32
+    rows, below = max(ceil(len(images) / columns), 1), 13 * images.shape[-1] // 32
     figure = Figure(figsize=(1.15 * columns, 1.15 * rows * (1 + below / 32) + 0.4), layout="constrained")
     axes = figure.subplots()
     height, width = _show(axes, _in_rows(images, rows, columns), below)

@@ -1,0 +1,41 @@
+"""The figures of one run, from what it said of the test images: for TensorBoard and for the page of runs."""
+
+import torch
+from matplotlib.figure import Figure
+from torch import Tensor
+
+from cifar10.models.base import Classifier, to_unit
+from cifar10.plots.images import captioned_figure, pair_figure, weights_figure
+from cifar10.predictions import Predictions, most_confused
+
+
+def mistakes_figure(said: Predictions, images: Tensor, class_names: list[str], title: str = "") -> Figure:
+    """The 20 test images that it was most sure of and wrong. images: (N, 3, 32, 32) uint8, all of the test set."""
+    worst = said.mistakes(20)
+    captions = [
+        f"{class_names[said.guesses[place]]}, {said.confidence[place]:.0%}\ntruly {class_names[said.labels[place]]}"
+        for place in worst
+    ]
+    return captioned_figure(to_unit(images[torch.from_numpy(worst)]), captions, columns=5, title=title)
+
+
+def confused_pair_figure(
+    said: Predictions, images: Tensor, class_names: list[str], title: str = "", pair: tuple[int, int] | None = None
+) -> Figure:
+    """Two classes in four panels, by default those that it confuses most. images: (N, 3, 32, 32) uint8."""
+    first, second = pair or most_confused(said.confusion(len(class_names)))
+    taken = [[said.taken(true, guess) for guess in (first, second)] for true in (first, second)]
+    panels = [[to_unit(images[torch.from_numpy(places[:16])]) for places in row] for row in taken]
+    counts = torch.tensor([[len(places) for places in row] for row in taken])
+    return pair_figure(panels, counts, [class_names[first], class_names[second]], title)
+
+
+def first_layer_figure(model: Classifier, title: str = "") -> Figure | None:
+    """What the first layer multiplies pixels with, at most 100 units of largest weights; None for the prototypes."""
+    weights = model.first_layer()
+    if weights is None:
+        return None
+    largest = weights.flatten(1).norm(dim=1).argsort(descending=True)[:100]
+    return weights_figure(
+        weights[largest.sort().values].float().cpu(), columns=16 if weights.shape[-1] < 8 else 20, title=title
+    )
