@@ -2,6 +2,8 @@
 
 import csv
 import json
+from collections.abc import Iterable
+from contextlib import suppress
 from functools import cache, cached_property
 from pathlib import Path
 from typing import Any
@@ -18,6 +20,7 @@ from cifar10.evolution import read_evolution
 from cifar10.files import SafeCheckpointIO
 from cifar10.models.base import Classifier
 from cifar10.predictions import Predictions
+from cifar10.results import recipe
 
 
 class FinishedRun:
@@ -35,6 +38,11 @@ class FinishedRun:
             raise UserError(f"{folder}: no finished run here; name the folder that train.py told at its end") from error
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise UserError(f"{folder}/metrics.json: not a run's result ({type(error).__name__}: {error})") from error
+
+    @property
+    def title(self) -> str:
+        """What stands over its figures."""
+        return f"{self.record['model']}, {recipe(self.record)}, seed {self.record['seed']}, {self.record['data']}"
 
     @cached_property
     def history(self) -> dict[str, list[float]]:
@@ -77,6 +85,15 @@ class FinishedRun:
     def evolution(self) -> dict[int, Tensor]:
         """Training step -> the prototypes after it, (K, C, 3, H, W) in [0, 1]; empty for networks."""
         return read_evolution(self.folder, len(self.class_names))
+
+
+def finished_runs(paths: Iterable[Path]) -> list[FinishedRun]:
+    """The finished runs at or below `paths`; what cannot be read is left out, `read_records` names it."""
+    runs = []
+    for folder in sorted({file.parent for path in paths for file in path.rglob("metrics.json")}):
+        with suppress(UserError):
+            runs.append(FinishedRun(folder))
+    return runs
 
 
 @cache

@@ -89,6 +89,22 @@ def group_by_settings(records: Iterable[Record]) -> list[Group]:
     return sorted(found, key=place)
 
 
+def by_study(groups: Iterable[Group], model: str) -> Group | None:
+    """The model's runs by the study's protocol on CIFAR-10; where settings were changed too, those with most seeds."""
+    found = [group for group in groups if _is(group, model) and recipe(group.records[0]) == "study"]
+    return max(found, key=lambda group: len(group.records), default=None)
+
+
+def best_of(groups: Iterable[Group], model: str) -> Group | None:
+    """The model's runs on CIFAR-10 with the highest mean accuracy."""
+    return max((group for group in groups if _is(group, model)), key=lambda group: mean(group.accuracies), default=None)
+
+
+def _is(group: Group, model: str) -> bool:
+    first = group.records[0]
+    return (first["model"], first["data"]) == (model, "cifar10")
+
+
 def differences(groups: Sequence[Group]) -> list[str]:
     """For each group the settings in which it differs from others of the same model, recipe and data, or ""."""
     alike: dict[tuple[str, ...], list[dict[str, Any]]] = {}

@@ -6,20 +6,19 @@ import sys
 from pathlib import Path
 
 import pytest
-import torch
+from hydra import compose, initialize
 from test_results import record
 
+from train import train
+
 REPORT = str(Path(__file__).parent.parent / "scripts/report.py")
-NAMES = ["cat", "dog"]
 
 
 def write_run(folder, accuracy, seed, model="MLP"):
-    confusion = [[round(100 * accuracy), 100 - round(100 * accuracy)], [0, 100]]
     run = record(accuracy, seed, model)
-    run["test"] |= {"confusion": confusion, "class_accuracy": dict.fromkeys(NAMES, accuracy)}
+    run["test"] |= {"confusion": [[1, 0], [0, 1]], "class_accuracy": {"cat": accuracy, "dog": accuracy}}
     folder.mkdir(parents=True)
     (folder / "metrics.json").write_text(json.dumps(run))
-    torch.save({"state_dict": {"prototypes": torch.rand(2, 3, 32, 32)}}, folder / "best.ckpt")
 
 
 @pytest.fixture
@@ -46,21 +45,54 @@ def test_a_table_of_all_runs_below_a_folder(report, tmp_path, capsys):
     )
 
 
-def test_publishing_keeps_the_records_and_rewrites_table_and_figures(report, tmp_path, capsys):
+@pytest.fixture(scope="module")
+def real_runs(tmp_path_factory):
+    """Small ones on drawn images, said to be CIFAR-10."""
+    folder = tmp_path_factory.mktemp("runs")
+    small = ["data=synthetic", "data.train_size=140", "data.test_size=30", "data.val_size=40", "epochs=2"]
+    for name, settings in {
+        "prototype": ["model=prototype"],
+        "several": ["model=prototype", "model.prototypes_per_class=2"],
+        "mlp": ["model=mlp"],
+    }.items():
+        with initialize(version_base="1.3", config_path="../conf"):
+            cfg = compose("train", [*settings, *small, "trainer.enable_progress_bar=false"])
+        run = train(cfg, folder / name) | {"data": "cifar10"}
+        (folder / name / "metrics.json").write_text(json.dumps(run))
+    return folder
+
+
+def test_publishing_keeps_the_records_and_rewrites_table_and_figures(report, real_runs, tmp_path, capsys):
     root = tmp_path / "project"
     root.mkdir()
     (root / "README.md").write_text("before\n<!-- results -->\nold\n<!-- /results -->\nafter\n")
-    write_run(tmp_path / "runs/mlp/seed=1", 0.50, 1)
-    write_run(tmp_path / "runs/prototype/seed=1", 0.30, 1, "Prototype")
+    capsys.readouterr()
     for _ in range(2):  # publishing again adds nothing
-        report(tmp_path / "runs", "--publish", root=root)
+        report(real_runs, "--publish", root=root)
     table = capsys.readouterr().out
     table = table[: len(table) // 2]
     assert (root / "README.md").read_text() == f"before\n<!-- results -->\n{table}<!-- /results -->\nafter\n"
     kept = [json.loads(file.read_text()) for file in sorted((root / "docs/results").iterdir())]
-    assert [run["model"] for run in kept] == ["MLP", "Prototype"]
+    assert [run["model"] for run in kept] == ["MLP", "Prototype", "Prototype"]
     assert not any("root" in run["config"]["data"] or "runs" in run["config"] for run in kept)
-    assert {file.name for file in (root / "docs").glob("*.png")} == {"confusions.png", "prototypes.png"}
+    network = {"confusion", "history", "pair", "mistakes", "calibration"}
+    expected = {f"mlp_{name}" for name in network | {"first_layer"}}
+    expected |= {f"prototype_{name}" for name in network | {"begun", "typical", "evolution"}}
+    assert {file.stem for file in (root / "docs/pictures").iterdir()} == expected | {"class_accuracy"}
+    assert {file.name for file in (root / "docs").glob("*.png")} == {
+        "confusions.png",
+        "prototypes.png",
+        "prototypes_study_2.png",
+    }
+
+
+def test_runs_that_cannot_be_read_are_named_and_do_not_stop_the_others(report, real_runs, tmp_path, capsys):
+    (tmp_path / "README.md").write_text("")
+    (tmp_path / "runs/torn").mkdir(parents=True)
+    (tmp_path / "runs/torn/metrics.json").write_text('{"test": {"accu')
+    report(real_runs / "mlp", tmp_path / "runs", "--publish", root=tmp_path)
+    assert capsys.readouterr().err.startswith(f"left out: {tmp_path / 'runs/torn/metrics.json'}: not a run's metrics")
+    assert len(list((tmp_path / "docs/results").iterdir())) == 1
 
 
 def test_no_run_is_one_line(report, tmp_path, capsys):

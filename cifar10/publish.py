@@ -1,0 +1,128 @@
+"""What the repository keeps of finished runs: `docs/results/`, README's table, the figures of README and docs."""
+
+import hashlib
+import json
+import re
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+from matplotlib.figure import Figure
+
+from cifar10.finished import FinishedRun
+from cifar10.pictures import confused_pair_figure, first_layer_figure, mistakes_figure
+from cifar10.plots.confusion import confusion_figure, confusions_figure
+from cifar10.plots.curves import calibration, class_accuracy_figure, history_figure, reliability_figure
+from cifar10.plots.images import captioned_figure, image_rows_figure
+from cifar10.results import (
+    STUDY,
+    Group,
+    Record,
+    best_of,
+    by_study,
+    differences,
+    group_by_settings,
+    markdown_table,
+    read_records,
+    recipe,
+    settings_key,
+)
+
+TABLE = re.compile(r"(<!-- results -->\n).*?(<!-- /results -->)", re.DOTALL)
+EXAMPLE = 6
+"""The class whose way from noise is shown: the frog, as in the study."""
+
+
+def publish(records: Sequence[Record], runs: Sequence[FinishedRun], root: Path) -> None:
+    """Adds the records to docs/results/, then makes table and comparisons from all there; pictures from `runs`.
+
+    root: of the repository. Pictures of runs that are not given stay as they are.
+    """
+    _keep(records, root / "docs/results")
+    groups = group_by_settings(read_records([root / "docs/results"])[0])
+    readme = root / "README.md"
+    readme.write_text(TABLE.sub(lambda part: part[1] + markdown_table(groups) + "\n" + part[2], readme.read_text()))
+    study = [group for model in STUDY if (group := by_study(groups, model))]
+    if study:
+        _compare(study, [group for model in STUDY if (group := best_of(groups, model))], root / "docs")
+
+    first: dict[str, FinishedRun] = {}
+    for run in sorted(runs, key=lambda run: (run.record["test"]["accuracy"], run.record["seed"])):
+        if run.record["data"] == "cifar10" and run.record["seed"] == 1:
+            first[settings_key(run.record)] = run
+    _publish_prototypes([run for run in first.values() if run.record["model"] == "Prototype"], root / "docs")
+    for key in {settings_key(group.records[0]) for group in study} & first.keys():
+        _publish_run(first[key], root / "docs/pictures")
+
+
+def _keep(records: Sequence[Record], folder: Path) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    kept = {}  # (settings, seed) -> file: hashes of settings change when the project gets new ones, names stay
+    for file in folder.glob("*.json"):
+        record = json.loads(file.read_text())
+        kept[settings_key(record), record["seed"]] = file
+    for record in records:
+        for group, place in ((record["config"], "runs"), (record["config"]["data"], "root")):
+            group.pop(place, None)  # of one machine
+        key = settings_key(record), record["seed"]
+        name = f"{record['model'].lower()}-{recipe(record)}-{record['data']}-{_hash(record)}-seed{record['seed']}.json"
+        kept.get(key, folder / name).write_text(json.dumps(record) + "\n")
+
+
+def _compare(study: Sequence[Group], best: Sequence[Group], folder: Path) -> None:
+    """What each model takes for what, by the study's protocol, and what the recipes change in each class."""
+    shown = [group.records[0] for group in study]
+    names = list(shown[0]["test"]["class_accuracy"])
+    titles = [f"{record['model']}, {record['test']['accuracy']:.1%}" for record in shown]
+    _save(confusions_figure([one["test"]["confusion"] for one in shown], titles, names), folder / "confusions.png", 80)
+    shown += [group.records[0] for group in best if group not in study]
+    accuracies = {f"{one['model']}, {recipe(one)}": list(one["test"]["class_accuracy"].values()) for one in shown}
+    _save(class_accuracy_figure(accuracies, names), folder / "pictures/class_accuracy.png", 80)
+
+
+def _publish_prototypes(runs: Sequence[FinishedRun], folder: Path) -> None:
+    """A row for each run with one prototype per class, in one picture; those with K a picture each, in K rows."""
+    single = {}
+    for run, changed in zip(runs, differences([Group([run.record]) for run in runs]), strict=True):
+        prototypes = run.model.prototypes.detach().unflatten(0, (len(run.class_names), -1)).transpose(0, 1)
+        label = ", ".join(filter(None, (recipe(run.record), changed, f"{run.record['test']['accuracy']:.1%}")))
+        if len(prototypes) == 1:
+            single[label.replace(", ", "\n")] = prototypes[0]
+        else:
+            figure = image_rows_figure(prototypes, [""] * len(prototypes), run.class_names)
+            _save(figure, folder / f"prototypes_{recipe(run.record)}_{len(prototypes)}.png", 40)
+    if single:
+        figure = image_rows_figure(torch.stack(list(single.values())), list(single), runs[0].class_names)
+        _save(figure, folder / "prototypes.png", 60)
+
+
+def _publish_run(run: FinishedRun, folder: Path) -> None:
+    """What the study shows of a model, and what this project adds to it."""
+    names, said, images, title = run.class_names, run.predictions, run.data.test_images, run.title
+    figures: dict[str, Figure | None] = {
+        "confusion": confusion_figure(torch.from_numpy(said.confusion(len(names))), names, title),
+        "history": history_figure(run.history, run.record["best_epoch"], title),
+        "pair": confused_pair_figure(said, images, names, title),
+        "mistakes": mistakes_figure(said, images, names, title),
+        "calibration": reliability_figure(calibration(said.probabilities, said.labels), title),
+        "first_layer": first_layer_figure(run.model, title),
+    }
+    if run.evolution:
+        frames = torch.stack([frame[0] for frame in run.evolution.values()])  # (steps, C, 3, H, W)
+        begun = frames[[0, -1], EXAMPLE]
+        figures["begun"] = image_rows_figure(begun[None], [""], ["random image", f"typical {names[EXAMPLE]}"])
+        figures["typical"] = captioned_figure(frames[-1], names, 5, title)
+        titles = [f"step {step}" if step else "random" for step in run.evolution]
+        figures["evolution"] = image_rows_figure(frames, titles, names, title)
+    for name, figure in figures.items():
+        if figure is not None:
+            _save(figure, folder / f"{run.record['model'].lower()}_{name}.png", 72)
+
+
+def _save(figure: Figure, path: Path, dpi: int) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(path, dpi=dpi)
+
+
+def _hash(record: Record) -> str:
+    return hashlib.sha256(settings_key(record).encode()).hexdigest()[:8]
