@@ -4,12 +4,13 @@ Those of the CIE (Delta E) are defined on L*a*b* (here for D65, 2 degrees), the 
 colours are equal a difference has a kink, as |x| has at 0; its gradient there is 0.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
 from functools import partial
 from typing import Literal, get_args
 
 import torch
-from kornia.color import rgb_to_lab
+from kornia.color import lab_to_rgb, rgb_to_lab
 from torch import Tensor
 from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
@@ -28,8 +29,23 @@ def to_lab(images: Tensor) -> Tensor:
     images: (..., 3, H, W) float in [0, 1]. Returns the same shape, float32 or float64: L* in [0, 100], a* and b* in
     about [-108, 99]. In float32 within autocast too: in bfloat16 the result would be off by up to 2.7.
     """
-    with torch.autocast(images.device.type, enabled=False):
+    with full_precision(images.device.type):
         return rgb_to_lab(images if images.dtype == torch.float64 else images.float())
+
+
+def to_rgb(lab: Tensor) -> Tensor:
+    """The inverse of `to_lab`: sRGB in [0, 1], cut off there, of float32 or float64 L*a*b*."""
+    with full_precision(lab.device.type):
+        return lab_to_rgb(lab)
+
+
+@contextmanager
+def full_precision(device_type: str) -> Iterator[None]:
+    """Within it float32 is computed as such: not in bfloat16 by autocast nor, on a GPU, in TF32 by its convolutions."""
+    # Kornia multiplies by its matrices with a convolution, on GPUs alone.
+    cudnn = torch.backends.cudnn.flags(enabled=True, allow_tf32=False) if device_type == "cuda" else nullcontext()
+    with torch.autocast(device_type, enabled=False), cudnn:
+        yield
 
 
 def to_space(images: Tensor, delta: Delta) -> Tensor:

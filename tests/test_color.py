@@ -10,9 +10,11 @@ from cifar10.color import (
     delta_e_76,
     delta_e_94,
     delta_e_2000,
+    full_precision,
     mean_difference,
     redmean,
     to_lab,
+    to_rgb,
     to_space,
 )
 
@@ -302,6 +304,22 @@ def test_half_precision_is_computed_in_float32(delta):
     difference = FUNCTIONS[delta](first, second)
     assert difference.dtype == torch.float32
     assert torch.equal(difference, FUNCTIONS[delta](first.float(), second.float()))
+
+
+def test_lab_becomes_the_rgb_that_it_came_from_within_autocast_too():
+    images = random_images(4, 3, 8, 8)
+    with torch.autocast("cpu", torch.bfloat16):
+        back = to_rgb(to_lab(images))
+    torch.testing.assert_close(back, images, rtol=0, atol=1e-5)
+
+
+def test_on_gpus_conversions_are_not_rounded_to_tf32():
+    before = torch.backends.cudnn.allow_tf32
+    with full_precision("cuda"):
+        assert not torch.backends.cudnn.allow_tf32
+        assert not torch.is_autocast_enabled("cuda")
+        assert torch.backends.cudnn.enabled
+    assert torch.backends.cudnn.allow_tf32 is before is True
 
 
 @pytest.mark.parametrize("delta", FUNCTIONS)
