@@ -55,7 +55,7 @@ def to_space(images: Tensor, delta: Delta) -> Tensor:
     unknown delta and, on the CPU, values out of range or NaN, unless they are being learnt.
     """
     difference_of(delta)
-    _channels(images)
+    _colours(images)
     if images.device.type == "cpu" and images.numel() and not images.requires_grad:
         low, high = (float(value) for value in images.detach().aminmax())
         if not (low >= -ROUNDING and high <= 1 + ROUNDING):
@@ -119,21 +119,28 @@ def mean_difference(images: Tensor, prototypes: Tensor, delta: Delta, block: int
     Memory is bounded: images are taken in blocks of about `block` pairs of pixels, at least one image each, and with
     several blocks their intermediates are computed again for the gradient. The default suits difference and device.
     """
-    means = _mean_delta_e_76 if delta == "cie76" else partial(_mean, difference_of(delta))
-    if images.ndim != 4 or prototypes.ndim != 4 or images.shape[1:] != prototypes.shape[1:]:
-        shapes = f"{tuple(images.shape)} and {tuple(prototypes.shape)}"
-        raise ValueError(f"images and prototypes must have shapes (N, 3, H, W) and (P, 3, H, W), not {shapes}")
-    _channels(images), _channels(prototypes)
+    means = _mean_delta_e_76 if delta == "cie76" else partial(mean_of_pairs, difference_of(delta))
+    images, prototypes = same_sized(images, prototypes)
+    learning = torch.is_grad_enabled() and (images.requires_grad or prototypes.requires_grad)
     if block is None:  # a pair takes one number by cie76, a few dozen by the others: a CPU's cache has room for few
         block = 2**24 if delta == "cie76" else 2**17 if images.device.type == "cpu" else 2**22
     blocks = images.split(max(1, block // max(1, prototypes[:, 0].numel())))
-    if len(blocks) > 1 and torch.is_grad_enabled() and (images.requires_grad or prototypes.requires_grad):
+    if len(blocks) > 1 and learning:
         means = partial(checkpoint, means, use_reentrant=False)
     return torch.cat([means(some, prototypes) for some in blocks])
 
 
-def _mean(difference: Difference, images: Tensor, prototypes: Tensor) -> Tensor:
+def mean_of_pairs(difference: Difference, images: Tensor, prototypes: Tensor) -> Tensor:
+    """The formula written out, without bound on memory: (N, 3, H, W) and (P, 3, H, W) to (N, P)."""
     return difference(images[:, None], prototypes).mean((-2, -1))
+
+
+def same_sized(images: Tensor, prototypes: Tensor) -> tuple[Tensor, Tensor]:
+    """Both in float32 at least. Raises ValueError unless they are (N, 3, H, W) and (P, 3, H, W) floating point."""
+    if images.ndim != 4 or prototypes.ndim != 4 or images.shape[1:] != prototypes.shape[1:]:
+        shapes = f"{tuple(images.shape)} and {tuple(prototypes.shape)}"
+        raise ValueError(f"images and prototypes must have shapes (N, 3, H, W) and (P, 3, H, W), not {shapes}")
+    return _colours(images), _colours(prototypes)
 
 
 def _mean_delta_e_76(images: Tensor, prototypes: Tensor) -> Tensor:
@@ -154,11 +161,16 @@ def difference_of(delta: str) -> Difference:
 
 def _channels(colours: Tensor) -> tuple[Tensor, ...]:
     """The three channels, (..., H, W) each, in float32 at least."""
+    return _colours(colours).unbind(-3)
+
+
+def _colours(colours: Tensor) -> Tensor:
+    """The same in float32 at least. Raises ValueError where it is no floating point (..., 3, H, W)."""
     if colours.ndim < 3 or colours.shape[-3] != 3:
         raise ValueError(f"colours must have shape (..., 3, H, W), not {tuple(colours.shape)}")
     if not colours.is_floating_point():
         raise ValueError(f"colours must be floating point numbers, not {colours.dtype}")
-    return (colours if colours.dtype == torch.float64 else colours.float()).unbind(-3)
+    return colours if colours.dtype == torch.float64 else colours.float()
 
 
 def _sum_of_squares(first: Tensor, *others: Tensor) -> Tensor:

@@ -7,13 +7,13 @@ takes seconds and needs a C++ compiler (on CPU) or Triton. Not for CIEDE2000, of
 import os
 import shutil
 from collections.abc import Callable
-from functools import cache
+from functools import cache, partial
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from cifar10.color import Delta, difference_of
+from cifar10.color import Delta, difference_of, mean_of_pairs, same_sized
 
 # What several results need is computed for each of them rather than written to memory, as the distance of a pair is for
 # the gradient's three channels. By PyTorch's own choice both kernels take five times as long.
@@ -33,7 +33,7 @@ def compiled_mean_difference(images: Tensor, prototypes: Tensor, delta: Delta) -
     """As `cifar10.color.mean_difference` to within rounding; differentiable in the prototypes alone."""
     if delta == "ciede2000":
         raise ValueError("there is no fast kernel for ciede2000; use mean_difference")
-    return _MeanDifference.apply(images, prototypes, delta)
+    return _MeanDifference.apply(*same_sized(images, prototypes), delta)
 
 
 class _MeanDifference(torch.autograd.Function):
@@ -58,10 +58,7 @@ def _of_any_number(images: Tensor) -> Tensor:
 
 @cache
 def _kernels(delta: Delta) -> tuple[Callable[..., Tensor], Callable[..., Tensor]]:
-    difference = difference_of(delta)
-
-    def forward(images: Tensor, prototypes: Tensor) -> Tensor:
-        return difference(images[:, None], prototypes).mean((-2, -1))
+    forward = partial(mean_of_pairs, difference_of(delta))
 
     def backward(images: Tensor, prototypes: Tensor, gradient: Tensor) -> Tensor:
         return torch.func.vjp(lambda moved: forward(images, moved), prototypes)[1](gradient)[0]

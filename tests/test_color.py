@@ -304,6 +304,9 @@ def test_half_precision_is_computed_in_float32(delta):
     difference = FUNCTIONS[delta](first, second)
     assert difference.dtype == torch.float32
     assert torch.equal(difference, FUNCTIONS[delta](first.float(), second.float()))
+    means = mean_difference(first[None], second[None], delta)
+    assert means.dtype == torch.float32
+    assert torch.equal(means, mean_difference(first[None].float(), second[None].float(), delta))
 
 
 def test_lab_becomes_the_rgb_that_it_came_from_within_autocast_too():

@@ -30,6 +30,11 @@ def test_ciede2000_has_no_kernel():
         compiled_mean_difference(torch.rand(1, 3, 4, 4), torch.rand(1, 3, 4, 4), "ciede2000")
 
 
+def test_images_and_prototypes_that_do_not_fit_are_named():
+    with pytest.raises(ValueError, match=r"must have shapes \(N, 3, H, W\) and \(P, 3, H, W\), not"):
+        compiled_mean_difference(torch.rand(1, 3, 4, 4), torch.rand(1, 3, 4, 5), "cie76")
+
+
 def test_without_a_compiler_there_are_no_kernels(monkeypatch):
     monkeypatch.setenv("CXX", "no such compiler")
     assert not can_compile(torch.device("cpu"))

@@ -24,7 +24,9 @@ Rate = Annotated[float, Gt(0), Lt(inf)]
 
 def to_unit(images: Tensor) -> Tensor:
     """Raw images as float32 in [0, 1]: uint8 is divided by 255, floating point is taken to be in [0, 1] already."""
-    return images / 255 if images.dtype == torch.uint8 else images
+    if images.dtype == torch.uint8:
+        return images / 255
+    return images.float() if images.is_floating_point() else images  # other integers have no range: refused later
 
 
 class Classifier(LightningModule):
@@ -32,7 +34,8 @@ class Classifier(LightningModule):
 
     `forward` takes (N, 3, 32, 32), uint8 or float in [0, 1], and returns logits (N, C).
     A batch is such images and labels (N,) int64. Logged per epoch: `train/loss`, `train/accuracy`, `val/loss`,
-    `val/accuracy`, `lr`; accuracies are in [0, 1]. A checkpoint taken within an epoch carries the epoch's counts.
+    `val/accuracy`, `lr`, of which a model without predictions or a rate in training leaves out some; accuracies are in
+    [0, 1]. A checkpoint taken within an epoch carries the epoch's counts.
     """
 
     def __init__(self, class_names: Sequence[str]) -> None:

@@ -8,6 +8,7 @@ from skimage.color import deltaE_cie76, rgb2lab
 from torch.utils.data import DataLoader
 
 from cifar10.errors import UserError
+from cifar10.models.base import to_unit
 from cifar10.models.prototype import Prototype
 
 
@@ -225,3 +226,9 @@ def test_without_a_compiler_a_warning_says_so_and_training_goes_on(random_data, 
     quiet_trainer().fit(model, data)
     assert "model.compile=true has no effect: there is no C++ compiler" in caplog.text
     assert model.trainer.global_step == 3
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.float64])
+def test_images_of_any_precision_are_float32_in_the_model(dtype):
+    images = to_unit(torch.rand(2, 3, 4, 4).to(dtype))
+    assert images.dtype == torch.float32
