@@ -1,4 +1,4 @@
-"""Compiled kernels against the plain functions; skipped where there is no compiler."""
+"""Compiled kernels against the plain functions; skipped where none can be made."""
 
 import pytest
 import torch
@@ -6,12 +6,9 @@ import torch
 from cifar10.color import mean_difference, to_space
 from cifar10.compiled import can_compile, compiled_mean_difference
 
-compiler = pytest.mark.skipif(not can_compile(torch.device("cpu")), reason="no C++ compiler")
 
-
-@compiler
 @pytest.mark.parametrize("delta", ["cie76", "cie94", "redmean"])
-def test_differences_and_gradients_are_those_of_the_plain_functions(delta):
+def test_differences_and_gradients_are_those_of_the_plain_functions(delta, compiler):
     images, prototypes = to_space(torch.rand(12, 3, 8, 8, generator=torch.Generator().manual_seed(0)), delta).split(9)
     prototypes = torch.cat([prototypes, images[:1]])  # one pair is equal: a difference of 0, without slope
     results = []
@@ -35,6 +32,26 @@ def test_images_and_prototypes_that_do_not_fit_are_named():
         compiled_mean_difference(torch.rand(1, 3, 4, 4), torch.rand(1, 3, 4, 5), "cie76")
 
 
-def test_without_a_compiler_there_are_no_kernels(monkeypatch):
-    monkeypatch.setenv("CXX", "no such compiler")
-    assert not can_compile(torch.device("cpu"))
+@pytest.mark.parametrize(
+    ("error", "reason"),
+    [
+        (
+            "No working C++ compiler found\n\nSet TORCHDYNAMO_VERBOSE=1 for the internal stack trace",
+            "No working C++ co",
+        ),
+        (
+            "C++ compile error\nOutput:\na.h:4:10: fatal error: omp.h: No such file\n    4 | #include",
+            "a.h:4:10: fatal er",
+        ),
+        ("", "RuntimeError"),
+    ],
+)
+def test_what_keeps_kernels_from_being_made_is_one_line(error, reason, monkeypatch, caplog):
+    def kernels(delta):
+        raise RuntimeError(error)
+
+    monkeypatch.setattr("cifar10.compiled._kernels", kernels)
+    assert not can_compile(torch.rand(2, 3, 4, 4), "cie76")
+    (message,) = caplog.messages
+    assert message.startswith(f"model.compile=true has no effect, no kernel can be made here: {reason}")
+    assert "\n" not in message

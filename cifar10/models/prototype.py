@@ -1,6 +1,5 @@
 """Nearest typical image: prototypes of each class, compared in a perceptual colour space."""
 
-import logging
 from collections.abc import Sequence
 from typing import Annotated, Any, Literal
 
@@ -16,8 +15,6 @@ from cifar10.compiled import can_compile, compiled_mean_difference
 from cifar10.errors import UserError
 from cifar10.exact import ExactSolver
 from cifar10.models.base import CIFAR10_CLASSES, Batch, Classifier, Rate, to_unit
-
-log = logging.getLogger(__name__)
 
 
 class Prototype(Classifier):
@@ -58,7 +55,7 @@ class Prototype(Classifier):
         self.discriminative = objective == "discriminative"
         self.exact = ExactSolver(prototypes_per_class, tolerance) if solver == "weiszfeld" else None
         self.mirrored, self.compile_kernels = mirrored, compile
-        self.compiled = False  # under a Trainer only: one image alone is not worth the seconds
+        self.compiled: bool | None = False  # under a Trainer only: one image alone is not worth the seconds
         if self.exact is not None and (self.discriminative or delta != "cie76" or mirrored):
             raise UserError(
                 "model.solver=weiszfeld finds typical images by a Euclidean difference: it goes with "
@@ -76,14 +73,13 @@ class Prototype(Classifier):
 
     def _distances(self, images: Tensor) -> Tensor:
         """Mean difference to every prototype, (N, C, K), or (N, C, 2 K) with mirrored images."""
-        measure = compiled_mean_difference if self.compiled else mean_difference
         colours, prototypes = to_space(to_unit(images), self.delta), to_space(self.prototypes, self.delta)
+        if self.compiled is None:  # not before the first batch, so that its seconds count
+            self.compiled = can_compile(prototypes, self.delta)
+        measure = compiled_mean_difference if self.compiled else mean_difference
         views = [colours, colours.flip(-1)] if self.mirrored else [colours]
-        return (
-            torch.stack([measure(view, prototypes, self.delta) for view in views], 2)
-            .unflatten(1, (len(self.class_names), -1))
-            .flatten(2)
-        )
+        distances = torch.stack([measure(view, prototypes, self.delta) for view in views], 2)
+        return distances.unflatten(1, (len(self.class_names), -1)).flatten(2)
 
     @torch.no_grad()
     def difference_maps(self, images: Tensor) -> Tensor:
@@ -125,9 +121,7 @@ class Prototype(Classifier):
         self.loss_sum, self.seen = 0.0, 0
 
     def setup(self, stage: str) -> None:
-        self.compiled = self.compile_kernels and can_compile(self.trainer.strategy.root_device)
-        if stage == "fit" and self.compile_kernels and not self.compiled:
-            log.warning("model.compile=true has no effect: there is no C++ compiler (g++, or the one that CXX names)")
+        self.compiled = None if self.compile_kernels else False
         if stage == "fit" and self.per_class > 1:
             with torch.no_grad():
                 self.prototypes.copy_(to_unit(self._drawn_images()))

@@ -218,14 +218,43 @@ def test_ciede2000_is_not_compiled():
         Prototype(delta="ciede2000", compile=True)
 
 
-def test_without_a_compiler_a_warning_says_so_and_training_goes_on(random_data, quiet_trainer, monkeypatch, caplog):
-    monkeypatch.setenv("CXX", "no such compiler")
+def test_where_no_kernel_can_be_made_a_warning_says_why_and_training_goes_on(
+    random_data, quiet_trainer, monkeypatch, caplog
+):
+    calls = []
+
+    def kernels(delta):
+        calls.append(delta)
+        raise RuntimeError("C++ compile error\n\nfatal error: Python.h: No such file\n\nSet TORCHDYNAMO_VERBOSE=1")
+
+    monkeypatch.setattr("cifar10.compiled._kernels", kernels)
     data = random_data([0, 1] * 8, batch_size=4, val_size=4)
     data.setup()
     model = Prototype(data.class_names, compile=True)
-    quiet_trainer().fit(model, data)
-    assert "model.compile=true has no effect: there is no C++ compiler" in caplog.text
-    assert model.trainer.global_step == 3
+    quiet_trainer(max_epochs=2).fit(model, data)
+    warnings = [record.getMessage() for record in caplog.records if record.name == "cifar10.compiled"]
+    assert warnings == [
+        "model.compile=true has no effect, no kernel can be made here: fatal error: Python.h: No such file"
+    ]
+    assert model.trainer.global_step == 6
+    assert len(calls) == 1  # not tried anew in each batch
+
+
+def test_compiled_kernels_train_and_test_as_the_plain_functions_do(random_data, quiet_trainer, compiler):
+    """Batches of 20 and 16 images, the validation's without gradients, the test's in inference mode."""
+    found = []
+    for compile in (False, True):
+        data = random_data([0, 1] * 22, batch_size=20, val_size=8)
+        data.setup()
+        torch.manual_seed(0)
+        model = Prototype(data.class_names, objective="discriminative", learning_rate=0.01, compile=compile)
+        trainer = quiet_trainer(max_epochs=3)
+        trainer.fit(model, data)
+        loss = trainer.callback_metrics["val/loss"].item()
+        trainer.test(model, data, verbose=False)
+        found.append((model.prototypes.detach(), loss, model.test_results["loss"]))
+    for plain, compiled in zip(*found, strict=True):
+        torch.testing.assert_close(compiled, plain, rtol=1e-4, atol=1e-3)
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.float64])
