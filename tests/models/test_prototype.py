@@ -122,41 +122,6 @@ def test_the_rate_falls_to_zero_over_the_training(quiet_trainer, images):
     assert trainer.optimizers[0].param_groups[0]["lr"] == 0
 
 
-def trained_exactly(random_data, quiet_trainer, seed: int, **settings) -> tuple[Prototype, object]:
-    data = random_data([0, 1, 2] * 16, batch_size=10, val_size=3, seed=seed)
-    data.setup()
-    torch.manual_seed(seed)
-    model = Prototype(data.class_names, solver="weiszfeld", tolerance=1e-2, **settings)
-    quiet_trainer(max_epochs=60).fit(model, data)
-    return model, data
-
-
-def test_the_exact_solver_finds_the_geometric_median_at_each_pixel(random_data, quiet_trainer):
-    model, data = trained_exactly(random_data, quiet_trainer, 0)
-    assert model.trainer.current_epoch < 40  # it stopped by itself
-    assert model.exact.gap <= 1e-2
-    found = rgb2lab(model.prototypes.detach().double().numpy(), channel_axis=1)
-    for label, row, column in [(0, 0, 0), (1, 5, 31), (2, 31, 7)]:
-        pixels = data.train_images[data.train_labels == label][:, :, row, column]
-        median = geometric_median(rgb2lab(pixels.numpy()))
-        np.testing.assert_allclose(found[label, :, row, column], median, rtol=0, atol=0.1)
-
-
-def test_the_exact_typical_images_do_not_depend_on_the_seed(random_data, quiet_trainer):
-    first, second = (trained_exactly(random_data, quiet_trainer, seed)[0] for seed in (0, 1))
-    torch.testing.assert_close(first.prototypes, second.prototypes, rtol=0, atol=1e-5)
-
-
-def test_of_several_typical_images_each_is_the_median_of_what_is_nearest_to_it(random_data, quiet_trainer):
-    model, data = trained_exactly(random_data, quiet_trainer, 0, prototypes_per_class=2)
-    images = data.train_images[data.train_labels == 1]
-    own = reference_distances(images, model.prototypes[2:4]).argmin(1)
-    for number in (0, 1):
-        pixels = rgb2lab(images[own == number][:, :, 3, 3].numpy())
-        found = rgb2lab(model.prototypes[2 + number].detach().double().numpy(), channel_axis=0)[:, 3, 3]
-        np.testing.assert_allclose(found, geometric_median(pixels), rtol=0, atol=0.3)
-
-
 def test_several_prototypes_begin_as_different_images_of_their_class(random_data, quiet_trainer):
     data = random_data([0, 1, 1, 0] * 4, batch_size=4, val_size=4)
     data.setup()
@@ -205,14 +170,6 @@ def test_discriminative_prototypes_learn_temperature_and_stay_colours(random_dat
     assert model.prototypes.max() <= 1
 
 
-@pytest.mark.parametrize(
-    "settings", [{"objective": "discriminative"}, {"delta": "ciede2000"}, {"mirrored": True}], ids=str
-)
-def test_the_exact_solver_refuses_what_it_does_not_solve(settings):
-    with pytest.raises(UserError, match="solver=weiszfeld finds typical images by a Euclidean difference"):
-        Prototype(solver="weiszfeld", **settings)
-
-
 def test_ciede2000_is_not_compiled():
     with pytest.raises(UserError, match="no fast kernel for ciede2000; set compile=false"):
         Prototype(delta="ciede2000", compile=True)
@@ -255,6 +212,15 @@ def test_compiled_kernels_train_and_test_as_the_plain_functions_do(random_data, 
         found.append((model.prototypes.detach(), loss, model.test_results["loss"]))
     for plain, compiled in zip(*found, strict=True):
         torch.testing.assert_close(compiled, plain, rtol=1e-4, atol=1e-3)
+
+
+def test_difference_maps_are_the_reference_at_each_pixel_and_their_means_the_distances(model, images):
+    maps = model.difference_maps(images)
+    assert maps.shape == (4, 3, 32, 32)
+    lab = [rgb2lab(colours, channel_axis=1) for colours in (images.numpy(), model.prototypes.detach().double().numpy())]
+    expected = deltaE_cie76(lab[0][:, None], lab[1][None], channel_axis=2)
+    np.testing.assert_allclose(maps, expected, rtol=0, atol=1e-3)
+    np.testing.assert_allclose(maps.mean((2, 3)), -model(images).detach(), rtol=1e-5)
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.float64])

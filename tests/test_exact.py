@@ -1,0 +1,110 @@
+"""Exact typical images under a Trainer, against a plain loop of Weiszfeld's iteration on scikit-image's L*a*b*."""
+
+import numpy as np
+import pytest
+import torch
+from skimage.color import deltaE_cie76, rgb2lab
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from cifar10 import exact
+from cifar10.data.synthetic import SyntheticData
+from cifar10.errors import UserError
+from cifar10.exact import ExactSolver
+from cifar10.medians import Medians
+from cifar10.models.prototype import Prototype
+
+
+def geometric_median(points: np.ndarray) -> np.ndarray:
+    """The point with the least mean distance to the points (N, 3)."""
+    median = points.mean(0)
+    for _ in range(1000):
+        weights = 1 / np.linalg.norm(points - median, axis=1)
+        median = weights @ points / weights.sum()
+    return median
+
+
+def own_distances(images: torch.Tensor, prototypes: torch.Tensor) -> np.ndarray:
+    """(N, C), the mean differences of every image to every prototype."""
+    first, second = (rgb2lab(x, channel_axis=1) for x in (images.numpy(), prototypes.detach().double().numpy()))
+    return deltaE_cie76(first[:, None], second[None], channel_axis=2).mean((2, 3))
+
+
+def trained_exactly(random_data, quiet_trainer, seed: int, **settings) -> tuple[Prototype, object]:
+    data = random_data([0, 1, 2] * 16, batch_size=10, val_size=3, seed=seed)
+    data.setup()
+    torch.manual_seed(seed)
+    model = Prototype(data.class_names, solver="weiszfeld", tolerance=1e-2, **settings)
+    quiet_trainer(max_epochs=60).fit(model, data)
+    return model, data
+
+
+def test_the_exact_solver_finds_the_geometric_median_at_each_pixel(random_data, quiet_trainer):
+    model, data = trained_exactly(random_data, quiet_trainer, 0)
+    assert model.trainer.current_epoch < 40  # it stopped by itself
+    assert model.exact.gap <= 1e-2
+    found = rgb2lab(model.prototypes.detach().double().numpy(), channel_axis=1)
+    for label, row, column in [(0, 0, 0), (1, 5, 31), (2, 31, 7)]:
+        pixels = data.train_images[data.train_labels == label][:, :, row, column]
+        median = geometric_median(rgb2lab(pixels.numpy()))
+        np.testing.assert_allclose(found[label, :, row, column], median, rtol=0, atol=0.1)
+
+
+def test_the_exact_typical_images_do_not_depend_on_the_seed(random_data, quiet_trainer):
+    first, second = (trained_exactly(random_data, quiet_trainer, seed)[0] for seed in (0, 1))
+    torch.testing.assert_close(first.prototypes, second.prototypes, rtol=0, atol=1e-5)
+
+
+def test_of_several_typical_images_each_is_the_median_of_what_is_nearest_to_it(random_data, quiet_trainer):
+    model, data = trained_exactly(random_data, quiet_trainer, 0, prototypes_per_class=2)
+    images = data.train_images[data.train_labels == 1]
+    own = own_distances(images, model.prototypes[2:4]).argmin(1)
+    for number in (0, 1):
+        pixels = rgb2lab(images[own == number][:, :, 3, 3].numpy())
+        found = rgb2lab(model.prototypes[2 + number].detach().double().numpy(), channel_axis=0)[:, 3, 3]
+        np.testing.assert_allclose(found, geometric_median(pixels), rtol=0, atol=0.3)
+
+
+@pytest.mark.parametrize(
+    "settings", [{"objective": "discriminative"}, {"delta": "ciede2000"}, {"mirrored": True}], ids=str
+)
+def test_the_exact_solver_refuses_what_it_does_not_solve(settings):
+    with pytest.raises(UserError, match="solver=weiszfeld finds typical images by a Euclidean difference"):
+        Prototype(solver="weiszfeld", **settings)
+
+
+@pytest.mark.parametrize("images_at_once", [1, 3, 100])
+def test_blocks_bound_the_memory_and_change_no_choice(images_at_once, monkeypatch):
+    class Largest(TorchDispatchMode):
+        elements = 0
+
+        def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+            result = function(*args, **(kwargs or {}))
+            self.elements = max(self.elements, result.numel() if isinstance(result, torch.Tensor) else 0)
+            return result
+
+    monkeypatch.setattr(exact, "PAIRS", images_at_once * 5 * 16)
+    solver = ExactSolver(5, 1e-3)
+    colours = torch.rand(50, 3, 4, 4, generator=torch.Generator().manual_seed(0)) * 100
+    solver.medians, labels = Medians(colours[:10]), torch.arange(50) % 2
+    with Largest() as largest:
+        found = solver._nearest(colours, labels)
+    assert largest.elements <= max(3 * images_at_once * 5 * 16, colours.numel())
+    distances = (colours[:, None] - colours[:10]).norm(dim=2).mean((2, 3))
+    distances[labels == 0, 5:] = distances[labels == 1, :5] = torch.inf
+    assert torch.equal(found, distances.argmin(1))
+
+
+def test_two_processes_find_what_one_finds(quiet_trainer):
+    found = []
+    for processes in ({}, {"strategy": "ddp_spawn", "devices": 2}):
+        data = SyntheticData(train_size=140, val_size=40, test_size=20, batch_size=25)
+        data.setup()
+        torch.manual_seed(0)
+        model = Prototype(data.class_names, solver="weiszfeld", prototypes_per_class=2)
+        trainer = quiet_trainer(max_epochs=4, **processes)
+        trainer.fit(model, data)
+        found.append(
+            (model.prototypes.detach(), *(trainer.callback_metrics[f"train/{name}"] for name in ("loss", "gap")))
+        )
+    for one, two in zip(*found, strict=True):
+        torch.testing.assert_close(two, one, rtol=1e-4, atol=1e-5)
