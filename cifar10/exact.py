@@ -5,11 +5,13 @@ from math import inf
 from typing import Any
 
 import torch
-from lightning import LightningDataModule
+from lightning import Trainer
 from lightning.pytorch.strategies import Strategy
 from torch import Tensor
 
 from cifar10.color import delta_e_76, to_lab
+from cifar10.data.module import ImageData
+from cifar10.errors import UserError
 from cifar10.medians import Medians
 from cifar10.models.base import Batch, to_unit
 
@@ -35,12 +37,19 @@ class ExactSolver:
     def done(self) -> bool:
         return self.gap <= self.tolerance
 
+    def check(self, trainer: Trainer) -> None:
+        """Raises UserError for settings by which it would find something else."""
+        if any(training_data(trainer).views):
+            raise UserError("model.solver=weiszfeld looks at images as they are: set no data.flip, shift_px, cutout_px")
+        if trainer.gradient_clip_val:
+            raise UserError("model.solver=weiszfeld has no gradient to clip: leave out trainer.gradient_clip_val")
+
     def begin(self, prototypes: Tensor) -> None:
         """From these on, unless a checkpoint was loaded. prototypes: (C * K, 3, H, W) in [0, 1]."""
         if self.medians is None:
             self.medians = Medians(to_lab(prototypes))
 
-    def count(self, batch: Batch, batch_idx: int, data: LightningDataModule) -> Tensor:
+    def count(self, batch: Batch, batch_idx: int, data: ImageData) -> Tensor:
         """Counts a batch in; returns the sum of its images' mean distances to their medians, a scalar."""
         if self.lab_batches is None:  # within the first epoch, so that its seconds count
             self.lab_batches = converted(data)
@@ -71,17 +80,28 @@ class ExactSolver:
         sums = [strategy.reduce(sums.clone(), reduce_op="sum") for sums in self.medians.sums()]
         return {"medians": self.medians.medians, "begun": self.medians.begun, "sums": sums, "gap": self.gap}
 
-    def load(self, state: dict[str, Any], device: torch.device, counts_on: bool) -> None:
-        """Goes on from `state`. Of all ranks one `counts_on` from its sums."""
+    def load(self, state: dict[str, Any], trainer: Trainer) -> None:
+        """Goes on from `state`. Of all ranks one counts on from its sums."""
+        device = trainer.strategy.root_device  # the model is not there yet
         self.medians, self.gap = Medians(state["medians"].to(device), state["begun"]), state["gap"]
-        if counts_on:
+        if trainer.is_global_zero:
             for sums, value in zip(self.medians.sums(), state["sums"], strict=True):
                 sums.copy_(value)
 
 
-def converted(data: LightningDataModule) -> list[Batch]:
-    """All training batches in L*a*b*, or none where they would take too much memory or are new in each epoch."""
-    if any(data.views) or 4 * data.train_images.numel() > LAB_BYTES:
+def training_data(trainer: Trainer) -> ImageData:
+    """All training images. Raises UserError where the Trainer was given a loader instead."""
+    if not isinstance(trainer.datamodule, ImageData):
+        raise UserError(
+            "model.solver=weiszfeld and prototypes_per_class > 1 need all training images: "
+            "call fit with datamodule=, one of cifar10.data, not with a loader"
+        )
+    return trainer.datamodule
+
+
+def converted(data: ImageData) -> list[Batch]:
+    """All training batches in L*a*b*, or none where they would take too much memory."""
+    if 4 * data.train_images.numel() > LAB_BYTES:
         return []
     # In the order of the first epoch, resumed or not, so that the sums are the same to the bit.
     batches = replace(data.train_dataloader(), position=lambda: (0, 0))

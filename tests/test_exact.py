@@ -1,10 +1,14 @@
 """Exact typical images under a Trainer, against a plain loop of Weiszfeld's iteration on scikit-image's L*a*b*."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 import torch
+from lightning import Callback
 from skimage.color import deltaE_cie76, rgb2lab
 from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils.data import DataLoader
 
 from cifar10 import exact
 from cifar10.data.synthetic import SyntheticData
@@ -70,6 +74,65 @@ def test_of_several_typical_images_each_is_the_median_of_what_is_nearest_to_it(r
 def test_the_exact_solver_refuses_what_it_does_not_solve(settings):
     with pytest.raises(UserError, match="solver=weiszfeld finds typical images by a Euclidean difference"):
         Prototype(solver="weiszfeld", **settings)
+
+
+def test_autocast_changes_nothing(random_data, quiet_trainer):
+    found = []
+    for precision in ("32-true", "bf16-mixed"):
+        data = random_data([0, 1, 2] * 16, batch_size=10, val_size=3)
+        data.setup()
+        torch.manual_seed(0)
+        model = Prototype(data.class_names, solver="weiszfeld", prototypes_per_class=2)
+        quiet_trainer(max_epochs=4, precision=precision).fit(model, data)
+        found.append(model.prototypes)
+    assert torch.equal(*found)
+
+
+@pytest.mark.parametrize(
+    ("settings", "trainer", "message"),
+    [
+        ({"flip": True}, {}, "looks at images as they are: set no data.flip, shift_px, cutout_px"),
+        ({}, {"gradient_clip_val": 1.0}, "has no gradient to clip: leave out trainer.gradient_clip_val"),
+    ],
+)
+def test_settings_that_would_lead_elsewhere_are_refused(settings, trainer, message, random_data, quiet_trainer):
+    data = random_data([0, 1] * 8, batch_size=4, val_size=4, **settings)
+    data.setup()
+    with pytest.raises(UserError, match=message):
+        quiet_trainer(**trainer).fit(Prototype(data.class_names, solver="weiszfeld"), data)
+
+
+def test_a_loader_is_not_enough(quiet_trainer):
+    loader = DataLoader([(torch.rand(4, 3, 32, 32), torch.arange(4) % 2)], batch_size=None)
+    with pytest.raises(UserError, match=r"need all training images: call fit with datamodule="):
+        quiet_trainer().fit(Prototype(["a", "b"], solver="weiszfeld"), loader)
+
+
+@pytest.mark.parametrize("per_class", [1, 2])
+def test_once_converged_a_resumed_run_trains_nothing_more(per_class, random_data, quiet_trainer, tmp_path):
+    class Count(Callback):
+        batches = 0
+
+        def on_train_batch_start(self, *args):
+            self.batches += 1
+
+    model, data = trained_exactly(random_data, quiet_trainer, 0, prototypes_per_class=per_class)
+    model.trainer.save_checkpoint(tmp_path / "last.ckpt")
+    again, count = Prototype(**model.hparams), Count()
+    trainer = quiet_trainer(max_epochs=60, callbacks=[count])
+    trainer.fit(again, data, ckpt_path=tmp_path / "last.ckpt", weights_only=True)
+    assert count.batches == 0
+    assert torch.equal(again.prototypes, model.prototypes)
+
+
+def test_a_checkpoint_goes_to_the_trainer_s_device():
+    """When it is loaded the model is not there yet. `meta` stands in for a GPU."""
+    solver, resumed = ExactSolver(1, 1e-3), ExactSolver(1, 1e-3)
+    solver.begin(torch.rand(2, 3, 4, 4))
+    strategy = SimpleNamespace(root_device=torch.device("meta"), reduce=lambda sums, reduce_op: sums)
+    resumed.load(solver.state(strategy), SimpleNamespace(strategy=strategy, is_global_zero=True))
+    tensors = [resumed.medians.medians, *resumed.medians.sums()]
+    assert {tensor.device.type for tensor in tensors} == {"meta"}
 
 
 @pytest.mark.parametrize("images_at_once", [1, 3, 100])

@@ -5,15 +5,14 @@ from typing import Annotated, Any, Literal
 
 import torch
 from annotated_types import Gt
-from kornia.color import lab_to_rgb
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.optim.lr_scheduler import CosineAnnealingLR
 
-from cifar10.color import Delta, difference_of, mean_difference, to_space
+from cifar10.color import Delta, difference_of, full_precision, mean_difference, to_rgb, to_space
 from cifar10.compiled import can_compile, compiled_mean_difference
 from cifar10.errors import UserError
-from cifar10.exact import ExactSolver
+from cifar10.exact import ExactSolver, training_data
 from cifar10.models.base import CIFAR10_CLASSES, Batch, Classifier, Rate, to_unit
 
 
@@ -66,7 +65,6 @@ class Prototype(Classifier):
         self.prototypes = nn.Parameter(torch.rand(len(class_names) * prototypes_per_class, 3, 32, 32))
         if self.discriminative:
             self.log_temperature = nn.Parameter(torch.zeros(()))
-        self.automatic_optimization = self.exact is None
 
     def forward(self, images: Tensor) -> Tensor:
         return self._logits(self._distances(images))
@@ -100,17 +98,18 @@ class Prototype(Classifier):
             return F.cross_entropy(logits, labels)
         return -logits.gather(1, labels[:, None]).mean()
 
-    def training_step(self, batch: Batch, batch_idx: int) -> Tensor | None:
+    def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         if self.exact is None:
             return super().training_step(batch, batch_idx)
-        self.loss_sum = self.loss_sum + self.exact.count(batch, batch_idx, self.trainer.datamodule)
-        self.seen += len(batch[1])
-        if self.trainer.is_last_batch:
-            # As an optimizer's step, because Lightning counts these: it saves no checkpoint where there was none.
-            self.prototypes.grad = self.prototypes.detach() - lab_to_rgb(self.exact.finish_pass(self.trainer.strategy))
-            self.optimizers().step()
-            self.trainer.should_stop = self.exact.done
-        return None
+        with full_precision(self.device.type):
+            self.loss_sum = self.loss_sum + self.exact.count(batch, batch_idx, self.trainer.datamodule)
+            self.seen += len(batch[1])
+            target = self.prototypes.detach()
+            if self.trainer.is_last_batch:
+                target = to_rgb(self.exact.finish_pass(self.trainer.strategy))
+                self.trainer.should_stop = self.exact.done
+            # A step of rate 1 down its gradient leads there, so that Lightning counts and saves as for any model.
+            return (self.prototypes - target).square().sum() / 2
 
     def on_train_epoch_end(self) -> None:
         if self.exact is None:
@@ -122,13 +121,15 @@ class Prototype(Classifier):
 
     def setup(self, stage: str) -> None:
         self.compiled = None if self.compile_kernels else False
+        if stage == "fit" and self.exact is not None:
+            self.exact.check(self.trainer)
         if stage == "fit" and self.per_class > 1:
             with torch.no_grad():
                 self.prototypes.copy_(to_unit(self._drawn_images()))
 
     def _drawn_images(self) -> Tensor:
         """K different training images of each class, (C * K, 3, 32, 32)."""
-        data = self.trainer.datamodule
+        data = training_data(self.trainer)
         shuffled = torch.randperm(len(data.train_labels)).to(data.train_labels.device)
         drawn = []
         for label, name in enumerate(self.class_names):
@@ -154,9 +155,8 @@ class Prototype(Classifier):
     def configure_optimizers(self) -> Any:
         if self.exact is not None:
             return torch.optim.SGD(self.parameters(), lr=1.0)
-        optimizer = (torch.optim.Adam if self.discriminative else torch.optim.SGD)(
-            self.parameters(), lr=self.learning_rate
-        )
+        kind = torch.optim.Adam if self.discriminative else torch.optim.SGD
+        optimizer = kind(self.parameters(), lr=self.learning_rate)
         # Batches stand in for the study's full-batch steps: as the rate falls to zero, so does their noise.
         schedule = CosineAnnealingLR(optimizer, T_max=int(self.trainer.estimated_stepping_batches))
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
@@ -177,4 +177,4 @@ class Prototype(Classifier):
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         super().on_load_checkpoint(checkpoint)
         if "exact" in checkpoint and self._trainer is not None:
-            self.exact.load(checkpoint["exact"], self.device, self.trainer.is_global_zero)
+            self.exact.load(checkpoint["exact"], self.trainer)

@@ -227,3 +227,10 @@ def test_difference_maps_are_the_reference_at_each_pixel_and_their_means_the_dis
 def test_images_of_any_precision_are_float32_in_the_model(dtype):
     images = to_unit(torch.rand(2, 3, 4, 4).to(dtype))
     assert images.dtype == torch.float32
+
+
+def test_several_prototypes_need_all_images_not_a_loader(images, quiet_trainer):
+    with pytest.raises(
+        UserError, match=r"prototypes_per_class > 1 need all training images: call fit with datamodule="
+    ):
+        quiet_trainer().fit(Prototype(["a", "b"], prototypes_per_class=2), repeated(2, images, torch.zeros(4).long()))
