@@ -1,5 +1,6 @@
 """The exact solver of typical images under a Trainer: one pass over the data is one epoch."""
 
+import logging
 from dataclasses import replace
 from math import inf
 from typing import Any
@@ -15,6 +16,7 @@ from cifar10.errors import UserError
 from cifar10.medians import Medians
 from cifar10.models.base import Batch, to_unit
 
+log = logging.getLogger(__name__)
 LAB_BYTES = 2**30
 """How much memory the solver may take to convert images once instead of in every epoch; CIFAR-10 needs 0.6."""
 PAIRS = 2**17
@@ -24,18 +26,20 @@ PAIRS = 2**17
 class ExactSolver:
     """Geometric medians of each class's images, found to within a duality gap of `tolerance`, in Delta E 1976.
 
-    `per_class` of them to a class, one class after the other; each image counts for its class's nearest.
+    `per_class` of them to a class, one class after the other; each image counts for its class's nearest. With several
+    the problem is no longer convex (k-medians): the gap is that of the present assignment of images, and the result,
+    where no image changes its median any more, a local minimum that depends on the images it was begun from.
     """
 
     def __init__(self, per_class: int, tolerance: float) -> None:
         self.per_class, self.tolerance = per_class, tolerance
         self.medians: Medians | None = None
-        self.gap = inf
+        self.gap, self.settled = inf, False
         self.lab_batches: list[Batch] | None = None
 
     @property
     def done(self) -> bool:
-        return self.gap <= self.tolerance
+        return self.settled and self.gap <= self.tolerance
 
     def check(self, trainer: Trainer) -> None:
         """Raises UserError for settings by which it would find something else."""
@@ -71,19 +75,31 @@ class ExactSolver:
         """Moves the medians by the sums over all ranks; returns them, (C * K, 3, H, W) L*a*b*."""
         for sums in self.medians.sums():
             sums.copy_(strategy.reduce(sums, reduce_op="sum"))
-        self.gap = self.medians.gap()
+        self.gap, self.settled = self.medians.gap(), self.per_class == 1 or self.medians.settled()
         self.medians.step()
         return self.medians.medians
 
+    def warn_if_unfinished(self, trainer: Trainer) -> None:
+        """Where training ended before `done`: so the typical images are not the exact ones."""
+        if trainer.is_global_zero and not self.done:
+            epochs, moving = trainer.current_epoch, "" if self.settled else " and images still change their prototype"
+            log.warning(
+                f"model.solver=weiszfeld has not converged in {epochs} epochs: the gap is {self.gap:.2g}, "
+                f"tolerance={self.tolerance:g}{moving}; set epochs={2 * epochs} or more"
+            )
+
     def state(self, strategy: Strategy) -> dict[str, Any]:
         """What a checkpoint needs, at any moment of a pass, with the sums over all ranks."""
-        sums = [strategy.reduce(sums.clone(), reduce_op="sum") for sums in self.medians.sums()]
-        return {"medians": self.medians.medians, "begun": self.medians.begun, "sums": sums, "gap": self.gap}
+        medians = self.medians
+        sums = [strategy.reduce(sums.clone(), reduce_op="sum") for sums in medians.sums()]
+        passes = {"medians": medians.medians, "begun": medians.begun, "before": medians.before, "sums": sums}
+        return passes | {"gap": self.gap, "settled": self.settled}
 
     def load(self, state: dict[str, Any], trainer: Trainer) -> None:
         """Goes on from `state`. Of all ranks one counts on from its sums."""
         device = trainer.strategy.root_device  # the model is not there yet
         self.medians, self.gap = Medians(state["medians"].to(device), state["begun"]), state["gap"]
+        self.medians.before, self.settled = tuple(sums.to(device) for sums in state["before"]), state["settled"]
         if trainer.is_global_zero:
             for sums, value in zip(self.medians.sums(), state["sums"], strict=True):
                 sums.copy_(value)

@@ -1,7 +1,5 @@
 """Geometric medians of groups of images, pixel by pixel: exact typical images for a Euclidean difference."""
 
-from collections.abc import Iterable
-
 import torch
 from torch import Tensor
 
@@ -20,14 +18,13 @@ class Medians:
     medians: (P, 3, H, W), the present guess; without `begun` the first pass leads to the plain means, whatever it is.
     """
 
-    names = ("count", "weight", "weighted", "total", "distance")
-
     def __init__(self, medians: Tensor, begun: bool = False) -> None:
         self.medians, self.begun = medians, begun
         groups, channels, pixels = medians.flatten(2).shape
         self.count = medians.new_zeros(groups, 1)
         self.weight, self.distance = medians.new_zeros(2, groups, pixels)
         self.weighted, self.total = medians.new_zeros(2, groups, channels, pixels)
+        self.before = self.count.clone(), self.total.clone()  # of the pass before
 
     def add(self, colours: Tensor, groups: Tensor) -> Tensor:
         """Counts images in; returns the sum of their mean distances to their medians, a scalar.
@@ -69,15 +66,21 @@ class Medians:
         gaps = (self.distance / count - bound).mean(1, keepdim=True)  # of each group
         return float((gaps * self.count).sum() / self.count.sum())
 
+    def settled(self) -> bool:
+        """Whether each image counted for the same median as in the pass before: their number and their sums tell."""
+        count, total = self.before
+        # One image in another's place changes a sum by tens; in another order it is another one, by some 1e-6 of it.
+        return torch.equal(self.count, count) and bool((self.total - total).abs().max() <= 1e-5 * total.abs().max())
+
     def step(self) -> None:
         """Moves the medians, and begins the next pass. A group without images stays where it is."""
         towards = self.weighted / self.weight[:, None].clamp(min=1e-12)
         move = (towards - self.medians.flatten(2)) * (RELAXATION if self.begun else 1.0)
         self.medians = self.medians + (move * (self.count > 0)[:, None]).view_as(self.medians)
-        self.begun = True
+        self.begun, self.before = True, (self.count.clone(), self.total.clone())
         for sums in self.sums():
             sums.zero_()
 
-    def sums(self) -> Iterable[Tensor]:
-        """What a pass has added up so far; to be summed over processes before `gap` and `step`."""
-        return [getattr(self, name) for name in self.names]
+    def sums(self) -> list[Tensor]:
+        """What a pass has added up so far; to be summed over processes before `gap`, `settled` and `step`."""
+        return [self.count, self.weight, self.weighted, self.total, self.distance]

@@ -76,6 +76,58 @@ def test_the_exact_solver_refuses_what_it_does_not_solve(settings):
         Prototype(solver="weiszfeld", **settings)
 
 
+def warnings_in(caplog) -> list[str]:
+    return [record.getMessage() for record in caplog.records if record.name == "cifar10.exact"]
+
+
+def test_it_says_where_it_ended_before_it_had_converged(random_data, quiet_trainer, caplog):
+    data = random_data([0, 1, 2] * 16, batch_size=10, val_size=3)
+    data.setup()
+    model = Prototype(data.class_names, solver="weiszfeld")
+    quiet_trainer(max_epochs=2).fit(model, data)
+    (message,) = warnings_in(caplog)
+    assert message.startswith("model.solver=weiszfeld has not converged in 2 epochs: the gap is ")
+    assert message.endswith(", tolerance=0.001; set epochs=4 or more")
+    caplog.clear()
+    trained_exactly(random_data, quiet_trainer, 0)
+    assert not warnings_in(caplog)
+
+
+def test_several_per_class_have_not_converged_while_images_change_theirs(quiet_trainer, caplog):
+    """The gap alone, small enough for this tolerance from the second pass on, says nothing of another assignment."""
+    data = SyntheticData(train_size=400, val_size=40, test_size=20, batch_size=100)
+    data.setup()
+    torch.manual_seed(0)
+    model = Prototype(data.class_names, solver="weiszfeld", tolerance=1e9, prototypes_per_class=2)
+    quiet_trainer(max_epochs=2).fit(model, data)
+    (message,) = warnings_in(caplog)
+    assert message.endswith(" and images still change their prototype; set epochs=4 or more")
+    quiet_trainer(max_epochs=60).fit(model, data)
+    assert model.trainer.current_epoch < 60
+    distances = own_distances(data.train_images, model.prototypes)
+    distances[torch.arange(20) // 2 != data.train_labels[:, None]] = np.inf
+    assert np.bincount(distances.argmin(1)).tolist() == model.exact.medians.before[0].flatten().tolist()
+
+
+def test_images_that_change_places_are_noticed_and_another_order_is_not():
+    colours = torch.rand(40, 3, 4, 4, generator=torch.Generator().manual_seed(0)) * 100
+    groups = torch.arange(40) % 2
+    medians = Medians(colours[:2], begun=True)
+
+    def settled_after(colours: torch.Tensor, groups: torch.Tensor) -> bool:
+        medians.add(colours, groups)
+        settled = medians.settled()
+        medians.step()
+        return settled
+
+    assert not settled_after(colours, groups)
+    assert settled_after(colours, groups)
+    assert settled_after(colours.flip(0), groups.flip(0))
+    groups[:2] = torch.tensor([1, 0])  # as many in each as before
+    assert not settled_after(colours, groups)
+    assert settled_after(colours, groups)
+
+
 def test_autocast_changes_nothing(random_data, quiet_trainer):
     found = []
     for precision in ("32-true", "bf16-mixed"):
@@ -131,7 +183,7 @@ def test_a_checkpoint_goes_to_the_trainer_s_device():
     solver.begin(torch.rand(2, 3, 4, 4))
     strategy = SimpleNamespace(root_device=torch.device("meta"), reduce=lambda sums, reduce_op: sums)
     resumed.load(solver.state(strategy), SimpleNamespace(strategy=strategy, is_global_zero=True))
-    tensors = [resumed.medians.medians, *resumed.medians.sums()]
+    tensors = [resumed.medians.medians, *resumed.medians.before, *resumed.medians.sums()]
     assert {tensor.device.type for tensor in tensors} == {"meta"}
 
 

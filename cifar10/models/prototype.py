@@ -29,8 +29,10 @@ class Prototype(Classifier):
     by cross-entropy over negative distances times a learned temperature; all of a class's prototypes count, the nearer
     the more: the logit is the logarithm of the sum of their exponentials, as in robust soft learning vector
     quantization (Seo and Obermayer, "Soft learning vector quantization", Neural Computation 15, 2003).
-    solver: `gradient` descent, or `weiszfeld`: the exact minimum of `typical` for cie76, where it is a geometric
-    median; its training stops at a gap of `tolerance` at most, in Delta E, and does not depend on its beginning.
+    solver: `gradient` descent, or `weiszfeld`: the exact minimum of `typical` for cie76, to a gap (`train/gap`) of
+    `tolerance` in Delta E at most, from whatever start; for K > 1 a local minimum that depends on the start, see
+    `ExactSolver`. `best.ckpt` is of its pass with the lowest validation loss; on few images that can be one before the
+    last, which is the exact one.
     compile: train and test by kernels made for the processor, about ten times as fast; results differ by rounding.
 
     Raises UserError where these exclude each other.
@@ -146,6 +148,10 @@ class Prototype(Classifier):
         if self.exact is not None:
             self.exact.begin(self.prototypes.detach())
             self.trainer.should_stop = self.exact.done  # resumed after the last epoch
+
+    def on_train_end(self) -> None:
+        if self.exact is not None:
+            self.exact.warn_if_unfinished(self.trainer)
 
     def teardown(self, stage: str) -> None:
         self.compiled = False
