@@ -4,6 +4,7 @@ import csv
 import platform
 import subprocess
 from importlib.metadata import version
+from math import isfinite
 from pathlib import Path
 from typing import Any
 
@@ -38,6 +39,8 @@ def make_record(
         "epochs": len(epochs),
         "val_loss": float(best["val/loss"]),
         "val_accuracy": float(best["val/accuracy"]),
+        # Its `train/loss` and, of the exact solver, `train/gap` say how far training got. JSON knows no infinity.
+        "last_epoch": {name: float(value) for name, value in epochs[-1].items() if value and isfinite(float(value))},
         "seconds": {
             "data": phases["data"],
             "train": train_seconds,

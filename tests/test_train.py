@@ -69,6 +69,9 @@ def test_metrics_json_agrees_with_itself(mlp_run):
     assert record["images"] == {"train": 100, "val": 40, "test": 50}
     assert record["parameters"] == 968_560
     assert record["config"]["epochs"] == record["epochs"] == 2
+    with (mlp_run / "metrics.csv").open() as file:
+        last = list(csv.DictReader(file))[-1]
+    assert record["last_epoch"] == {name: float(value) for name, value in last.items()}
     assert record["data"] == "synthetic"
     assert len(record["data_sha256"]) == 64
     assert record["versions"]["torch"] == version("torch")

@@ -53,6 +53,16 @@ def test_typical_images_by_gradient_descent_reach_the_exact_ones(settings, data,
     assert _mean_own_distance(data, prototypes) == pytest.approx(26.1483, abs=0.01)
 
 
+def test_the_exact_solver_proves_the_study_s_optimum_and_stops(settings, data, tmp_path):
+    record = train(settings("experiment=prototype_exact"), tmp_path)
+    assert record["epochs"] < 12
+    assert record["last_epoch"]["train/gap"] <= 1e-3
+    assert record["last_epoch"]["train/loss"] == pytest.approx(26.1483, abs=1e-3)
+    assert record["test"]["accuracy"] == pytest.approx(0.3327, abs=0.001)
+    prototypes = to_lab(torch.load(tmp_path / "last.ckpt", weights_only=True)["state_dict"]["prototypes"])
+    assert _mean_own_distance(data, prototypes) == pytest.approx(26.1483, abs=1e-3)
+
+
 def _mean_own_distance(data, prototypes):
     total = 0.0
     for images, labels in zip(data.train_images.split(500), data.train_labels.split(500), strict=True):
