@@ -26,9 +26,9 @@ class Prototype(Classifier):
 
     objective: `typical` prototypes have the least mean distance to the images of their class (`train/loss`, in units
     of the difference); logits are the negative distances to the nearest one. `discriminative` ones tell classes apart,
-    by cross-entropy over negative distances times a learned temperature; all of a class's prototypes count, the nearer
-    the more: the logit is the logarithm of the sum of their exponentials, as in robust soft learning vector
-    quantization (Seo and Obermayer, "Soft learning vector quantization", Neural Computation 15, 2003).
+    by cross-entropy over negative distances times a learned factor, exp(`log_temperature`), an inverse temperature; all
+    of a class's prototypes count, the nearer the more: the logit is the logarithm of the sum of their exponentials, as
+    in robust soft learning vector quantization (Seo and Obermayer, Neural Computation 15, 2003).
     solver: `gradient` descent, or `weiszfeld`: the exact minimum of `typical` for cie76, to a gap (`train/gap`) of
     `tolerance` in Delta E at most, from whatever start; for K > 1 a local minimum that depends on the start, see
     `ExactSolver`. `best.ckpt` is of its pass with the lowest validation loss; on few images that can be one before the
