@@ -82,9 +82,10 @@ def group_by_settings(records: Iterable[Record]) -> list[Group]:
     order = list(STUDY)
     found = [Group(sorted(group, key=lambda record: record["seed"])) for group in groups.values()]
 
-    def place(group: Group) -> tuple[bool, int, float]:
+    def place(group: Group) -> tuple[bool, int, float, str]:
         model, data = (group.records[0][name] for name in ("model", "data"))
-        return data != "cifar10", order.index(model) if model in order else len(order), mean(group.accuracies)
+        rank = order.index(model) if model in order else len(order)
+        return data != "cifar10", rank, mean(group.accuracies), settings_key(group.records[0])
 
     return sorted(found, key=place)
 
