@@ -41,7 +41,7 @@ def mlp_run(tmp_path_factory):
 
 def test_a_run_leaves_its_files(mlp_run):
     assert {path.name for path in mlp_run.iterdir()} == {
-        "best.ckpt", "last.ckpt", "config.yaml", "metrics.csv", "metrics.json", "tensorboard",
+        "best.ckpt", "last.ckpt", "config.yaml", "metrics.csv", "metrics.json", "predictions.npz", "tensorboard",
     }  # fmt: skip
 
 
