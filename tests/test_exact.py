@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 from lightning import Callback
+from reference import geometric_median
 from skimage.color import deltaE_cie76, rgb2lab
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.data import DataLoader
@@ -16,15 +17,6 @@ from cifar10.errors import UserError
 from cifar10.exact import ExactSolver
 from cifar10.medians import Medians
 from cifar10.models.prototype import Prototype
-
-
-def geometric_median(points: np.ndarray) -> np.ndarray:
-    """The point with the least mean distance to the points (N, 3)."""
-    median = points.mean(0)
-    for _ in range(1000):
-        weights = 1 / np.linalg.norm(points - median, axis=1)
-        median = weights @ points / weights.sum()
-    return median
 
 
 def own_distances(images: torch.Tensor, prototypes: torch.Tensor) -> np.ndarray:
@@ -209,7 +201,8 @@ def test_blocks_bound_the_memory_and_change_no_choice(images_at_once, monkeypatc
     assert torch.equal(found, distances.argmin(1))
 
 
-def test_two_processes_find_what_one_finds(quiet_trainer):
+def test_two_processes_find_what_one_finds(quiet_trainer, monkeypatch):
+    monkeypatch.delenv("PL_GLOBAL_SEED", raising=False)  # of a run before: new processes would be seeded with it
     found = []
     for processes in ({}, {"strategy": "ddp_spawn", "devices": 2}):
         data = SyntheticData(train_size=140, val_size=40, test_size=20, batch_size=25)

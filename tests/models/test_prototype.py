@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 from lightning import Callback
+from reference import geometric_median
 from skimage.color import deltaE_cie76, rgb2lab
 from torch.utils.data import DataLoader
 
@@ -24,15 +25,6 @@ def reference_distances(images: torch.Tensor, prototypes: torch.Tensor) -> np.nd
             pair = rgb2lab(image, channel_axis=0), rgb2lab(prototype, channel_axis=0)
             distances[i, c] = deltaE_cie76(*pair, channel_axis=0).mean()
     return distances
-
-
-def geometric_median(points: np.ndarray) -> np.ndarray:
-    """The point with the least mean distance to the points (N, 3), by Weiszfeld's iteration."""
-    median = points.mean(0)
-    for _ in range(1000):
-        weights = 1 / np.linalg.norm(points - median, axis=1)
-        median = weights @ points / weights.sum()
-    return median
 
 
 def repeated(count: int, images: torch.Tensor, labels: torch.Tensor) -> DataLoader:
