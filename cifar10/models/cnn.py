@@ -55,10 +55,10 @@ class CNN(Network):
         mean, std = pixel_statistics(images)
         self.mean.copy_(mean)
         self.std.copy_(std)
-        if self.whiten:
+        if self.whiten:  # still on the CPU: Lightning moves a module after its setup, though `device` tells otherwise
             first, *others = (layer for layer in self.layers if isinstance(layer, nn.Conv2d))
             with torch.no_grad():
-                first.weight[:54] = whitening_filters(self.scale(images[:5000].to(self.device)))
+                first.weight[:54] = whitening_filters(self.scale(images[:5000].to(self.mean.device)))
                 for convolution in others:
                     nn.init.dirac_(convolution.weight[: convolution.in_channels])
 
