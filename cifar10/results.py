@@ -118,7 +118,7 @@ def differences(groups: Sequence[Group]) -> list[str]:
         first = group.records[0]
         key = (first["model"], recipe(first), first["data"])
         settings = json.loads(settings_key(first))[0]
-        flat.append((key, {name: str(value).removesuffix(".0") for name, value in _flat(settings)}))
+        flat.append((key, {name: str(value).removesuffix(".0") for name, value in dotted(settings)}))
         alike.setdefault(key, []).append(flat[-1][1])
     texts = []
     for key, settings in flat:
@@ -128,10 +128,11 @@ def differences(groups: Sequence[Group]) -> list[str]:
     return texts
 
 
-def _flat(settings: dict[str, Any], prefix: str = "") -> Iterable[tuple[str, Any]]:
+def dotted(settings: dict[str, Any], prefix: str = "") -> Iterable[tuple[str, Any]]:
+    """Each setting as ("group.name", value)."""
     for name, value in settings.items():
         if isinstance(value, dict):
-            yield from _flat(value, f"{prefix}{name}.")
+            yield from dotted(value, f"{prefix}{name}.")
         else:
             yield f"{prefix}{name}", value
 
