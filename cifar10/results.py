@@ -33,21 +33,30 @@ class Group(NamedTuple):
 
 
 def read_records(paths: Iterable[Path]) -> tuple[list[Record], list[str]]:
-    """The records at or below `paths`, and a line for each path or file that holds none."""
-    records, complaints = [], []
+    """The records at or below `paths`, and a line for each path, file or unfinished run that holds none."""
+    found, complaints = find_records(paths)
+    return list(found.values()), complaints
+
+
+def find_records(paths: Iterable[Path]) -> tuple[dict[Path, Record], list[str]]:
+    """As `read_records`, with the file that each record is from; one that is named twice counts once."""
+    found: dict[Path, Record] = {}
+    complaints = []
     for path in paths:
         files = [path] if path.is_file() else sorted(path.rglob("*.json"))
-        if not files:
+        begun = sorted(file.parent for file in path.rglob("config.yaml") if not file.with_name("metrics.json").exists())
+        complaints += [f"{folder}: not finished; the command that began it goes on" for folder in begun]
+        if not files and not begun:
             complaints.append(f"{path}: no finished run here")
         for file in files:
             try:
                 record = json.loads(file.read_text())
                 record["test"]["accuracy"], record["seconds"], record["config"]["seed"]
                 completed(record["config"])  # its model and data are still known
-                records.append(record)
+                found[file.resolve()] = record
             except (OSError, ValueError, KeyError, TypeError, ImportError, AttributeError) as error:
                 complaints.append(f"{file}: not a run's metrics.json ({type(error).__name__}: {error})")
-    return records, complaints
+    return found, complaints
 
 
 def recipe(record: Record) -> str:

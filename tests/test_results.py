@@ -100,6 +100,16 @@ def test_what_is_no_run_is_named_and_left_out(tmp_path):
     ]
 
 
+def test_an_unfinished_run_is_named_and_one_that_is_given_twice_counts_once(tmp_path):
+    for name in ("done", "begun"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "config.yaml").write_text("seed: 1\n")
+    (tmp_path / "done/metrics.json").write_text(json.dumps(record(0.5, 1)))
+    records, complaints = read_records([tmp_path, tmp_path / "done"])
+    assert len(records) == 1
+    assert complaints == [f"{tmp_path / 'begun'}: not finished; the command that began it goes on"]
+
+
 def test_the_readme_shows_the_published_runs():
     records, complaints = read_records([ROOT / "docs/results"])
     assert not complaints
