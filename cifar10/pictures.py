@@ -5,7 +5,8 @@ from matplotlib.figure import Figure
 from torch import Tensor
 
 from cifar10.models.base import Classifier, to_unit
-from cifar10.plots.images import captioned_figure, pair_figure, weights_figure
+from cifar10.models.prototype import Prototype
+from cifar10.plots.images import captioned_figure, difference_figure, pair_figure, weights_figure
 from cifar10.predictions import Predictions, most_confused
 
 
@@ -39,3 +40,13 @@ def first_layer_figure(model: Classifier, title: str = "") -> Figure | None:
     return weights_figure(
         weights[largest.sort().values].float().cpu(), columns=16 if weights.shape[-1] < 8 else 20, title=title
     )
+
+
+def why_figure(model: Prototype, image: Tensor, title: str = "") -> Figure:
+    """Where an image differs from the prototype of each class that is nearest to it. image: (3, 32, 32) uint8."""
+    maps = model.difference_maps(image[None])[0]
+    nearest = maps.mean((1, 2)).view(-1, model.per_class).argmin(1)  # of each class's prototypes
+    best = torch.arange(0, len(maps), model.per_class) + nearest
+    unit = "redmean" if model.delta == "redmean" else f"Delta E ({model.delta})"
+    prototypes = model.prototypes.detach()[best]
+    return difference_figure(to_unit(image), prototypes, maps[best], model.class_names, unit, title)

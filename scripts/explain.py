@@ -21,13 +21,11 @@ def main() -> None:
     if not (args.run / "best.ckpt").exists():
         sys.exit(f"explain.py: {args.run} holds no trained run; name the folder that train.py told at its end")
 
-    import torch
     from hydra.utils import instantiate
 
     from cifar10.errors import UserError
-    from cifar10.models.base import to_unit
     from cifar10.models.prototype import Prototype
-    from cifar10.plots.images import difference_figure
+    from cifar10.pictures import why_figure
 
     try:
         model = Prototype.load_from_checkpoint(args.run / "best.ckpt", map_location="cpu", weights_only=True).eval()
@@ -41,15 +39,10 @@ def main() -> None:
     except (UserError, OSError) as error:
         sys.exit(f"explain.py: {error}")
 
-    image = data.test_images[args.image : args.image + 1]
-    maps, nearness = model.difference_maps(image)[0], model(image)[0]
-    nearest = maps.mean((1, 2)).view(len(data.class_names), -1).argmin(1)  # of each class's prototypes
-    best = torch.arange(0, len(maps), model.per_class) + nearest
-    unit = "redmean" if model.delta == "redmean" else f"Delta E ({model.delta})"
-    prototypes = model.prototypes.detach()[best]
-    true, said = data.class_names[data.test_labels[args.image]], data.class_names[nearness.argmax()]
+    image = data.test_images[args.image]
+    true, said = data.class_names[data.test_labels[args.image]], data.class_names[model(image[None])[0].argmax()]
     title = f"test image {args.image}: {true}, taken for {said}"
-    figure = difference_figure(to_unit(image)[0], prototypes, maps[best], data.class_names, unit, title)
+    figure = why_figure(model, image, title)
     figure.savefig(args.out, dpi=64)
     print(f"{args.out}: {title}")
 
