@@ -17,9 +17,8 @@ class Predictions(NamedTuple):
     labels: np.ndarray
 
     def save(self, folder: Path) -> None:
-        """Half precision is a digit more than any figure shows."""
-        halves = self._replace(probabilities=self.probabilities.astype(np.float16))
-        write_atomically(folder / FILE, lambda file: np.savez_compressed(file, **halves._asdict()))
+        """In full precision: rounded, two classes may tie, and what was counted as one guess be read as another."""
+        write_atomically(folder / FILE, lambda file: np.savez_compressed(file, **self._asdict()))
 
     @classmethod
     def load(cls, folder: Path) -> "Predictions":
