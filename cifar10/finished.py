@@ -99,6 +99,5 @@ def finished_runs(paths: Iterable[Path]) -> list[FinishedRun]:
 @cache
 def _data(settings: str) -> ImageData:
     data = instantiate(OmegaConf.create(settings), _convert_="all")
-    data.prepare_data()
-    data.setup()
+    data.setup()  # what is there no more is not fetched again to look at a run
     return data

@@ -32,6 +32,8 @@ class CIFAR10Data(ImageData):
 
     def read(self) -> ImageSet:
         folder = self.root / CIFAR10.base_folder
+        if not folder.exists():
+            raise UserError(f"{folder} is not there; bring the files of CIFAR-10 back, or train on them again")
         for name, md5 in (*CIFAR10.train_list, *CIFAR10.test_list, (CIFAR10.meta["filename"], CIFAR10.meta["md5"])):
             if not check_integrity(str(folder / name), md5):
                 raise UserError(
