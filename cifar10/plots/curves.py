@@ -5,6 +5,7 @@ from typing import NamedTuple
 
 import numpy as np
 from matplotlib.figure import Figure
+from matplotlib.ticker import PercentFormatter
 
 from cifar10.plots import COLORS
 
@@ -31,7 +32,7 @@ def history_figure(history: Mapping[str, Sequence[float]], best_epoch: int, titl
         if len(shown) > 1:
             axes.legend(frameon=False, fontsize=8)
         if label == "accuracy":
-            axes.yaxis.set_major_formatter("{x:.0%}")
+            axes.yaxis.set_major_formatter(PercentFormatter(1))
         if label == "learning rate":
             axes.set_ylim(0, 1.05 * max(history.get("lr", [1])))
         axes.xaxis.get_major_locator().set_params(integer=True)
