@@ -10,7 +10,7 @@ from cifar10.models.network import Network, dense
 
 
 class MLP(Network):
-    """The study's second model. Input is scaled to [0, 1].
+    """The study's second model: three fully connected layers on all pixels at once, scaled to [0, 1].
 
     See `Classifier` for shapes, `Network` for the settings that both networks have.
     batch_norm: normalise after each hidden layer, which loses its bias.
