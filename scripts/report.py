@@ -1,6 +1,7 @@
-"""One table of finished runs; with --publish also the README's table and figures.
+"""One table of finished runs; with --page also a page of pictures, with --publish the README's table and figures.
 
 python scripts/report.py runs                    prints the table of all finished runs below runs/
+python scripts/report.py runs --page page.html   writes one HTML file with all there is to see of them
 python scripts/report.py runs/cnn --publish      keeps their metrics.json in docs/results/ and redraws the README's part
 """
 
@@ -8,7 +9,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from cifar10.results import group_by_settings, markdown_table, read_records
+from cifar10.results import Record, find_records, group_by_settings, markdown_table
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -16,20 +17,38 @@ ROOT = Path(__file__).resolve().parent.parent
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("runs", nargs="+", type=Path, metavar="RUN", help="a run folder, a folder of them, or a file")
+    parser.add_argument("--page", type=Path, metavar="FILE", help="write a page of tables and figures, one HTML file")
     parser.add_argument("--publish", action="store_true", help="rewrite docs/results, docs/*.png and README's table")
     args = parser.parse_args()
 
-    records, complaints = read_records(args.runs)
+    found, complaints = find_records(args.runs)
+    records = list(found.values())
     for complaint in complaints:
         print(f"left out: {complaint}", file=sys.stderr)
     if not records:
         sys.exit("report.py: no finished run given; train one with python train.py, then name its folder")
+    if args.page:
+        write_page(args.page, found, complaints)
     if args.publish:
         from cifar10.finished import finished_runs
         from cifar10.publish import publish
 
         publish(records, [run for run in finished_runs(args.runs) if run.record in records], ROOT)
     print(markdown_table(group_by_settings(records)))
+
+
+def write_page(path: Path, found: dict[Path, Record], complaints: list[str]) -> None:
+    from cifar10.errors import UserError
+    from cifar10.files import write_atomically
+    from cifar10.page.build import page
+
+    try:
+        text, left_out = page(found, complaints)
+        write_atomically(path, lambda file: file.write(text.encode()))
+    except UserError as error:
+        sys.exit(f"report.py: {error}")
+    for line in left_out:
+        print(f"left out: {line}", file=sys.stderr)
 
 
 if __name__ == "__main__":

@@ -1,6 +1,7 @@
 """What tests of several modules need. PyTorch is imported only by those that ask: the download needs none."""
 
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -54,3 +55,29 @@ def compiler() -> None:
 
     if not can_compile(torch.rand(4, 3, 8, 8), "cie76"):
         pytest.skip("no kernel can be made here")
+
+
+@pytest.fixture(scope="session")
+def drawn_runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Finished runs on a few drawn images: each model, the MLP by two seeds and a recipe. Not to be changed."""
+    from hydra import compose, initialize
+
+    from train import train
+
+    small = ["data=synthetic", "data.train_size=140", "data.test_size=100", "data.val_size=40", "batch_size=20"]
+    small += ["epochs=2", "trainer.enable_progress_bar=false"]
+    folder = tmp_path_factory.mktemp("drawn_runs")
+    for what in ("model=prototype", "model=mlp", "model=mlp seed=2", "experiment=mlp_fast", "model=cnn"):
+        with initialize(version_base="1.3", config_path="../conf"):
+            cfg = compose("train", [*what.split(), *small])
+        train(cfg, folder / what.replace(" ", "/"))
+    return folder
+
+
+@pytest.fixture(scope="session")
+def drawn_page(drawn_runs: Path) -> tuple[str, list[str]]:
+    """The page of these runs, and the lines on what it leaves out."""
+    from cifar10.page.build import page
+    from cifar10.results import find_records
+
+    return page(*find_records([drawn_runs]))

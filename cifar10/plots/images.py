@@ -48,7 +48,7 @@ def captioned_figure(images: Tensor, captions: Sequence[str], columns: int, titl
     rows, below = max(ceil(len(images) / columns), 1), 13 * images.shape[-1] // 32
     figure = Figure(figsize=(1.15 * columns, 1.15 * rows * (1 + below / 32) + 0.4), layout="constrained")
     axes = figure.subplots()
-    height, width = _show(axes, _in_rows(images, rows, columns), below)
+    height, width = _show(axes, in_rows(images, rows, columns), below)
     for place, caption in enumerate(captions):
         row, column = divmod(place, columns)
         x, y = column * width + width / 2 - GAP / 2, row * height + images.shape[-2]
@@ -68,7 +68,7 @@ def pair_figure(panels: Sequence[Sequence[Tensor]], counts: Tensor, names: Seque
     figure.get_layout_engine().set(hspace=0.04, wspace=0.04)
     for true, row in enumerate(figure.subplots(2, 2)):
         for predicted, axes in enumerate(row):
-            _show(axes, _in_rows(panels[true][predicted], 4, 4))
+            _show(axes, in_rows(panels[true][predicted], 4, 4))
             axes.set(xticks=[], yticks=[])
             verb = "recognised" if true == predicted else f"taken for {names[predicted]}"
             axes.set_title(f"{names[true]}, {verb}: {int(counts[true, predicted])}", fontsize=9)
@@ -89,7 +89,7 @@ def weights_figure(weights: Tensor, columns: int, title: str = "") -> Figure:
     )
     figure = Figure(figsize=(0.6 * columns, 0.6 * rows + 0.4), layout="constrained")
     axes = figure.subplots()
-    _show(axes, _in_rows(shown, rows, columns))
+    _show(axes, in_rows(shown, rows, columns))
     axes.set(xticks=[], yticks=[])
     figure.suptitle(title, fontsize=10)
     return figure
@@ -120,7 +120,7 @@ def difference_figure(
     return figure
 
 
-def _in_rows(images: Tensor, rows: int, columns: int) -> Tensor:
+def in_rows(images: Tensor, rows: int, columns: int) -> Tensor:
     """(N, 3, H, W) as (rows, columns, 3, H, W), with NaN where there are no more."""
     missing = images.new_full((rows * columns - len(images), *images.shape[1:]), float("nan"))
     return torch.cat([images, missing]).unflatten(0, (rows, columns))
