@@ -1,0 +1,206 @@
+"""The page of runs in Chromium: it loads, sorts, fits, follows the theme, prints."""
+
+from itertools import pairwise
+
+import pytest
+
+LIGHT, DARK = "rgb(27, 28, 30)", "rgb(232, 230, 225)"
+
+
+@pytest.fixture(scope="module")
+def address(drawn_page, tmp_path_factory):
+    file = tmp_path_factory.mktemp("page") / "runs.html"
+    file.write_text(drawn_page[0])
+    return file.as_uri()
+
+
+@pytest.fixture
+def opened(browser, address):
+    """Opens the page; at the end nothing of it may have failed."""
+    contexts, faults = [], []
+
+    def open_page(**settings):
+        context = browser.new_context(**settings)
+        contexts.append(context)
+        tab = context.new_page()
+        tab.on("console", lambda message: faults.append(message.text))
+        tab.on("pageerror", lambda error: faults.append(str(error)))
+        tab.on("requestfailed", lambda request: faults.append(request.url[:80]))
+        tab.on(
+            "request",
+            lambda request: None if request.url.startswith(("file:", "data:")) else faults.append(request.url),
+        )
+        tab.goto(address)
+        return tab
+
+    yield open_page
+    for context in contexts:
+        context.close()
+    assert faults == []
+
+
+def column(tab, table, place):
+    return tab.locator(f"table:has(#{table}) tbody tr > :nth-child({place})").all_inner_texts()
+
+
+def heading(tab, table, name):
+    return tab.locator(f"table:has(#{table}) thead th", has=tab.get_by_role("button", name=name, exact=True))
+
+
+def test_every_image_loads(opened):
+    tab = opened()
+    widths = tab.evaluate("[...document.images].map((image) => image.complete && image.naturalWidth)")
+    assert len(widths) == 2  # the banner and the animation
+    assert all(widths)
+    inside = tab.evaluate(
+        """Promise.all([...document.querySelectorAll("svg image")].map(async (image) => {
+             const copy = new Image();
+             copy.src = image.href.baseVal;
+             await copy.decode();
+             return copy.naturalWidth;
+           }))"""
+    )
+    assert len(inside) > 50
+    assert all(inside)
+
+
+def test_a_click_sorts_numbers_and_another_turns_them_round(opened):
+    tab = opened()
+    seen = [float(text.partition("%")[0]) for text in column(tab, "results", 5)]
+    head = heading(tab, "results", "test accuracy")
+    assert head.get_attribute("aria-sort") is None
+    head.get_by_role("button").click()
+    assert [float(text.partition("%")[0]) for text in column(tab, "results", 5)] == sorted(seen)
+    assert head.get_attribute("aria-sort") == "ascending"
+    head.get_by_role("button").click()
+    assert [float(text.partition("%")[0]) for text in column(tab, "results", 5)] == sorted(seen, reverse=True)
+    assert head.get_attribute("aria-sort") == "descending"
+    models = column(tab, "results", 1)
+    parameters = [int(text.replace(",", "")) for text in column(tab, "results", 8)]
+    assert dict(zip(models, parameters, strict=True))["CNN"] > 1_600_000  # whole rows have moved
+
+
+def test_the_keyboard_sorts_too_and_only_one_column_says_so(opened):
+    tab = opened()
+    heading(tab, "results", "parameters").get_by_role("button").click()
+    button = heading(tab, "results", "recipe").get_by_role("button")
+    button.focus()
+    tab.keyboard.press("Enter")
+    recipes = column(tab, "results", 2)
+    assert recipes == sorted(recipes)
+    tab.keyboard.press("Space")
+    assert column(tab, "results", 2) == sorted(recipes, reverse=True)
+    assert tab.locator("table:has(#results) th[aria-sort]").count() == 1
+
+
+def test_every_table_sorts_by_every_column(opened):
+    tab = opened()
+    for button in tab.locator("thead button").all():
+        button.click()
+        assert button.locator("xpath=..").get_attribute("aria-sort") == "ascending"
+
+
+def test_the_first_key_leads_past_the_navigation(opened):
+    tab = opened()
+    tab.keyboard.press("Tab")
+    assert tab.evaluate("document.activeElement.textContent") == "Skip to the contents"
+    assert tab.locator(".skip").bounding_box()["y"] >= 0
+
+
+def test_landmarks_headings_and_words_for_pictures(opened):
+    tab = opened()
+    for role in ("banner", "main", "navigation", "contentinfo"):
+        assert tab.get_by_role(role).count() == 1
+    levels = [int(tag[1]) for tag in tab.evaluate("[...document.querySelectorAll('h1, h2, h3')].map((h) => h.tagName)")]
+    assert levels[0] == 1
+    assert levels.count(1) == 1
+    assert all(deeper <= before + 1 for before, deeper in pairwise(levels))
+    assert tab.locator("figure svg:not([role=img]), figure svg[aria-label=''], img:not([alt])").count() == 0
+    assert tab.locator("table").count() == tab.locator("caption").count()
+
+
+@pytest.mark.parametrize("width", [360, 768, 1280])
+def test_the_page_is_never_wider_than_the_window(opened, width):
+    tab = opened(viewport={"width": width, "height": 740})
+    assert tab.evaluate("document.documentElement.scrollWidth") == width
+    beyond = tab.evaluate(
+        """[...document.querySelectorAll("body *")].filter((one) =>
+             !one.closest(".scroll, .picture, .skip") && one.getBoundingClientRect().right > innerWidth + 1).length"""
+    )
+    assert beyond == 0
+
+
+def test_what_scrolls_in_itself_can_be_reached_by_keyboard(opened):
+    tab = opened(viewport={"width": 360, "height": 740})
+    boxes = tab.evaluate(
+        """[...document.querySelectorAll(".scroll, .picture")]
+             .filter((box) => box.scrollWidth > box.clientWidth).map((box) => box.tabIndex)"""
+    )
+    assert len(boxes) > 5
+    assert set(boxes) == {0}
+
+
+@pytest.mark.parametrize(("scheme", "ink"), [("light", LIGHT), ("dark", DARK)])
+def test_text_and_figures_follow_the_theme(opened, scheme, ink):
+    tab = opened(color_scheme=scheme)
+    assert tab.evaluate("getComputedStyle(document.querySelector('h1')).color") == ink
+    assert tab.evaluate("getComputedStyle(document.querySelector('figure svg text')).fill") == ink
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_all_text_stands_out_from_what_is_behind_it(opened, scheme):
+    """WCAG 2, AA: a contrast of 4.5, or 3 for large text."""
+    tab = opened(color_scheme=scheme)
+    lowest = tab.evaluate(
+        """(() => {
+             const light = (color) => {
+               const [r, g, b] = color.match(/[\\d.]+/g).slice(0, 3).map((part) => part / 255)
+                 .map((part) => (part <= 0.04045 ? part / 12.92 : ((part + 0.055) / 1.055) ** 2.4));
+               return 0.2126 * r + 0.7152 * g + 0.0722 * b;
+             };
+             const behind = (one) => {
+               for (let at = one; at; at = at.parentElement) {
+                 const color = getComputedStyle(at).backgroundColor;
+                 if (color !== "rgba(0, 0, 0, 0)") return color;
+               }
+             };
+             const texts = [...document.querySelectorAll("body *")].filter((one) => !one.closest("svg, script") &&
+               [...one.childNodes].some((node) => node.nodeType === 3 && node.textContent.trim()));
+             return Math.min(...texts.map((one) => {
+               const [a, b] = [getComputedStyle(one).color, behind(one)].map(light).sort((x, y) => y - x);
+               return (a + 0.05) / (b + 0.05);
+             }));
+           })()"""
+    )
+    assert lowest >= 4.5
+
+
+def test_an_animation_can_be_stopped_and_is_still_for_who_asks_for_that(opened):
+    tab = opened()
+    moving = tab.locator("img.moving")
+    film, still = moving.get_attribute("src"), tab.locator("picture source").get_attribute("srcset")
+    assert film != still
+    tab.get_by_role("button", name="Pause").click()
+    assert moving.get_attribute("src") == still
+    tab.get_by_role("button", name="Play").click()
+    assert moving.get_attribute("src") == film
+
+    calm = opened(reduced_motion="reduce")
+    assert calm.evaluate("document.querySelector('img.moving').currentSrc") == still
+    assert calm.get_by_role("button", name="Pause").count() == 0
+
+
+def test_it_prints(opened):
+    tab = opened(color_scheme="dark")
+    printed = tab.pdf(format="A4")
+    assert printed.startswith(b"%PDF-")
+    tab.emulate_media(media="print")
+    assert tab.evaluate("getComputedStyle(document.body).backgroundColor") == "rgb(255, 255, 255)"
+    assert tab.evaluate("getComputedStyle(document.querySelector('nav')).display") == "none"
+
+
+def test_without_scripts_it_is_whole_but_for_sorting(opened):
+    tab = opened(java_script_enabled=False)
+    assert tab.get_by_role("table").count() == 4
+    assert tab.locator("thead button").count() == 0
+    assert tab.locator("thead th", has_text="test accuracy").count() == 2
