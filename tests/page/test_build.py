@@ -87,7 +87,7 @@ def test_the_confusions_that_the_study_names_are_counted_over_all_seeds(publishe
     assert header[1:5] == ["cat for dog", "dog for cat", "truck for automobile", "automobile for truck"]
     shown = next(row for row in rows if row[0] == "CNN, study")
     records = [json.loads(file.read_text()) for file in PUBLISHED.glob("cnn-study-cifar10-*.json")]
-    assert len(records) == 2
+    assert len(records) > 1
     shares = []
     for true, guess in ((3, 5), (5, 3), (9, 1), (1, 9)):
         taken = sum(record["test"]["confusion"][true][guess] for record in records)
@@ -98,14 +98,14 @@ def test_the_confusions_that_the_study_names_are_counted_over_all_seeds(publishe
 def test_accuracies_by_class_are_means_over_seeds(published):
     header, *rows = published[1].tables["by-class"]
     records = [json.loads(file.read_text()) for file in PUBLISHED.glob("mlp-mlp_best-*.json")]
-    expected = [sum(record["test"]["class_accuracy"][name] for record in records) / 3 for name in header[1:]]
+    expected = [sum(record["test"]["class_accuracy"][name] for record in records) / len(records) for name in header[1:]]
     assert next(row for row in rows if row[0] == "MLP, mlp_best")[1:] == [f"{share:.1%}" for share in expected]
 
 
 def test_each_run_tells_its_command_commit_and_seconds(published):
     header, *rows = published[1].tables["runs"]
     assert len(rows) == len(list(PUBLISHED.iterdir()))
-    record = json.loads((PUBLISHED / "cnn-cnn_fast-cifar10-6a455595-seed2.json").read_text())
+    record = json.loads(next(PUBLISHED.glob("cnn-cnn_fast-cifar10-*-seed2.json")).read_text())
     shown = dict(zip(header, next(row for row in rows if row[0].endswith("experiment=cnn_fast seed=2")), strict=True))
     assert shown["command"] == "python train.py experiment=cnn_fast seed=2"
     assert shown["test accuracy"] == f"{record['test']['accuracy']:.2%}"
@@ -200,7 +200,7 @@ def test_what_is_no_run_of_this_version_is_named_and_the_page_comes_out_of_the_o
     ):
         assert f"left out: {line}" in printed.err
         assert line in shown.text
-    assert [row[1] for row in shown.tables["results"][1:]] == ["study", "mlp_fast"] or len(shown.tables["results"]) == 3
+    assert {row[1] for row in shown.tables["results"][1:]} == {"study", "mlp_fast"}
 
 
 def test_what_a_run_lacks_is_left_out_by_a_line(drawn_runs, tmp_path):
