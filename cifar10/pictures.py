@@ -9,6 +9,9 @@ from cifar10.models.prototype import Prototype
 from cifar10.plots.images import captioned_figure, difference_figure, pair_figure, weights_figure
 from cifar10.predictions import Predictions, most_confused
 
+MOST_COMPARED = 20
+"""Classes in one picture of why a prototype run said so."""
+
 
 def mistakes_figure(said: Predictions, images: Tensor, class_names: list[str], title: str = "") -> Figure:
     """The 20 test images that it was most sure of and wrong. images: (N, 3, 32, 32) uint8, all of the test set."""
@@ -43,10 +46,19 @@ def first_layer_figure(model: Classifier, title: str = "") -> Figure | None:
 
 
 def why_figure(model: Prototype, image: Tensor, title: str = "") -> Figure:
-    """Where an image differs from the prototype of each class that is nearest to it. image: (3, 32, 32) uint8."""
-    maps = model.difference_maps(image[None])[0]
-    nearest = maps.mean((1, 2)).view(-1, model.per_class).argmin(1)  # of each class's prototypes
-    best = torch.arange(0, len(maps), model.per_class) + nearest
-    unit = "redmean" if model.delta == "redmean" else f"Delta E ({model.delta})"
+    """Where an image differs from the prototype of each class that is nearest to it. image: (3, 32, 32) uint8.
+
+    The class that the model takes it for is in bold; of many classes those whose prototypes are nearest are shown.
+    """
+    maps, mirrored = (of_image[0] for of_image in model.difference_maps(image[None]))
+    distances = maps.mean((1, 2)).view(-1, model.per_class)
+    nearest, own = distances.min(1)  # of each class's prototypes
+    classes = nearest.argsort()[:MOST_COMPARED].sort().values
+    best = classes * model.per_class + own[classes]
     prototypes = model.prototypes.detach()[best]
-    return difference_figure(to_unit(image), prototypes, maps[best], model.class_names, unit, title)
+    prototypes = torch.where(mirrored[best, None, None, None], prototypes.flip(-1), prototypes)
+    with torch.inference_mode():
+        said = int(model(image[None])[0].argmax())
+    unit = "redmean" if model.delta == "redmean" else f"Delta E ({model.delta})"
+    titles = [model.class_names[place] for place in classes]
+    return difference_figure(to_unit(image), prototypes, maps[best], titles, unit, title, bold=model.class_names[said])

@@ -7,8 +7,6 @@ import argparse
 import sys
 from pathlib import Path
 
-from omegaconf import OmegaConf
-
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 
@@ -18,33 +16,38 @@ def main() -> None:
     parser.add_argument("--image", type=int, default=0, metavar="N", help="which test image, from 0 (default: 0)")
     parser.add_argument("--out", type=Path, default=Path("why.png"), help="the picture (default: why.png)")
     args = parser.parse_args()
-    if not (args.run / "best.ckpt").exists():
-        sys.exit(f"explain.py: {args.run} holds no trained run; name the folder that train.py told at its end")
-
-    from hydra.utils import instantiate
 
     from cifar10.errors import UserError
+
+    try:
+        title = explain(args.run, args.image, args.out)
+    except (UserError, OSError) as error:
+        sys.exit(f"explain.py: {error}")
+    print(f"{args.out}: {title}")
+
+
+def explain(folder: Path, place: int, out: Path) -> str:
+    """Draws it; returns what the image is and what it was taken for."""
+    from cifar10.errors import UserError
+    from cifar10.files import write_atomically
+    from cifar10.finished import FinishedRun
     from cifar10.models.prototype import Prototype
     from cifar10.pictures import why_figure
 
-    try:
-        model = Prototype.load_from_checkpoint(args.run / "best.ckpt", map_location="cpu", weights_only=True).eval()
-        data = instantiate(OmegaConf.load(args.run / "config.yaml").data, _convert_="all")
-        data.prepare_data()
-        data.setup()
-        if not 0 <= args.image < len(data.test_labels):
-            raise UserError(f"--image {args.image}: there are {len(data.test_labels)} test images, counted from 0")
-        if args.out.suffix.lower() not in (".png", ".svg", ".pdf"):
-            raise UserError(f"--out {args.out}: choose a name that ends in .png, .svg or .pdf")
-    except (UserError, OSError) as error:
-        sys.exit(f"explain.py: {error}")
-
-    image = data.test_images[args.image]
-    true, said = data.class_names[data.test_labels[args.image]], data.class_names[model(image[None])[0].argmax()]
-    title = f"test image {args.image}: {true}, taken for {said}"
-    figure = why_figure(model, image, title)
-    figure.savefig(args.out, dpi=64)
-    print(f"{args.out}: {title}")
+    kind = out.suffix.lower().removeprefix(".")
+    if kind not in ("png", "svg", "pdf"):
+        raise UserError(f"--out {out}: choose a name that ends in .png, .svg or .pdf")
+    run = FinishedRun(folder)
+    if not isinstance(run.model, Prototype):
+        raise UserError(f"{folder} is a run of {run.record['model']}; only model=prototype compares with prototypes")
+    images, labels, names = run.data.test_images, run.data.test_labels, run.class_names
+    if not 0 <= place < len(labels):
+        raise UserError(f"--image {place}: there are {len(labels)} test images, counted from 0")
+    said = run.model(images[place][None])[0].argmax()
+    title = f"test image {place}: {names[labels[place]]}, taken for {names[said]}"
+    figure = why_figure(run.model, images[place], title)
+    write_atomically(out, lambda file: figure.savefig(file, dpi=64, format=kind))
+    return title
 
 
 if __name__ == "__main__":

@@ -90,9 +90,9 @@ def test_weights_are_grey_where_zero_and_full_where_largest():
     assert pixels[1, 10].tolist() == [128, 128, 191, 255]
 
 
-def test_difference_maps_share_one_scale_and_the_nearest_is_bold():
+def test_difference_maps_share_one_scale_and_the_answer_is_bold():
     maps = torch.stack([torch.full((4, 4), 30.0), torch.full((4, 4), 12.0), torch.full((4, 4), 20.0)])
-    axes = difference_figure(torch.rand(3, 4, 4), torch.rand(3, 3, 4, 4), maps, NAMES, "Delta E").axes
+    axes = difference_figure(torch.rand(3, 4, 4), torch.rand(3, 3, 4, 4), maps, NAMES, "Delta E", bold=NAMES[1]).axes
     top, below = axes[1:4], axes[5:8]
     assert [part.get_title() for part in top] == NAMES
     assert [part.title.get_fontweight() for part in top] == ["normal", "bold", "normal"]

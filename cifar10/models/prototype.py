@@ -71,6 +71,10 @@ class Prototype(Classifier):
     def forward(self, images: Tensor) -> Tensor:
         return self._logits(self._distances(images))
 
+    def embed(self, images: Tensor) -> Tensor:
+        """The mean difference to every prototype, (N, C * K), or (N, 2 C * K) with mirrored images."""
+        return self._distances(images).flatten(1)
+
     def _distances(self, images: Tensor) -> Tensor:
         """Mean difference to every prototype, (N, C, K), or (N, C, 2 K) with mirrored images."""
         colours, prototypes = to_space(to_unit(images), self.delta), to_space(self.prototypes, self.delta)
@@ -82,13 +86,20 @@ class Prototype(Classifier):
         return distances.unflatten(1, (len(self.class_names), -1)).flatten(2)
 
     @torch.no_grad()
-    def difference_maps(self, images: Tensor) -> Tensor:
-        """Why it said so: the colour difference to every prototype at each pixel, (N, C * K, 32, 32).
+    def difference_maps(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        """Why it said so: the colour difference to every prototype at each pixel, (N, C * K, 32, 32), and (N, C * K).
 
-        images: as of `forward`, compared as they are, not mirrored. The mean of a map is the distance.
+        images: as of `forward`. The mean of a map is the distance. The second tells of which prototypes it is the
+        mirror image that was compared, where `mirrored` and nearer.
         """
         colours, prototypes = to_space(to_unit(images), self.delta), to_space(self.prototypes, self.delta)
-        return difference_of(self.delta)(colours[:, None], prototypes)
+        difference = difference_of(self.delta)
+        maps = difference(colours[:, None], prototypes)
+        if not self.mirrored:
+            return maps, torch.zeros(maps.shape[:2], dtype=torch.bool, device=maps.device)
+        others = difference(colours[:, None], prototypes.flip(-1))
+        nearer = others.mean((2, 3)) < maps.mean((2, 3))
+        return torch.where(nearer[..., None, None], others, maps), nearer
 
     def _logits(self, distances: Tensor) -> Tensor:
         if self.discriminative:

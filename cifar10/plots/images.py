@@ -28,15 +28,19 @@ def sheet(images: Tensor, below: int = GAP) -> np.ndarray:
 
 
 def image_rows_figure(
-    images: Tensor, row_titles: Sequence[str], column_titles: Sequence[str], title: str = ""
+    images: Tensor, row_titles: Sequence[str], column_titles: Sequence[str], title: str = "", side: float = 0.9
 ) -> Figure:
-    """Images in rows and columns, with titles beside and over them. images: (R, C, 3, H, W) float in [0, 1]."""
+    """Images in rows and columns, with titles beside and over them. images: (R, C, 3, H, W) float in [0, 1].
+
+    side: of an image, in inches.
+    """
     rows, columns = images.shape[:2]
-    figure = Figure(figsize=(0.9 * columns + 1.6 * any(row_titles), 0.9 * rows + 0.4), layout="constrained")
+    figure = Figure(figsize=(side * columns + 1.6 * any(row_titles), side * rows + 0.4), layout="constrained")
     axes = figure.subplots()
     height, width = _show(axes, images)
-    axes.set_xticks([column * width + width / 2 - GAP / 2 for column in range(columns)], column_titles, fontsize=9)
-    axes.set_yticks([row * height + height / 2 - GAP / 2 for row in range(rows)], row_titles, fontsize=8)
+    size = 9 if side > 0.8 else 7.5
+    axes.set_xticks([column * width + width / 2 - GAP / 2 for column in range(columns)], column_titles, fontsize=size)
+    axes.set_yticks([row * height + height / 2 - GAP / 2 for row in range(rows)], row_titles, fontsize=size - 1)
     axes.tick_params(length=0, top=False, labeltop=True, labelbottom=False)
     if title:
         figure.suptitle(title, fontsize=10)
@@ -52,7 +56,8 @@ def captioned_figure(images: Tensor, captions: Sequence[str], columns: int, titl
     for place, caption in enumerate(captions):
         row, column = divmod(place, columns)
         x, y = column * width + width / 2 - GAP / 2, row * height + images.shape[-2]
-        axes.text(x, y, caption, ha="center", va="top", fontsize=7, linespacing=1.1)
+        text = axes.text(x, y, caption, ha="center", va="top", fontsize=7, linespacing=1.1)
+        text.set_in_layout(False)  # within the axes
     axes.set(xticks=[], yticks=[], ylim=(rows * height, -0.5))
     figure.suptitle(title, fontsize=10)
     return figure
@@ -96,11 +101,18 @@ def weights_figure(weights: Tensor, columns: int, title: str = "") -> Figure:
 
 
 def difference_figure(
-    image: Tensor, prototypes: Tensor, maps: Tensor, titles: Sequence[str], unit: str, title: str = ""
+    image: Tensor,
+    prototypes: Tensor,
+    maps: Tensor,
+    titles: Sequence[str],
+    unit: str,
+    title: str = "",
+    bold: str | None = None,
 ) -> Figure:
-    """Where an image differs from each prototype: the prototypes over the maps, the nearest one's title in bold.
+    """Where an image differs from each prototype: the prototypes over the maps, with the mean under each.
 
     image: (3, H, W), prototypes: (P, 3, H, W), both float in [0, 1]; maps: (P, H, W) differences in `unit`.
+    bold: which title is set in bold.
     """
     figure = Figure(figsize=(1.25 * (len(titles) + 1) + 0.8, 3.3), layout="constrained")
     all_axes = figure.subplots(2, len(titles) + 1)
@@ -112,7 +124,7 @@ def difference_figure(
     for place, name in enumerate(titles):
         above, below = all_axes[:, place + 1]
         above.imshow(prototypes[place].permute(1, 2, 0).numpy(), interpolation="none")
-        above.set_title(name, fontsize=9, fontweight="bold" if place == distances.argmin() else "normal")
+        above.set_title(name, fontsize=9, fontweight="bold" if name == bold else "normal")
         heat = below.imshow(maps[place].numpy(), cmap="viridis", vmin=0, vmax=float(maps.max()), interpolation="none")
         below.set_title(f"{distances[place]:.1f}" if distances[place] >= 10 else f"{distances[place]:.3f}", fontsize=9)
     figure.colorbar(heat, ax=all_axes, label=unit, shrink=0.8)

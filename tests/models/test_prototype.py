@@ -207,12 +207,27 @@ def test_compiled_kernels_train_and_test_as_the_plain_functions_do(random_data, 
 
 
 def test_difference_maps_are_the_reference_at_each_pixel_and_their_means_the_distances(model, images):
-    maps = model.difference_maps(images)
+    maps, turned = model.difference_maps(images)
     assert maps.shape == (4, 3, 32, 32)
+    assert not turned.any()
     lab = [rgb2lab(colours, channel_axis=1) for colours in (images.numpy(), model.prototypes.detach().double().numpy())]
     expected = deltaE_cie76(lab[0][:, None], lab[1][None], channel_axis=2)
     np.testing.assert_allclose(maps, expected, rtol=0, atol=1e-3)
     np.testing.assert_allclose(maps.mean((2, 3)), -model(images).detach(), rtol=1e-5)
+
+
+def test_difference_maps_are_of_the_mirrored_prototype_where_it_is_nearer(images):
+    model = Prototype(["a", "b"], mirrored=True)
+    with torch.no_grad():
+        model.prototypes.copy_(to_unit(torch.stack([images[0].flip(-1), images[1]])))
+    maps, turned = model.difference_maps(images)
+    assert turned[:2].tolist() == [[True, turned[0, 1]], [turned[1, 0], False]]
+    torch.testing.assert_close(maps[0, 0], torch.zeros(32, 32), rtol=0, atol=1e-3)
+    torch.testing.assert_close(-maps.mean((2, 3)), model(images).detach())
+
+
+def test_what_it_decides_by_are_the_distances(model, images):
+    torch.testing.assert_close(model.embed(images), -model(images))
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.float64])
