@@ -46,7 +46,8 @@ def train(cfg: DictConfig, folder: Path) -> dict[str, Any]:
 
     from cifar10.callbacks import LastCheckpoint
     from cifar10.files import write_json
-    from cifar10.record import git_commit, log_hyperparameters, make_record, summary
+    from cifar10.record import git_commit, make_record, summary
+    from cifar10.tensorboard import log_hyperparameters
     from cifar10.trainer import make_trainer
 
     phases: dict[str, Any] = {"git": git_commit()}

@@ -12,9 +12,9 @@ from omegaconf import OmegaConf
 
 from cifar10.errors import UserError
 from cifar10.messages import CONF
-from cifar10.results import Record, dotted, recipe
+from cifar10.results import Record, recipe
 from cifar10.run import DEFAULT_DATA, WITHOUT_EFFECT
-from cifar10.settings import completed
+from cifar10.settings import completed, dotted
 
 
 def command(record: Record) -> str:

@@ -57,14 +57,6 @@ def make_record(
     }
 
 
-def log_hyperparameters(trainer: Trainer, results: dict[str, Any]) -> None:
-    """One row of TensorBoard's HPARAMS, written at the end so that it has the final metrics."""
-    metrics = {"test/accuracy": results["test"]["accuracy"], "test/loss": results["test"]["loss"]}
-    metrics |= {"best/val_accuracy": results["val_accuracy"], "best/val_loss": results["val_loss"]}
-    for logger in trainer.loggers:
-        logger.log_hyperparams(results["config"], metrics)
-
-
 def summary(results: dict[str, Any], folder: Path) -> str:
     """The closing table of a run."""
     seconds = results["seconds"]

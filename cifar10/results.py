@@ -8,7 +8,7 @@ from statistics import mean, stdev
 from typing import Any, NamedTuple
 
 from cifar10.run import WITHOUT_EFFECT
-from cifar10.settings import completed
+from cifar10.settings import completed, dotted
 
 STUDY = {"Prototype": 0.2876, "MLP": 0.507, "CNN": 0.759}
 """Test accuracy that the notebook of 2019 reached, by model."""
@@ -135,15 +135,6 @@ def differences(groups: Sequence[Group]) -> list[str]:
         changed = [name for name in settings if len({other.get(name) for other in others}) > 1]
         texts.append(", ".join(f"{name.rpartition('.')[2]}={settings[name]}" for name in changed))
     return texts
-
-
-def dotted(settings: dict[str, Any], prefix: str = "") -> Iterable[tuple[str, Any]]:
-    """Each setting as ("group.name", value)."""
-    for name, value in settings.items():
-        if isinstance(value, dict):
-            yield from dotted(value, f"{prefix}{name}.")
-        else:
-            yield f"{prefix}{name}", value
 
 
 def markdown_table(groups: Sequence[Group]) -> str:

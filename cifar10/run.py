@@ -99,17 +99,6 @@ def _check_same(folder: Path, stored: dict[str, Any], asked: dict[str, Any]) -> 
 
 
 def _flat(cfg: DictConfig) -> dict[str, Any]:
-    """Dotted key -> value, lists as values."""
-    from cifar10.settings import completed
+    from cifar10.settings import completed, dotted
 
-    flat: dict[str, Any] = {}
-
-    def walk(prefix: str, value: Any) -> None:
-        if isinstance(value, dict):
-            for name, child in value.items():
-                walk(f"{prefix}.{name}" if prefix else name, child)
-        else:
-            flat[prefix] = value
-
-    walk("", completed(OmegaConf.to_container(cfg, resolve=True)))
-    return flat
+    return dict(dotted(completed(OmegaConf.to_container(cfg, resolve=True))))

@@ -1,5 +1,6 @@
 """Checks a composed configuration before anything heavy is imported or built."""
 
+from collections.abc import Iterator, Mapping
 from inspect import Parameter, signature
 from typing import Annotated, Any, Literal, get_type_hints
 
@@ -89,6 +90,15 @@ def completed(config: dict[str, Any]) -> dict[str, Any]:
             full[group] = {name: default for name, default in defaults.items() if default is not Parameter.empty}
             full[group] |= settings
     return full
+
+
+def dotted(settings: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Each setting by its name on the command line, ("group.name", value); lists are values."""
+    for name, value in settings.items():
+        if isinstance(value, dict):
+            yield from dotted(value, f"{prefix}{name}.")
+        else:
+            yield f"{prefix}{name}", value
 
 
 def _settable(cls: type) -> dict[str, tuple[Parameter, Any]]:

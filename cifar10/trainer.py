@@ -43,14 +43,13 @@ def make_trainer(cfg: DictConfig, folder: Path, last: LastCheckpoint, model: Lig
         callbacks.append(TQDMProgressBar(refresh_rate=50))
     for part, base in [(model, LightningModule), *((callback, Callback) for callback in callbacks)]:
         skip_idle_hooks(part, base)
-    log_graph = model.example_input_array is not None
     try:
         return Trainer(
             max_epochs=cfg.epochs,
             precision=chosen_precision(cfg.precision, cfg.trainer.accelerator),
             default_root_dir=folder,
             logger=[
-                TensorBoardLogger(folder, name="tensorboard", version="", log_graph=log_graph, default_hp_metric=False),
+                TensorBoardLogger(folder, name="tensorboard", version="", default_hp_metric=False),
                 EpochTable(folder / "metrics.csv"),
             ],
             callbacks=callbacks,

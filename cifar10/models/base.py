@@ -74,6 +74,10 @@ class Classifier(LightningModule):
         """What a network's first layer multiplies pixels with, (K, 3, h, w)."""
         return None
 
+    def embed(self, images: Tensor) -> Tensor:
+        """What the model decides by, one vector for each image, (N, D). images: as of `forward`."""
+        raise NotImplementedError
+
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         images, labels = batch
         logits = self(images)

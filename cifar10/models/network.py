@@ -71,6 +71,10 @@ class Network(Classifier):
         for mirrored, row, column in others:
             yield moved(images, still + mirrored, torch.stack([still + row, still + column], 1))
 
+    def embed(self, images: Tensor) -> Tensor:
+        """What the last layer sees, (N, D): 150 numbers in the MLP, 64 in the CNN; of the images as they are."""
+        return self.layers[:-1](self.scale(images))
+
     def loss(self, logits: Tensor, labels: Tensor) -> Tensor:
         return F.cross_entropy(logits, labels, label_smoothing=self.label_smoothing if self.training else 0.0)
 

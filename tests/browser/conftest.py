@@ -1,5 +1,6 @@
 """Chromium, for what only a browser can tell."""
 
+import os
 import shutil
 from collections.abc import Iterator
 from typing import Any
@@ -16,7 +17,8 @@ def browser() -> Iterator[Any]:
     sync_api = pytest.importorskip("playwright.sync_api", reason="needs playwright: pip install -e '.[dev]'")
     path = shutil.which("chromium")
     if path is None:
-        pytest.skip("needs Chromium: apt-get install chromium")
+        missing = pytest.fail if os.environ.get("REQUIRE_CHROMIUM") else pytest.skip
+        missing("needs Chromium: apt-get install chromium")
     with sync_api.sync_playwright() as playwright:
         launched = playwright.chromium.launch(executable_path=path, args=list(QUIET))
         yield launched

@@ -1,0 +1,37 @@
+"""A finished run's view of the test images, for TensorBoard's PROJECTOR: a point each, near what it takes for alike.
+
+python scripts/embed.py runs/cnn/seed=1         writes into the run's tensorboard/
+tensorboard --logdir runs/cnn                   then choose PROJECTOR; colour by class, by answer, or by right and wrong
+"""
+
+import argparse
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+MOST = 10_000
+"""A browser draws no more, and their pictures in one are as large as it takes."""
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("run", type=Path, help="the folder of a finished run")
+    parser.add_argument("--images", type=int, default=2000, metavar="N", help="the first N test images (default: 2000)")
+    args = parser.parse_args()
+    if not 2 <= args.images <= MOST:
+        parser.error(f"--images {args.images}: choose 2 to {MOST:,}")
+
+    from cifar10.errors import UserError
+    from cifar10.finished import FinishedRun
+    from cifar10.projector import write_embedding
+
+    try:
+        points = write_embedding(FinishedRun(args.run), args.images)
+    except (UserError, OSError) as error:
+        sys.exit(f"embed.py: {error}")
+    print(f"{args.run}: {points} test images; tensorboard --logdir {args.run} shows them under PROJECTOR")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,109 @@
+"""TensorBoard in Chromium shows what runs logged."""
+
+import shutil
+
+import pytest
+from tensorboard import default, program
+
+from cifar10.finished import FinishedRun
+from cifar10.projector import write_embedding
+
+
+@pytest.fixture(scope="module")
+def address(drawn_runs, tmp_path_factory):
+    """TensorBoard on a free port of this machine, over two runs of the MLP and one of the prototypes."""
+    folder = tmp_path_factory.mktemp("runs")
+    for name in ("model=mlp", "model=mlp/seed=2", "model=prototype"):
+        shutil.copytree(drawn_runs / name, folder / name.replace("/", ","), ignore=shutil.ignore_patterns("seed=2"))
+    write_embedding(FinishedRun(folder / "model=mlp"), 50)
+    server = program.TensorBoard(default.get_plugins())
+    server.configure(argv=["", "--logdir", str(folder), "--host", "127.0.0.1", "--port", "0", "--load_fast", "false"])
+    return server.launch()
+
+
+@pytest.fixture
+def opened(browser, address):
+    """Opens a tab of TensorBoard; at the end nothing of it may have failed."""
+    contexts, faults = [], []
+
+    def open_tab(name):
+        contexts.append(browser.new_context(viewport={"width": 1400, "height": 1000}))
+        tab = contexts[-1].new_page()
+        tab.on("pageerror", lambda error: faults.append(str(error)))
+        tab.on("response", lambda response: faults.append(response.url) if response.status >= 400 else None)
+        tab.goto(f"{address}#{name}")
+        return tab
+
+    yield open_tab
+    for context in contexts:
+        context.close()
+    assert faults == []
+
+
+def keep_screenshot(tab, folder):
+    """Where pytest keeps what tests leave, for a look at it."""
+    tab.screenshot(path=folder / "tensorboard.png")
+    assert (folder / "tensorboard.png").stat().st_size > 10_000
+
+
+def test_time_series_show_curves_and_pictures_of_every_run(opened, tmp_path):
+    tab = opened("timeseries")
+    for run in ("model=mlp", "model=mlp,seed=2", "model=prototype"):
+        tab.get_by_text(f"{run}/tensorboard", exact=True).first.wait_for()
+    tab.get_by_text("/val_accuracy", exact=True).first.wait_for()
+    tab.locator("image-card img").first.wait_for()
+    widths = tab.locator("image-card img").evaluate_all(
+        "(images) => Promise.all(images.map((image) => image.decode().then(() => image.naturalWidth)))"
+    )
+    assert len(widths) >= 2
+    assert all(width > 500 for width in widths)
+    keep_screenshot(tab, tmp_path)
+
+
+def test_scalars_have_this_project_s_tags(opened, tmp_path):
+    tab = opened("scalars")
+    for group in ("best", "lr", "seconds", "test", "train", "val"):
+        tab.get_by_text(group, exact=True).first.wait_for()
+    keep_screenshot(tab, tmp_path)
+
+
+def test_custom_scalars_lay_training_and_validation_into_one_chart(opened, tmp_path):
+    tab = opened("custom_scalars")
+    tab.get_by_text("training and validation").wait_for()
+    for name in ("loss", "accuracy"):
+        tab.get_by_text(name, exact=True).first.wait_for()
+    tab.get_by_text("Matches (6)").first.wait_for()  # two curves of three runs
+    keep_screenshot(tab, tmp_path)
+
+
+def test_images_have_the_prototypes_by_epoch_and_figures_at_the_end(opened, tmp_path):
+    tab = opened("images")
+    for group in ("prototypes", "first_layer"):
+        tab.get_by_text(group, exact=True).first.wait_for()
+    tab.get_by_text("test", exact=True).first.click()
+    for name in ("calibration", "confusion", "confusions_only", "most_confused_pair"):  # the fifth is on a second page
+        tab.get_by_text(f"test/{name}", exact=True).first.wait_for()
+    keep_screenshot(tab, tmp_path)
+
+
+def test_hparams_have_a_row_for_each_run_and_first_what_they_differ_in(opened, tmp_path):
+    tab = opened("hparams")
+    tab.get_by_text("model=prototype/tensorboard", exact=True).first.wait_for()
+    cells = tab.locator("vaadin-grid-cell-content div:not(:has(*))").all_inner_texts()
+    cells = [cell.strip() for cell in cells if cell.strip()]
+    start = cells.index("Trial ID")
+    settings = cells[start + 2 : cells.index("best/val_accuracy")]
+    assert settings[0] == "model"
+    assert {"seed", "model.learning_rate"} <= set(settings[:3])
+    for run in ("model=mlp", "model=mlp,seed=2", "model=prototype"):
+        assert f"{run}/tensorboard" in cells
+    assert {"MLP", "Prototype", "test/accuracy"} <= set(cells)
+    keep_screenshot(tab, tmp_path)
+
+
+def test_the_projector_shows_a_point_for_each_image(opened, tmp_path):
+    tab = opened("projector")
+    projector = tab.frame_locator("iframe").frame_locator("iframe")
+    projector.locator(".numDataPoints", has_text="50").wait_for()
+    projector.get_by_text("50x150").wait_for(state="attached")
+    keep_screenshot(tab, tmp_path)
