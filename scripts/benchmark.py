@@ -17,7 +17,7 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # train.py and conf/ lie beside scripts/
 
-PARTS = ("training", "choices", "loading", "startup", "growth", "accuracy")
+PARTS = ("training", "choices", "loading", "startup", "figures", "growth", "accuracy")
 
 
 def main() -> None:
@@ -68,6 +68,7 @@ def measure(args: argparse.Namespace) -> Iterator[dict[str, Any]]:
 
     from benchmarks.accuracy import accuracy
     from benchmarks.choices import choices
+    from benchmarks.figures import figures
     from benchmarks.growth import growth
     from benchmarks.loading import loading
     from benchmarks.measure import best_device
@@ -81,6 +82,7 @@ def measure(args: argparse.Namespace) -> Iterator[dict[str, Any]]:
         "choices": lambda: choices(min(args.rounds, 3)),
         "loading": lambda: loading(args.data, args.rounds),
         "startup": lambda: startup(args.data, min(args.rounds, 3)),
+        "figures": lambda: figures(args.data, min(args.rounds, 3)),
         "growth": growth,
         "accuracy": lambda: accuracy(args.data, args.rounds),
     }

@@ -13,6 +13,7 @@ def markdown(results: dict[str, Any]) -> str:
         "choices": choices_table,
         "loading": loading_table,
         "startup": startup_table,
+        "figures": figures_table,
         "growth": growth_table,
         "accuracy": accuracy_table,
     }
@@ -21,8 +22,8 @@ def markdown(results: dict[str, Any]) -> str:
         "",
         f"Measured on {results['device']}, {results['threads']} threads, by `{results['command']}` at commit",
         f"{results['commit']}; {', '.join(f'{name} {value}' for name, value in results['versions'].items())}.",
-        f"Medians of {results['rounds']} rounds (of 3 for choices and start), in brackets the least and the greatest.",
-        "Where ways are compared, all take turns within a round, and ratios are of one round each.",
+        f"Medians of {results['rounds']} rounds (of 3 for choices, start and pictures), in brackets the least and the",
+        "greatest. Where ways are compared, all take turns within a round, and ratios are of one round each.",
     ]
     for name, table in parts.items():
         if name in results:
@@ -80,6 +81,20 @@ def startup_table(found: dict[str, list[float]]) -> Iterator[str]:
         yield f"| {what} | {number(spread(values), 2)} |"
     yield ""
     yield "The start of whole processes, files in the cache. Each import beyond those above it."
+
+
+def figures_table(found: dict[str, list[dict[str, float]]]) -> Iterator[str]:
+    yield "## Pictures, seconds"
+    yield ""
+    yield "| model | in an epoch of training | at the end | of a whole training |"
+    yield "| --- | --- | --- | --- |"
+    for model, rounds in found.items():
+        training, end = (spread([one[when] for one in rounds]) for when in ("training", "end"))
+        share = spread([100 * (one["training"] + one["end"] / one["epochs"]) / one["epoch_seconds"] for one in rounds])
+        yield f"| {model} | {number(training, 2)} | {number(end, 2)} | {number(share, 1)} % |"
+    yield ""
+    yield "Prototypes for TensorBoard and `evolution/`; at the end confusions, mistakes, calibration, weights, with the"
+    yield "import of Matplotlib. A whole training: the epochs of `model=`, each as long as the one that was measured."
 
 
 def growth_table(found: dict[str, list[dict[str, float]]]) -> Iterator[str]:

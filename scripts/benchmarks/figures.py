@@ -1,0 +1,54 @@
+"""What pictures cost: those that a run makes while it trains, and its figures at the end."""
+
+import json
+from typing import Any
+
+from benchmarks.measure import child
+
+LIMITS = {"prototype": 1.0, "mlp": 1.0, "cnn": 0.04}
+"""Share of an epoch's batches that is trained; what it takes is divided by it."""
+
+RUN = """
+import json, sys, tempfile
+sys.path.insert(0, "scripts")
+from pathlib import Path
+from time import perf_counter
+from benchmarks.measure import compose, quietly, synchronize
+from cifar10.evolution import Evolution
+from cifar10.tensorboard import TensorBoardPictures
+from train import train
+
+spent = {"training": 0.0, "end": 0.0}
+
+def timed(callback, hook, when):
+    do = getattr(callback, hook)
+    def timing(self, *args, **kwargs):
+        synchronize()
+        start = perf_counter()
+        do(self, *args, **kwargs)
+        spent[when] += perf_counter() - start
+    setattr(callback, hook, timing)
+
+timed(TensorBoardPictures, "on_train_start", "training")
+timed(TensorBoardPictures, "on_train_epoch_end", "training")
+timed(TensorBoardPictures, "on_test_end", "end")
+for hook in ("on_train_start", "on_train_batch_end", "on_train_end"):
+    timed(Evolution, hook, "training")
+
+model, data, limit = sys.argv[1:]
+epochs = compose(f"model={model}").epochs
+cfg = compose(f"model={model}", f"data={data}", "epochs=1", f"+trainer.limit_train_batches={limit}")
+cfg.trainer.enable_progress_bar = False
+with tempfile.TemporaryDirectory() as folder, quietly():
+    seconds = train(cfg, Path(folder))["seconds"]["train"] / float(limit)
+print(json.dumps(spent | {"epochs": epochs, "epoch_seconds": seconds}))
+"""
+
+
+def figures(data: str, rounds: int) -> dict[str, Any]:
+    """Model -> for each round the seconds of pictures in an epoch and at the end, of an epoch, and epochs."""
+    found: dict[str, Any] = {model: [] for model in LIMITS}
+    for _ in range(rounds):
+        for model, limit in LIMITS.items():
+            found[model].append(json.loads(child(RUN, model, data, str(limit))))
+    return found
