@@ -29,6 +29,8 @@ from cifar10.results import (
 )
 
 TABLE = re.compile(r"(<!-- results -->\n).*?(<!-- /results -->)", re.DOTALL)
+SIDE = 0.62
+"""Inches of an image among many: at 72 dots an inch little more than its pixels."""
 EXAMPLE = 6
 """The class whose way from noise is shown: the frog, as in the study."""
 
@@ -89,11 +91,11 @@ def _publish_prototypes(runs: Sequence[FinishedRun], folder: Path) -> None:
         if len(prototypes) == 1:
             single[label.replace(", ", "\n")] = prototypes[0]
         else:
-            figure = image_rows_figure(prototypes, [""] * len(prototypes), run.class_names)
-            _save(figure, folder / f"prototypes_{recipe(run.record)}_{len(prototypes)}.png", 40)
+            figure = image_rows_figure(prototypes, [""] * len(prototypes), run.class_names, side=SIDE)
+            _save(figure, folder / f"prototypes_{recipe(run.record)}_{len(prototypes)}.png")
     if single:
-        figure = image_rows_figure(torch.stack(list(single.values())), list(single), runs[0].class_names)
-        _save(figure, folder / "prototypes.png", 60)
+        figure = image_rows_figure(torch.stack(list(single.values())), list(single), runs[0].class_names, side=SIDE)
+        _save(figure, folder / "prototypes.png")
 
 
 def _publish_run(run: FinishedRun, folder: Path) -> None:
@@ -109,17 +111,16 @@ def _publish_run(run: FinishedRun, folder: Path) -> None:
     }
     if run.evolution:
         frames = torch.stack([frame[0] for frame in run.evolution.values()])  # (steps, C, 3, H, W)
-        begun = frames[[0, -1], EXAMPLE]
-        figures["begun"] = image_rows_figure(begun[None], [""], ["random image", f"typical {names[EXAMPLE]}"])
+        figures["begun"] = captioned_figure(frames[[0, -1], EXAMPLE], ["random image", f"typical {names[EXAMPLE]}"], 2)
         figures["typical"] = captioned_figure(frames[-1], names, 5, title)
         titles = [f"step {step}" if step else "random" for step in run.evolution]
-        figures["evolution"] = image_rows_figure(frames, titles, names, title)
+        figures["evolution"] = image_rows_figure(frames, titles, names, title, SIDE)
     for name, figure in figures.items():
         if figure is not None:
-            _save(figure, folder / f"{run.record['model'].lower()}_{name}.png", 72)
+            _save(figure, folder / f"{run.record['model'].lower()}_{name}.png")
 
 
-def _save(figure: Figure, path: Path, dpi: int) -> None:
+def _save(figure: Figure, path: Path, dpi: int = 72) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path, dpi=dpi)
 

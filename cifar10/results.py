@@ -1,6 +1,7 @@
 """Finished runs as one table: mean and standard deviation over seeds, minutes, device."""
 
 import json
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from copy import deepcopy
 from pathlib import Path
@@ -120,7 +121,7 @@ def _is(group: Group, model: str) -> bool:
 
 
 def differences(groups: Sequence[Group]) -> list[str]:
-    """For each group the settings in which it differs from others of the same model, recipe and data, or ""."""
+    """For each group the settings in which it differs from most others of the same model, recipe and data, or ""."""
     alike: dict[tuple[str, ...], list[dict[str, Any]]] = {}
     flat = []
     for group in groups:
@@ -131,10 +132,15 @@ def differences(groups: Sequence[Group]) -> list[str]:
         alike.setdefault(key, []).append(flat[-1][1])
     texts = []
     for key, settings in flat:
-        others = alike[key]
-        changed = [name for name in settings if len({other.get(name) for other in others}) > 1]
+        changed = [name for name in settings if settings[name] != _usual(other.get(name) for other in alike[key])]
         texts.append(", ".join(f"{name.rpartition('.')[2]}={settings[name]}" for name in changed))
     return texts
+
+
+def _usual(values: Iterable[Any]) -> Any:
+    """The most frequent one; None where two are."""
+    (first, count), *rest = Counter(values).most_common(2)
+    return first if not rest or rest[0][1] < count else None
 
 
 def markdown_table(groups: Sequence[Group]) -> str:

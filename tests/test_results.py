@@ -47,6 +47,18 @@ def test_rows_of_one_recipe_tell_in_what_they_differ():
     assert [row.split(" | ")[1] for row in table.splitlines()[2:]] == ["study, epochs=20", "study, epochs=30", "study"]
 
 
+def test_rows_that_changed_nothing_name_no_settings_beside_others_that_did():
+    runs = [record(0.5, 1), record(0.6, 1, epochs=30), record(0.7, 1)]
+    runs[2]["config"]["batch_size"] = 64
+    runs[0]["config"]["batch_size"] = runs[1]["config"]["batch_size"] = 32
+    table = markdown_table(group_by_settings(runs))
+    assert [row.split(" | ")[1] for row in table.splitlines()[2:]] == [
+        "study",
+        "study, epochs=30",
+        "study, batch_size=64",
+    ]
+
+
 def test_results_on_other_data_are_not_set_beside_the_study():
     row = markdown_table(group_by_settings([record(0.9, 1, data="synthetic")])).splitlines()[-1]
     assert row == "| MLP | study | synthetic |  | **90.00%** | 1 (1) | 2.0 | CPU, 32-true |"
