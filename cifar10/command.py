@@ -36,6 +36,8 @@ def _base_and_changes(record: Record) -> tuple[list[str], list[str]]:
     config, data = completed(record["config"]), _choice("data", record["config"])
     experiment = CONF / f"experiment/{recipe(record)}.yaml"
     base = [f"experiment={recipe(record)}" if experiment.exists() else f"model={_choice('model', config)}"]
+    if _choice("model", _composed(*base)) != (model := _choice("model", config)):
+        base.append(f"model={model}")  # of an experiment that was given another one
     base += [] if data == DEFAULT_DATA else [f"data={data}"]
     composed = _composed(*base)
     listed, today, then = (dict(dotted(settings)) for settings in (composed, completed(composed), config))
@@ -64,7 +66,7 @@ def _described(group: str) -> dict[str, str]:
 
 
 def _choice(group: str, config: dict[str, Any]) -> str:
-    target = config[group]["_target_"]
+    target = config.get(group, {}).get("_target_")
     if target not in _described(group):
         raise UserError(f"no file in conf/{group}/ has _target_: {target}")
     return _described(group)[target]

@@ -2,17 +2,22 @@
 
 import csv
 import json
-from collections.abc import Iterable
-from contextlib import suppress
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from functools import cache, cached_property
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import Any
 from zipfile import BadZipFile
 
 import torch
+from hydra.errors import HydraException, InstantiationException
 from hydra.utils import get_class, instantiate
 from omegaconf import OmegaConf
+from omegaconf.errors import OmegaConfBaseException
 from torch import Tensor
+from yaml import YAMLError
 
 from cifar10.data.module import ImageData
 from cifar10.errors import UserError
@@ -21,6 +26,9 @@ from cifar10.files import SafeCheckpointIO
 from cifar10.models.base import Classifier
 from cifar10.predictions import Predictions
 from cifar10.results import recipe
+
+BROKEN = (OSError, EOFError, ValueError, LookupError, TypeError, RuntimeError, AttributeError, ImportError, BadZipFile)
+BROKEN += (YAMLError, OmegaConfBaseException, HydraException, InstantiationException, UnpicklingError, zlib.error)
 
 
 class FinishedRun:
@@ -47,24 +55,26 @@ class FinishedRun:
     @cached_property
     def history(self) -> dict[str, list[float]]:
         """The columns of `metrics.csv`, one value per epoch; those that have none are left out."""
-        with (self.folder / "metrics.csv").open(newline="") as file:
+        with _reading(self.folder), (self.folder / "metrics.csv").open(newline="") as file:
             rows = list(csv.DictReader(file))
-        return {name: [float(row[name]) for row in rows] for name in rows[0] if all(row[name] for row in rows)}
+            return {name: [float(row[name]) for row in rows] for name in rows[0] if all(row[name] for row in rows)}
 
     @cached_property
     def model(self) -> Classifier:
         """With the tested weights, on the CPU, for evaluation."""
-        cls = get_class(self.record["config"]["model"]["_target_"])
         path = self.folder / "best.ckpt"
         if not path.exists():
             raise UserError(f"{path} is missing; the run's weights are needed")
         SafeCheckpointIO().load_checkpoint(path, weights_only=True)  # a clear line for what is no checkpoint
-        return cls.load_from_checkpoint(path, map_location="cpu", weights_only=True).eval()
+        with _reading(self.folder):
+            cls = get_class(self.record["config"]["model"]["_target_"])
+            return cls.load_from_checkpoint(path, map_location="cpu", weights_only=True).eval()
 
     @cached_property
     def data(self) -> ImageData:
         """The images that it was trained and tested on. Raises UserError where they are not there any more."""
-        data = _data(OmegaConf.to_yaml(OmegaConf.load(self.folder / "config.yaml").data))
+        with _reading(self.folder):
+            data = _data(OmegaConf.to_yaml(OmegaConf.load(self.folder / "config.yaml").data))
         if data.checksum != self.record["data_sha256"]:
             raise UserError(f"{self.folder}: the images of data={data.name} are not those that this run was tested on")
         return data
@@ -74,26 +84,31 @@ class FinishedRun:
         """What it said of the test images; made from the weights and kept where an older version did not."""
         try:
             return Predictions.load(self.folder)
-        except (OSError, ValueError, KeyError, BadZipFile):
+        except BROKEN:
             with torch.inference_mode():
                 logits = torch.cat([self.model(images) for images in self.data.test_images.split(500)])
             made = Predictions(logits.float().softmax(1).numpy(), self.data.test_labels.numpy())
-            made.save(self.folder)
+            with suppress(UserError):  # a folder that is not to be written to
+                made.save(self.folder)
             return made
 
     @cached_property
     def evolution(self) -> dict[int, Tensor]:
         """Training step -> the prototypes after it, (K, C, 3, H, W) in [0, 1]; empty for networks."""
-        return read_evolution(self.folder, len(self.class_names))
+        with _reading(self.folder):
+            return read_evolution(self.folder, len(self.class_names))
 
 
-def finished_runs(paths: Iterable[Path]) -> list[FinishedRun]:
-    """The finished runs at or below `paths`; what cannot be read is left out, `read_records` names it."""
-    runs = []
-    for folder in sorted({file.parent for path in paths for file in path.rglob("metrics.json")}):
-        with suppress(UserError):
-            runs.append(FinishedRun(folder))
-    return runs
+@contextmanager
+def _reading(folder: Path) -> Iterator[None]:
+    """Turns what files raise that are missing, torn or of another version into one line."""
+    try:
+        yield
+    except BROKEN as error:
+        if isinstance(error, OSError) and error.filename:
+            raise UserError(f"{error.filename}: {error.strerror}") from error
+        told = " ".join(f"{type(error).__name__}: {error}".split())
+        raise UserError(f"{folder}: torn, or a run of another version ({told})") from error
 
 
 @cache

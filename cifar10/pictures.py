@@ -9,6 +9,8 @@ from cifar10.models.prototype import Prototype
 from cifar10.plots.images import captioned_figure, difference_figure, pair_figure, weights_figure
 from cifar10.predictions import Predictions, most_confused
 
+MOST_WEIGHTS = 100
+"""Units of a first layer in one picture."""
 MOST_COMPARED = 20
 """Classes in one picture of why a prototype run said so."""
 
@@ -35,11 +37,11 @@ def confused_pair_figure(
 
 
 def first_layer_figure(model: Classifier, title: str = "") -> Figure | None:
-    """What the first layer multiplies pixels with, at most 100 units of largest weights; None for the prototypes."""
+    """What the first layer multiplies pixels with, units of largest weights where many; None for the prototypes."""
     weights = model.first_layer()
     if weights is None:
         return None
-    largest = weights.flatten(1).norm(dim=1).argsort(descending=True)[:100]
+    largest = weights.flatten(1).norm(dim=1).argsort(descending=True)[:MOST_WEIGHTS]
     return weights_figure(
         weights[largest.sort().values].float().cpu(), columns=16 if weights.shape[-1] < 8 else 20, title=title
     )
@@ -48,17 +50,18 @@ def first_layer_figure(model: Classifier, title: str = "") -> Figure | None:
 def why_figure(model: Prototype, image: Tensor, title: str = "") -> Figure:
     """Where an image differs from the prototype of each class that is nearest to it. image: (3, 32, 32) uint8.
 
-    The class that the model takes it for is in bold; of many classes those whose prototypes are nearest are shown.
+    The class that the model takes it for is in bold; of many classes it is shown and those with the nearest prototypes.
     """
     maps, mirrored = (of_image[0] for of_image in model.difference_maps(image[None]))
     distances = maps.mean((1, 2)).view(-1, model.per_class)
     nearest, own = distances.min(1)  # of each class's prototypes
+    with torch.inference_mode():
+        said = int(model(image[None])[0].argmax())
+    nearest[said] = -1
     classes = nearest.argsort()[:MOST_COMPARED].sort().values
     best = classes * model.per_class + own[classes]
     prototypes = model.prototypes.detach()[best]
     prototypes = torch.where(mirrored[best, None, None, None], prototypes.flip(-1), prototypes)
-    with torch.inference_mode():
-        said = int(model(image[None])[0].argmax())
     unit = "redmean" if model.delta == "redmean" else f"Delta E ({model.delta})"
     titles = [model.class_names[place] for place in classes]
     return difference_figure(to_unit(image), prototypes, maps[best], titles, unit, title, bold=model.class_names[said])

@@ -25,14 +25,15 @@ def write_embedding(run: FinishedRun, images: int) -> int:
     shown = run.data.test_images[:images]
     with torch.inference_mode():
         points = torch.cat([run.model.embed(block) for block in shown.split(500)]).float()
-    said, names = run.predictions, run.class_names
+    labels, guesses, confidence = run.predictions.labels, run.predictions.guesses, run.predictions.confidence
+    names = run.class_names
     table = io.StringIO()
     rows = csv.writer(table, delimiter="\t", lineterminator="\n")
     rows.writerow(COLUMNS)
     for place in range(len(shown)):
-        label, guess = said.labels[place], said.guesses[place]
+        label, guess = labels[place], guesses[place]
         right = "right" if label == guess else "wrong"
-        rows.writerow((names[label], names[guess], right, f"{said.confidence[place]:.3f}", place))
+        rows.writerow((names[label], names[guess], right, f"{confidence[place]:.3f}", place))
     side = ceil(sqrt(len(shown)))
     square = torch.cat([shown, shown.new_zeros(side**2 - len(shown), *shown.shape[1:])])  # as the projector wants it
     sprite = make_grid(to_unit(square), nrow=side, padding=0)

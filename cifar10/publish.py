@@ -9,21 +9,20 @@ from pathlib import Path
 import torch
 from matplotlib.figure import Figure
 
+from cifar10.errors import UserError
 from cifar10.finished import FinishedRun
+from cifar10.page.rows import Row, choose, make_rows
 from cifar10.pictures import confused_pair_figure, first_layer_figure, mistakes_figure
 from cifar10.plots.confusion import confusion_figure, confusions_figure
 from cifar10.plots.curves import calibration, class_accuracy_figure, history_figure, reliability_figure
 from cifar10.plots.images import captioned_figure, image_rows_figure
 from cifar10.results import (
-    STUDY,
     Group,
     Record,
-    best_of,
-    by_study,
     differences,
+    find_records,
     group_by_settings,
     markdown_table,
-    read_records,
     recipe,
     settings_key,
 )
@@ -35,26 +34,41 @@ EXAMPLE = 6
 """The class whose way from noise is shown: the frog, as in the study."""
 
 
-def publish(records: Sequence[Record], runs: Sequence[FinishedRun], root: Path) -> None:
+def publish(records: Sequence[Record], runs: Sequence[FinishedRun], root: Path) -> list[str]:
     """Adds the records to docs/results/, then makes table and comparisons from all there; pictures from `runs`.
 
-    root: of the repository. Pictures of runs that are not given stay as they are.
+    root: of the repository. Pictures of runs that are not given stay as they are. Returns a line for each run whose
+    files do not make its pictures.
     """
     _keep(records, root / "docs/results")
-    groups = group_by_settings(read_records([root / "docs/results"])[0])
+    found, _ = find_records([root / "docs/results"])
+    table = markdown_table(group_by_settings(found.values()))
     readme = root / "README.md"
-    readme.write_text(TABLE.sub(lambda part: part[1] + markdown_table(groups) + "\n" + part[2], readme.read_text()))
-    study = [group for model in STUDY if (group := by_study(groups, model))]
+    readme.write_text(TABLE.sub(lambda part: part[1] + table + "\n" + part[2], readme.read_text()))
+    chosen = choose([row for row in make_rows(found)[0] if row.first["data"] == "cifar10"])
+    study = [one.row for one in chosen if "study" in one.role]
     if study:
-        _compare(study, [group for model in STUDY if (group := best_of(groups, model))], root / "docs")
+        _compare(study, [one.row for one in chosen if "best" in one.role], root / "docs")
 
     first: dict[str, FinishedRun] = {}
-    for run in sorted(runs, key=lambda run: (run.record["test"]["accuracy"], run.record["seed"])):
-        if run.record["data"] == "cifar10" and run.record["seed"] == 1:
+    left_out = []
+    for run in sorted(runs, key=lambda run: run.record["seed"], reverse=True):
+        if run.record["data"] == "cifar10":
             first[settings_key(run.record)] = run
-    _publish_prototypes([run for run in first.values() if run.record["model"] == "Prototype"], root / "docs")
-    for key in {settings_key(group.records[0]) for group in study} & first.keys():
-        _publish_run(first[key], root / "docs/pictures")
+    for key, run in list(first.items()):
+        try:
+            _ = run.model
+        except UserError as error:
+            left_out.append(str(error))
+            del first[key]
+    by_accuracy = sorted(first.values(), key=lambda run: run.record["test"]["accuracy"])
+    _publish_prototypes([run for run in by_accuracy if run.record["model"] == "Prototype"], root / "docs")
+    for key in {settings_key(row.first) for row in study} & first.keys():
+        try:
+            _publish_run(first[key], root / "docs/pictures")
+        except UserError as error:
+            left_out.append(str(error))
+    return left_out
 
 
 def _keep(records: Sequence[Record], folder: Path) -> None:
@@ -71,28 +85,34 @@ def _keep(records: Sequence[Record], folder: Path) -> None:
         kept.get(key, folder / name).write_text(json.dumps(record) + "\n")
 
 
-def _compare(study: Sequence[Group], best: Sequence[Group], folder: Path) -> None:
+def _compare(study: Sequence[Row], best: Sequence[Row], folder: Path) -> None:
     """What each model takes for what, by the study's protocol, and what the recipes change in each class."""
-    shown = [group.records[0] for group in study]
-    names = list(shown[0]["test"]["class_accuracy"])
+    shown = [row.first for row in study]
+    names = study[0].class_names
     titles = [f"{record['model']}, {record['test']['accuracy']:.1%}" for record in shown]
     _save(confusions_figure([one["test"]["confusion"] for one in shown], titles, names), folder / "confusions.png", 80)
-    shown += [group.records[0] for group in best if group not in study]
-    accuracies = {f"{one['model']}, {recipe(one)}": list(one["test"]["class_accuracy"].values()) for one in shown}
+    accuracies = {row.name: row.class_accuracy for row in (*study, *best)}
     _save(class_accuracy_figure(accuracies, names), folder / "pictures/class_accuracy.png", 80)
 
 
 def _publish_prototypes(runs: Sequence[FinishedRun], folder: Path) -> None:
-    """A row for each run with one prototype per class, in one picture; those with K a picture each, in K rows."""
-    single = {}
+    """A row for each run with one prototype per class, in one picture; those with K a picture each, in K rows.
+
+    Of several runs of one recipe and K > 1 it is the one that validates best.
+    """
+    single, several = {}, {}
     for run, changed in zip(runs, differences([Group([run.record]) for run in runs]), strict=True):
         prototypes = run.model.prototypes.detach().unflatten(0, (len(run.class_names), -1)).transpose(0, 1)
         label = ", ".join(filter(None, (recipe(run.record), changed, f"{run.record['test']['accuracy']:.1%}")))
         if len(prototypes) == 1:
             single[label.replace(", ", "\n")] = prototypes[0]
         else:
-            figure = image_rows_figure(prototypes, [""] * len(prototypes), run.class_names, side=SIDE)
-            _save(figure, folder / f"prototypes_{recipe(run.record)}_{len(prototypes)}.png")
+            found = run.record["val_accuracy"], prototypes
+            name = f"prototypes_{recipe(run.record)}_{len(prototypes)}.png"
+            several[name] = max(found, several.get(name, found), key=lambda one: one[0])
+    for name, (_, prototypes) in several.items():
+        figure = image_rows_figure(prototypes, [""] * len(prototypes), runs[0].class_names, side=SIDE)
+        _save(figure, folder / name)
     if single:
         figure = image_rows_figure(torch.stack(list(single.values())), list(single), runs[0].class_names, side=SIDE)
         _save(figure, folder / "prototypes.png")

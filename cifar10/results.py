@@ -13,6 +13,8 @@ from cifar10.settings import completed, dotted
 
 STUDY = {"Prototype": 0.2876, "MLP": 0.507, "CNN": 0.759}
 """Test accuracy that the notebook of 2019 reached, by model."""
+STUDY_DELTA = "redmean"
+"""The colour difference of its prototypes."""
 
 Record = dict[str, Any]
 """A run's `metrics.json`."""
@@ -40,7 +42,11 @@ def read_records(paths: Iterable[Path]) -> tuple[list[Record], list[str]]:
 
 
 def find_records(paths: Iterable[Path]) -> tuple[dict[Path, Record], list[str]]:
-    """As `read_records`, with the file that each record is from; one that is named twice counts once."""
+    """As `read_records`, with the file that each record is from.
+
+    A run counts once: named twice, copied, or repeated with the same settings and seed. A run's own folder goes before
+    a copy, what comes later before what comes earlier.
+    """
     found: dict[Path, Record] = {}
     complaints = []
     for path in paths:
@@ -52,12 +58,19 @@ def find_records(paths: Iterable[Path]) -> tuple[dict[Path, Record], list[str]]:
         for file in files:
             try:
                 record = json.loads(file.read_text())
-                record["test"]["accuracy"], record["seconds"], record["config"]["seed"]
-                completed(record["config"])  # its model and data are still known
+                record["test"]["accuracy"], record["seed"], sum(record["seconds"].values()), record["config"]["data"]
+                settings_key(record)  # its model and data are still known
                 found[file.resolve()] = record
             except (OSError, ValueError, KeyError, TypeError, ImportError, AttributeError) as error:
                 complaints.append(f"{file}: not a run's metrics.json ({type(error).__name__}: {error})")
-    return found, complaints
+    once: dict[tuple[str, int], Path] = {}
+    for file in sorted(found, key=lambda file: file.name == "metrics.json"):
+        run = settings_key(found[file]), found[file]["seed"]
+        if run in once and found[once[run]]["test"] != found[file]["test"]:
+            complaints.append(f"{once[run]}: {file} has the same settings and seed, and is counted")
+        once[run] = file
+    kept = set(once.values())
+    return {file: record for file, record in found.items() if file in kept}, complaints
 
 
 def recipe(record: Record) -> str:
@@ -100,26 +113,6 @@ def group_by_settings(records: Iterable[Record]) -> list[Group]:
     return sorted(found, key=place)
 
 
-def by_study(groups: Iterable[Group], model: str) -> Group | None:
-    """The model's runs by the study's protocol on CIFAR-10; where settings were changed too, those with most seeds."""
-    found = [group for group in groups if _is(group, model) and recipe(group.records[0]) == "study"]
-    return max(found, key=lambda group: len(group.records), default=None)
-
-
-def best_of(groups: Iterable[Group], model: str) -> Group | None:
-    """The model's runs on CIFAR-10 with the highest mean validation accuracy: the test set chooses nothing."""
-
-    def validation(group: Group) -> float:
-        return mean(record["val_accuracy"] for record in group.records)
-
-    return max((group for group in groups if _is(group, model)), key=validation, default=None)
-
-
-def _is(group: Group, model: str) -> bool:
-    first = group.records[0]
-    return (first["model"], first["data"]) == (model, "cifar10")
-
-
 def differences(groups: Sequence[Group]) -> list[str]:
     """For each group the settings in which it differs from most others of the same model, recipe and data, or ""."""
     alike: dict[tuple[str, ...], list[dict[str, Any]]] = {}
@@ -127,7 +120,8 @@ def differences(groups: Sequence[Group]) -> list[str]:
     for group in groups:
         first = group.records[0]
         key = (first["model"], recipe(first), first["data"])
-        settings = json.loads(settings_key(first))[0]
+        settings, _, checksum, device, precision = json.loads(settings_key(first))
+        settings |= {"data": settings["data"] | {"sha256": str(checksum)[:8]}, "device": device, "precision": precision}
         flat.append((key, {name: str(value).removesuffix(".0") for name, value in dotted(settings)}))
         alike.setdefault(key, []).append(flat[-1][1])
     texts = []

@@ -8,8 +8,6 @@ import argparse
 import sys
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
-
 MOST = 10_000
 """A browser draws no more, and their pictures in one are as large as it takes."""
 

@@ -30,10 +30,12 @@ def main() -> None:
     if args.page:
         write_page(args.page, found, complaints)
     if args.publish:
-        from cifar10.finished import finished_runs
+        from cifar10.finished import FinishedRun
         from cifar10.publish import publish
 
-        publish(records, [run for run in finished_runs(args.runs) if run.record in records], ROOT)
+        runs = [FinishedRun(file.parent) for file in found if file.name == "metrics.json"]
+        for line in publish(records, runs, ROOT):
+            print(f"left out: {line}", file=sys.stderr)
     print(markdown_table(group_by_settings(records)))
 
 
@@ -49,6 +51,7 @@ def write_page(path: Path, found: dict[Path, Record], complaints: list[str]) -> 
         sys.exit(f"report.py: {error}")
     for line in left_out:
         print(f"left out: {line}", file=sys.stderr)
+    print(f"{path}: written", file=sys.stderr)
 
 
 if __name__ == "__main__":

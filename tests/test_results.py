@@ -8,7 +8,7 @@ import pytest
 from hydra import compose, initialize
 from omegaconf import OmegaConf
 
-from cifar10.results import group_by_settings, markdown_table, read_records, recipe, settings_key
+from cifar10.results import find_records, group_by_settings, markdown_table, read_records, recipe, settings_key
 
 ROOT = Path(__file__).parent.parent
 
@@ -120,6 +120,34 @@ def test_an_unfinished_run_is_named_and_one_that_is_given_twice_counts_once(tmp_
     records, complaints = read_records([tmp_path, tmp_path / "done"])
     assert len(records) == 1
     assert complaints == [f"{tmp_path / 'begun'}: not finished; the command that began it goes on"]
+
+
+def test_a_copy_or_a_repetition_of_a_run_counts_once(tmp_path):
+    run, again = record(0.5, 1), record(0.6, 1)
+    for place, content in {"copies/mlp.json": run, "runs/a/metrics.json": run, "runs/b/metrics.json": again}.items():
+        (tmp_path / place).parent.mkdir(parents=True)
+        (tmp_path / place).write_text(json.dumps(content))
+    found, complaints = find_records([tmp_path / "runs/a", tmp_path / "copies"])
+    assert (list(found), complaints) == ([tmp_path / "runs/a/metrics.json"], [])
+    found, complaints = find_records([tmp_path])
+    files = [tmp_path / f"runs/{name}/metrics.json" for name in "ab"]
+    assert list(found) == files[1:]
+    assert complaints == [f"{files[0]}: {files[1]} has the same settings and seed, and is counted"]
+
+
+@pytest.mark.parametrize("key", ["data_sha256", "seconds", "device", "seed", "test", "config"])
+def test_a_record_that_lacks_something_is_named(key, tmp_path):
+    run = record(0.5, 1)
+    run[key] = 1.5
+    for number, content in enumerate((run, {name: run[name] for name in run if name != key})):
+        (tmp_path / f"{number}.json").write_text(json.dumps(content))
+    records, complaints = read_records([tmp_path])
+    if key in ("seconds", "test", "config"):
+        assert len(complaints) == 2
+    else:
+        assert len(complaints) == 1
+    assert all("not a run's metrics.json" in complaint for complaint in complaints)
+    markdown_table(group_by_settings(records))
 
 
 def test_the_readme_shows_the_published_runs():

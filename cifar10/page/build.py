@@ -14,8 +14,8 @@ from cifar10.errors import UserError
 from cifar10.page import parts, tables
 from cifar10.page.parts import Maker
 from cifar10.page.prototypes import banner, prototype_parts
-from cifar10.page.rows import Row, Shown, choose, make_rows, pictured_data
-from cifar10.results import Record
+from cifar10.page.rows import MOST_SHOWN, Row, Shown, choose, make_rows, pictured_data
+from cifar10.results import STUDY_DELTA, Record
 
 
 def page(found: dict[Path, Record], complaints: Sequence[str]) -> tuple[str, list[str]]:
@@ -29,15 +29,16 @@ def page(found: dict[Path, Record], complaints: Sequence[str]) -> tuple[str, lis
         raise UserError("no finished run of this version given")
     data = pictured_data(rows)
     pictured = [row for row in rows if row.data == data]
-    shown = choose(pictured)
+    every = choose(pictured)
+    shown, more = every[:MOST_SHOWN], every[MOST_SHOWN:]
     side_by_side = sorted(shown, key=lambda one: one.role == "best")  # in a row, what compares
     make = Maker()
     _share_images(shown)
     context = {
         "data": data[0],
         "runs": sum(len(row.records) for row in rows),
-        "other_data": list(dict.fromkeys(row.data[0] for row in rows if row.data != data)),
-        "ladder": [_rung(model, shown) for model in dict.fromkeys(one.row.model for one in shown)],
+        "other_data": list(dict.fromkeys(_other(row.data[0], data[0]) for row in rows if row.data != data)),
+        "ladder": [_rung(model, every) for model in dict.fromkeys(one.row.model for one in every)],
         "banner": banner(shown, make),
         "results": tables.results(rows),
         "confusions": [parts.confusions(one) for one in side_by_side],
@@ -54,7 +55,8 @@ def page(found: dict[Path, Record], complaints: Sequence[str]) -> tuple[str, lis
         "environments": tables.environments(rows),
         "version": _version(),
     }
-    new = [*incomplete, *make.left_out]
+    crowded = [f"{one.name}, without pictures: a page has room for those of {MOST_SHOWN} rows" for one in more]
+    new = [*incomplete, *make.left_out, *crowded]
     environment = Environment(
         loader=PackageLoader("cifar10.page", ""),
         autoescape=True,
@@ -75,7 +77,7 @@ def _share_images(shown: Sequence[Shown]) -> None:
         try:
             data = data or one.run.data
             one.run.data = data
-        except parts.BROKEN:
+        except UserError:
             continue  # told where a picture needs them
 
 
@@ -85,18 +87,28 @@ def _rung(model: str, shown: Sequence[Shown]) -> dict[str, Any]:
     row = own[0].row
     bars = [("study, 2019", row.study, tables.percent(row.study), "then")] if row.study else []
     for one in own:
-        if "study" in one.role:
-            name = f"its recipe here, {one.changed}" if one.changed else "same protocol here"
-        else:
-            name = f"best here, {one.row.recipe}"
+        name = _protocol(one) if "study" in one.role else f"best here, {one.row.recipe}"
         bars.append((name, one.row.accuracy, tables.accuracy(one.row), "best" if one.role == "best" else "now"))
     return {"model": model, "what": _described(row), "bars": bars}
+
+
+def _protocol(one: Shown) -> str:
+    """What a run by the default recipe shares with the study, where there was one."""
+    if one.row.study is None:
+        return f"by default here, {one.changed}" if one.changed else "by default here"
+    name = f"its recipe here, {one.changed}" if one.changed else "same protocol here"
+    delta = one.row.first["config"]["model"].get("delta", STUDY_DELTA)
+    return name if delta == STUDY_DELTA else f"{name}, but {delta} for {STUDY_DELTA}"
 
 
 def _described(row: Row) -> str:
     """The first line of the model's docstring."""
     text = get_class(row.first["config"]["model"]["_target_"]).__doc__ or ""
     return text.partition("\n")[0].strip()
+
+
+def _other(name: str, pictured: str) -> str:
+    return name if name != pictured else f"other images of data={name}"
 
 
 def _breakable(text: str) -> Markup:

@@ -28,11 +28,16 @@ for (const moving of document.querySelectorAll("img.moving")) {
   const button = document.createElement("button");
   button.type = "button";
   button.className = "pause";
-  button.textContent = "Pause";
+  const what = moving.closest("figure").querySelector("figcaption").textContent;
+  const tell = (word) => {
+    button.textContent = word;
+    button.setAttribute("aria-label", `${word}: ${what}`);
+  };
+  tell("Pause");
   button.addEventListener("click", () => {
     const paused = moving.src === still;
     moving.src = paused ? film : still;
-    button.textContent = paused ? "Pause" : "Play";
+    tell(paused ? "Pause" : "Play");
   });
   moving.closest("figure").append(button);
 }
@@ -40,6 +45,11 @@ for (const moving of document.querySelectorAll("img.moving")) {
 // What scrolls in itself can be scrolled by keyboard.
 const reachable = () => {
   for (const box of document.querySelectorAll(".scroll, .picture")) {
+    const caption = box.parentElement.querySelector("figcaption");
+    if (caption) {
+      box.role = "region";
+      box.ariaLabel = caption.textContent;
+    }
     if (box.scrollWidth > box.clientWidth) box.tabIndex = 0;
     else box.removeAttribute("tabindex");
   }

@@ -10,15 +10,13 @@ from markupsafe import Markup
 from cifar10.errors import UserError
 from cifar10.page.rows import Shown
 from cifar10.page.svg import svg
-from cifar10.pictures import confused_pair_figure, first_layer_figure, mistakes_figure
+from cifar10.pictures import MOST_WEIGHTS, confused_pair_figure, first_layer_figure, mistakes_figure
 from cifar10.plots.confusion import confusions_figure
 from cifar10.plots.curves import calibration, class_accuracy_figure, history_figure, reliability_figure
 from cifar10.predictions import most_confused
 
 MOST_CLASSES = 20
 """Of more classes than these only some are named or drawn; the counts are of all."""
-BROKEN = (UserError, OSError, RuntimeError, ValueError, LookupError, TypeError, AttributeError)
-"""What files of other versions, torn or gone ones may raise."""
 
 Made = TypeVar("Made")
 
@@ -45,8 +43,8 @@ class Maker:
                 if one.run is None:
                     raise UserError("only its metrics.json is here, not the run")
                 made.append(make(one))
-            except BROKEN as error:
-                self.missing.setdefault((one.name, _reason(error)), {})[what] = True
+            except UserError as error:
+                self.missing.setdefault((one.name, str(error)), {})[what] = True
         return [part for part in made if part is not None]
 
     @property
@@ -55,27 +53,19 @@ class Maker:
         return [f"{name}, without {', '.join(what)}: {reason}" for (name, reason), what in self.missing.items()]
 
 
-def _reason(error: Exception) -> str:
-    if isinstance(error, UserError):
-        return str(error)
-    if isinstance(error, OSError) and error.filename:
-        return f"{error.filename}: {error.strerror}"
-    return " ".join(f"{type(error).__name__}: {error}".split())
-
-
 def confusions(one: Shown) -> Part:
-    names, record = one.row.class_names, one.row.first
+    names, record = one.row.class_names, one.run.record if one.run else one.row.first
     named = names if len(names) <= MOST_CLASSES else [""] * len(names)
-    pairs = _surest(one.row.rates, names)
+    pairs = _surest(np.array(record["test"]["confusion"]), names)
     alt = f"Heat map of what {one.name} takes for what, on the scale of all of them. Most often {pairs}."
     picture = svg(alt, confusions_figure, [record["test"]["confusion"]], [""], named)
     return Part(picture, f"{one.name}, seed {record['seed']}: {record['test']['accuracy']:.1%} right")
 
 
-def _surest(rates: np.ndarray, names: Sequence[str], count: int = 3) -> str:
-    """The most frequent confusions in words."""
-    off = rates * (1 - np.eye(len(rates)))
-    found = [np.unravel_index(place, off.shape) for place in off.ravel().argsort()[::-1][:count]]
+def _surest(confusion: np.ndarray, names: Sequence[str]) -> str:
+    """The three most frequent confusions in words. confusion: (C, C) counts."""
+    off = confusion / confusion.sum(1, keepdims=True).clip(min=1) * (1 - np.eye(len(confusion)))
+    found = [np.unravel_index(place, off.shape) for place in off.ravel().argsort()[::-1][:3]]
     return ", ".join(f"{names[true]} is taken for {names[guess]} ({off[true, guess]:.0%})" for true, guess in found)
 
 
@@ -87,8 +77,9 @@ def history(one: Shown) -> Part | None:
     loss, accuracy, at = columns["val/loss"], columns["val/accuracy"], epochs.index(best)
     alt = (
         f"Loss, accuracy and learning rate of {one.name} over {len(epochs)} epochs. The validation loss is "
-        f"{loss[0]:.3g} after the first, least after epoch {best} with {loss[at]:.3g}, and {loss[-1]:.3g} at the end; "
-        f"the validation accuracy is {accuracy[0]:.1%}, {accuracy[at]:.1%} and {accuracy[-1]:.1%}."
+        f"{loss[0]:.3g} after the first, {loss[at]:.3g} after epoch {best}, whose weights were tested, and "
+        f"{loss[-1]:.3g} at the end; the validation accuracy is {accuracy[0]:.1%}, {accuracy[at]:.1%} and "
+        f"{accuracy[-1]:.1%}."
     )
     caption = f"{one.name}, seed {one.run.record['seed']}; tested were the weights of epoch {best} of {len(epochs)}"
     return Part(svg(alt, history_figure, columns, best), caption, wide=True)
@@ -140,7 +131,7 @@ def first_layer(one: Shown) -> Part | None:
     if weights is None:
         return None
     grey = float(weights.mean(1).square().sum() * 3 / weights.square().sum().clamp(min=1e-12))
-    shown = min(len(weights), 100)
+    shown = min(len(weights), MOST_WEIGHTS)
     which = f"the {shown} largest of {len(weights)}" if shown < len(weights) else f"all {shown}"
     alt = (
         f"What the first layer of {one.name} multiplies pixels with, {which} as small images; {grey:.0%} of their "

@@ -7,7 +7,6 @@ import torch
 from markupsafe import Markup
 from torch import Tensor
 
-from cifar10.finished import FinishedRun
 from cifar10.page.parts import MOST_CLASSES, Maker, Part
 from cifar10.page.rows import Shown
 from cifar10.page.svg import moving_png, png, svg
@@ -48,22 +47,14 @@ def _learnt(one: Shown) -> tuple[Shown, Tensor | None]:
 
 def began_and_became(one: Shown) -> Part | None:
     """Of the class that most test images are taken for."""
-    names, model = one.run.class_names, one.run.model
-    if len(model.pictures()) > len(names):
-        return None  # several to a class begin as training images
+    names, model, frames = one.run.class_names, one.run.model, list(one.run.evolution.values())
+    if len(model.pictures()) > len(names) or model.discriminative or not frames:
+        return None  # several to a class begin as training images; those that discriminate are not typical
     taken = int(one.row.confusion.sum(0).argmax())
-    images = torch.stack([beginning(one.run)[taken], model.pictures()[taken]])
+    images = torch.stack([frames[0][0, taken], model.pictures()[taken]])
     alt = f"A square of random colours, and the blurred image of the class {names[taken]} that {one.name} made of it."
     picture = svg(alt, captioned_figure, images, ["random noise", f"a typical {names[taken]}"], 2)
     return Part(picture, f"{one.name}: as it began and what it became")
-
-
-def beginning(run: FinishedRun) -> Tensor:
-    """The noise that its seed gave it, as `train.py` begins: (C, 3, H, W) in [0, 1]."""
-    model = run.model  # to open it draws random numbers too
-    with torch.random.fork_rng():
-        torch.manual_seed(run.record["seed"])
-        return type(model)(**model.hparams).pictures()
 
 
 def grid(one: Shown) -> Part:
@@ -73,7 +64,7 @@ def grid(one: Shown) -> Part:
     taken = one.row.confusion.sum(0) / one.row.confusion.sum()
     first, second = taken.argsort()[::-1][:2]
     finding = (
-        f"most test images are taken for {one.run.class_names[first]} ({taken[first]:.0%}) and "
+        f"test images are taken most often for {one.run.class_names[first]} ({taken[first]:.0%}) and "
         f"{one.run.class_names[second]} ({taken[second]:.0%})"
     )
     alt = f"{shown.shape[1]} to a class, the prototypes of {', '.join(names)} by {one.name}; {finding}."
@@ -122,8 +113,6 @@ def animation(one: Shown) -> Part | None:
 def why(one: Shown) -> Part | None:
     """Test image 0 beside each class's nearest prototype."""
     names, data = one.run.class_names, one.run.data
-    if len(names) > MOST_CLASSES:
-        return None
     image, label = data.test_images[0], int(data.test_labels[0])
     with torch.inference_mode():
         said = int(one.run.model(image[None])[0].argmax())

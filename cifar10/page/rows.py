@@ -143,7 +143,7 @@ def choose(rows: Sequence[Row]) -> list[Shown]:
         best = max(own, key=lambda row: row.val_accuracy)
         roles = {"study best": best} if study is best else {"study": study, "best": best}
         shown += [Shown(row, role, ", ".join(_changed(row)), _run(row)) for role, row in roles.items() if row]
-    return shown[:MOST_SHOWN]
+    return shown
 
 
 def _changed(row: Row) -> list[str]:

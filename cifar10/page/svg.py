@@ -54,10 +54,10 @@ def png(pixels: np.ndarray) -> str:
     return moving_png([pixels], 0)
 
 
-def moving_png(frames: Sequence[np.ndarray], milliseconds: int, last: int = 2000) -> str:
-    """A data URI of an animation in all colours (APNG), over and over; the last frame stays for `last` milliseconds."""
+def moving_png(frames: Sequence[np.ndarray], milliseconds: int) -> str:
+    """A data URI of an animation in all colours (APNG), over and over; the last frame stays for two seconds."""
     file = BytesIO()
     first, *rest = [Image.fromarray(frame) for frame in frames]
-    several = {"save_all": True, "append_images": rest, "duration": [milliseconds] * len(rest) + [last], "loop": 0}
+    several = {"save_all": True, "append_images": rest, "duration": [milliseconds] * len(rest) + [2000], "loop": 0}
     first.save(file, "png", optimize=True, **(several if rest else {}))
     return "data:image/png;base64," + b64encode(file.getvalue()).decode()

@@ -28,7 +28,8 @@ def history_figure(history: Mapping[str, Sequence[float]], best_epoch: int, titl
         axes.axvline(best_epoch, color="grey", linewidth=1, linestyle=":")
         for color, (name, values) in zip(COLORS, shown.items(), strict=False):
             epochs = history["epoch"]
-            axes.plot(epochs, values, color=color, label=name, marker="o", markersize=3 if len(epochs) < 30 else 0)
+            line, size = "--" if name == "validation" else "-", 3 if len(epochs) < 30 else 0
+            axes.plot(epochs, values, line, color=color, label=name, marker="o", markersize=size)
         if len(shown) > 1:
             axes.legend(frameon=False, fontsize=8)
         if label == "accuracy":

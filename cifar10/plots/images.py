@@ -35,7 +35,7 @@ def image_rows_figure(
     side: of an image, in inches.
     """
     rows, columns = images.shape[:2]
-    figure = Figure(figsize=(side * columns + 1.6 * any(row_titles), side * rows + 0.4), layout="constrained")
+    figure = Figure(figsize=(side * columns + 1.8 * any(row_titles), side * rows + 0.4), layout="constrained")
     axes = figure.subplots()
     height, width = _show(axes, images)
     size = 9 if side > 0.8 else 7.5

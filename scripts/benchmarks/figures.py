@@ -1,4 +1,4 @@
-"""What pictures cost: those that a run makes while it trains, and its figures at the end."""
+"""What pictures cost: those that a run makes while it trains, and its figures before and after."""
 
 import json
 from typing import Any
@@ -18,7 +18,7 @@ from cifar10.evolution import Evolution
 from cifar10.tensorboard import TensorBoardPictures
 from train import train
 
-spent = {"training": 0.0, "end": 0.0}
+spent = {"training": 0.0, "once": 0.0}
 
 def timed(callback, hook, when):
     do = getattr(callback, hook)
@@ -29,11 +29,12 @@ def timed(callback, hook, when):
         spent[when] += perf_counter() - start
     setattr(callback, hook, timing)
 
-timed(TensorBoardPictures, "on_train_start", "training")
+timed(TensorBoardPictures, "on_train_start", "once")
 timed(TensorBoardPictures, "on_train_epoch_end", "training")
-timed(TensorBoardPictures, "on_test_end", "end")
-for hook in ("on_train_start", "on_train_batch_end", "on_train_end"):
-    timed(Evolution, hook, "training")
+timed(TensorBoardPictures, "on_test_end", "once")
+timed(Evolution, "on_train_start", "once")
+timed(Evolution, "on_train_batch_end", "training")
+timed(Evolution, "on_train_end", "once")
 
 model, data, limit = sys.argv[1:]
 epochs = compose(f"model={model}").epochs
@@ -46,7 +47,7 @@ print(json.dumps(spent | {"epochs": epochs, "epoch_seconds": seconds}))
 
 
 def figures(data: str, rounds: int) -> dict[str, Any]:
-    """Model -> for each round the seconds of pictures in an epoch and at the end, of an epoch, and epochs."""
+    """Model -> for each round the seconds of pictures in an epoch and once a run, of an epoch, and epochs."""
     found: dict[str, Any] = {model: [] for model in LIMITS}
     for _ in range(rounds):
         for model, limit in LIMITS.items():

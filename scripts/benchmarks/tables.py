@@ -86,15 +86,16 @@ def startup_table(found: dict[str, list[float]]) -> Iterator[str]:
 def figures_table(found: dict[str, list[dict[str, float]]]) -> Iterator[str]:
     yield "## Pictures, seconds"
     yield ""
-    yield "| model | in an epoch of training | at the end | of a whole training |"
+    yield "| model | in an epoch of training | before and after | of a whole training |"
     yield "| --- | --- | --- | --- |"
     for model, rounds in found.items():
-        training, end = (spread([one[when] for one in rounds]) for when in ("training", "end"))
-        share = spread([100 * (one["training"] + one["end"] / one["epochs"]) / one["epoch_seconds"] for one in rounds])
-        yield f"| {model} | {number(training, 2)} | {number(end, 2)} | {number(share, 1)} % |"
+        training, once = (spread([one[when] for one in rounds]) for when in ("training", "once"))
+        share = spread([100 * (one["training"] + one["once"] / one["epochs"]) / one["epoch_seconds"] for one in rounds])
+        yield f"| {model} | {number(training, 2)} | {number(once, 2)} | {number(share, 1)} % |"
     yield ""
-    yield "Prototypes for TensorBoard and `evolution/`; at the end confusions, mistakes, calibration, weights, with the"
-    yield "import of Matplotlib. A whole training: the epochs of `model=`, each as long as the one that was measured."
+    yield "In an epoch the prototypes for TensorBoard and `evolution/`; before it the graph, after it confusions, mistakes,"
+    yield "calibration and weights, with the import of Matplotlib. A whole training has the epochs of `model=`, each as long"
+    yield "as the one that was measured."
 
 
 def growth_table(found: dict[str, list[dict[str, float]]]) -> Iterator[str]:

@@ -17,7 +17,21 @@ def address(drawn_runs, tmp_path_factory):
         shutil.copytree(drawn_runs / name, folder / name.replace("/", ","), ignore=shutil.ignore_patterns("seed=2"))
     write_embedding(FinishedRun(folder / "model=mlp"), 50)
     server = program.TensorBoard(default.get_plugins())
-    server.configure(argv=["", "--logdir", str(folder), "--host", "127.0.0.1", "--port", "0", "--load_fast", "false"])
+    server.configure(
+        argv=[
+            "",
+            "--logdir",
+            str(folder),
+            "--host",
+            "127.0.0.1",
+            "--port",
+            "0",
+            "--load_fast",
+            "false",
+            "--reload_interval",
+            "0",
+        ]
+    )
     return server.launch()
 
 

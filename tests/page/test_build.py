@@ -14,7 +14,9 @@ import torch
 from cifar10.errors import UserError
 from cifar10.finished import FinishedRun
 from cifar10.page.build import page
-from cifar10.page.prototypes import beginning
+from cifar10.page.parts import history
+from cifar10.page.prototypes import grid
+from cifar10.page.rows import Row, Shown
 from cifar10.results import find_records
 
 ROOT = Path(__file__).parent.parent.parent
@@ -162,9 +164,46 @@ def test_pictures_of_one_data_set_and_tables_of_all(drawn_runs):
     assert "The pictures are of cifar10" in " ".join(shown.text.split())
 
 
-def test_the_noise_is_what_the_run_began_with(drawn_runs):
+def test_the_words_of_a_history_tell_its_numbers(drawn_runs):
+    run = FinishedRun(drawn_runs / "model=cnn")
+    record = run.record | {"best_epoch": 2}
+    run.record = record
+    run.history = {"epoch": [1, 2, 3], "val/loss": [2.5, 1.25, 1.0], "val/accuracy": [0.1, 0.75, 0.5], "lr": [1, 1, 1]}
+    row = Row([record], [], "study", 1.0)
+    words = history(Shown(row, "study", "", run)).picture.split('aria-label="')[1]
+    assert words.startswith(
+        "Loss, accuracy and learning rate of CNN, study over 3 epochs. The validation loss is 2.5 after the first, "
+        "1.25 after epoch 2, whose weights were tested, and 1 at the end; the validation accuracy is 10.0%, 75.0% and "
+        "50.0%."
+    )
+
+
+def test_what_prototypes_are_taken_for_is_counted(drawn_runs):
     run = FinishedRun(drawn_runs / "model=prototype")
-    assert torch.equal(beginning(run).mul(255).round(), run.evolution[0][0].mul(255).round())
+    counts = torch.zeros(10, 10, dtype=int)
+    counts[:, 2], counts[:, 7], counts[:, 0] = 5, 3, 2
+    run.record["test"]["confusion"] = counts.tolist()
+    names = run.class_names
+    part = grid(Shown(Row([run.record], [], "study", 1.0), "study", "", run))
+    assert (
+        part.caption == f"Prototype, study: test images are taken most often for {names[2]} (50%) and {names[7]} (30%)"
+    )
+
+
+def test_rows_beyond_those_with_pictures_are_on_the_ladder_and_named(tmp_path):
+    run = json.loads(next(PUBLISHED.glob("mlp-study-cifar10*")).read_text())
+    for place in range(9):
+        (tmp_path / f"{place}.json").write_text(json.dumps(run | {"model": f"Net{place}"}))
+    text, _, left_out = made(tmp_path)
+    assert left_out[-1] == "Net8, study, without pictures: a page has room for those of 8 rows"
+    assert re.findall(r"<h3>(.*?)</h3>", text) == [f"Net{place}" for place in range(9)]
+
+
+def test_rows_that_differ_in_their_device_are_told_apart(tmp_path):
+    run = json.loads(next(PUBLISHED.glob("mlp-study-cifar10*")).read_text())
+    for device in ("one", "two"):
+        (tmp_path / f"{device}.json").write_text(json.dumps(run | {"device": device}))
+    assert [row[1] for row in made(tmp_path)[1].tables["results"][1:]] == ["study, device=one", "study, device=two"]
 
 
 def copy(drawn_runs, folder, *names):
@@ -182,6 +221,7 @@ def test_what_is_no_run_of_this_version_is_named_and_the_page_comes_out_of_the_o
     (tmp_path / "torn.json").write_text('{"test": {"accu')
     older = json.loads((runs / "model=mlp/metrics.json").read_text())
     del older["val_accuracy"]
+    older["seed"] = 9
     (tmp_path / "older.json").write_text(json.dumps(older))
     script = str(ROOT / "scripts/report.py")
     names = ("runs", "empty", "torn.json", "older.json")
