@@ -93,9 +93,9 @@ def figures_table(found: dict[str, list[dict[str, float]]]) -> Iterator[str]:
         share = spread([100 * (one["training"] + one["once"] / one["epochs"]) / one["epoch_seconds"] for one in rounds])
         yield f"| {model} | {number(training, 2)} | {number(once, 2)} | {number(share, 1)} % |"
     yield ""
-    yield "In an epoch the prototypes for TensorBoard and `evolution/`; before it the graph, after it confusions, mistakes,"
-    yield "calibration and weights, with the import of Matplotlib. A whole training has the epochs of `model=`, each as long"
-    yield "as the one that was measured."
+    yield "In an epoch the prototypes for TensorBoard and `evolution/`; before training the graph, after it confusions,"
+    yield "mistakes, calibration and weights, with the import of Matplotlib. A whole training has the epochs of `model=`, each"
+    yield "as long as the one that was measured."
 
 
 def growth_table(found: dict[str, list[dict[str, float]]]) -> Iterator[str]:
