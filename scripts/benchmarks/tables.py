@@ -94,8 +94,8 @@ def figures_table(found: dict[str, list[dict[str, float]]]) -> Iterator[str]:
         yield f"| {model} | {number(training, 2)} | {number(once, 2)} | {number(share, 1)} % |"
     yield ""
     yield "In an epoch the prototypes for TensorBoard and `evolution/`; before training the graph, after it confusions,"
-    yield "mistakes, calibration and weights, with the import of Matplotlib. A whole training has the epochs of `model=`, each"
-    yield "as long as the one that was measured."
+    yield "mistakes, calibration and weights, with the import of Matplotlib. A whole training has the epochs of"
+    yield "`model=`, each as long as the one that was measured."
 
 
 def growth_table(found: dict[str, list[dict[str, float]]]) -> Iterator[str]:
