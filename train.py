@@ -16,12 +16,11 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from cifar10.errors import Interrupted, UserError
+from cifar10.errors import CTRL_C, Interrupted, UserError
 from cifar10.messages import one_line
 from cifar10.run import claim, finished_result, run_name
 
 log = logging.getLogger("cifar10")
-INTERRUPTED = 130  # the shell's exit status for Ctrl-C
 
 OmegaConf.register_new_resolver("run_name", run_name, replace=True)
 
@@ -29,8 +28,9 @@ OmegaConf.register_new_resolver("run_name", run_name, replace=True)
 def train(cfg: DictConfig, folder: Path) -> dict[str, Any]:
     """Trains what `cfg` describes into `folder`, or goes on with what is there; returns the run's `metrics.json`.
 
-    Raises UserError for what a user can mend, Interrupted after Ctrl-C.
+    Raises UserError for what a user can mend, Interrupted after Ctrl-C or SIGTERM.
     """
+    from cifar10.lock import held
     from cifar10.settings import check_settings
 
     check_settings(cfg)
@@ -40,6 +40,11 @@ def train(cfg: DictConfig, folder: Path) -> dict[str, Any]:
         log.info("finished before (force=true does it again)\n%s", summary(finished, folder))
         return finished
 
+    with held(folder):
+        return _train(cfg, folder)
+
+
+def _train(cfg: DictConfig, folder: Path) -> dict[str, Any]:
     # PyTorch and Lightning take seconds to import: not for --help, not for a typing error.
     from lightning import seed_everything
     from tqdm.contrib.logging import logging_redirect_tqdm
@@ -47,6 +52,7 @@ def train(cfg: DictConfig, folder: Path) -> dict[str, Any]:
     from cifar10.callbacks import LastCheckpoint
     from cifar10.files import write_json
     from cifar10.record import git_commit, make_record, summary
+    from cifar10.signals import StopSignals
     from cifar10.tensorboard import log_hyperparameters
     from cifar10.trainer import make_trainer
 
@@ -58,13 +64,16 @@ def train(cfg: DictConfig, folder: Path) -> dict[str, Any]:
     phases["data"] = perf_counter() - start
 
     seed_everything(cfg.seed, verbose=False)
+    os.environ.pop("PL_GLOBAL_SEED")  # of several processes each would begin anew with it, after the model is made
     model = _built(cfg.model, class_names=data.class_names)
-    last = LastCheckpoint(folder / "last.ckpt")
+    stop = StopSignals()
+    last = LastCheckpoint(folder / "last.ckpt", stop, cfg.stop_on_divergence)
     trainer = make_trainer(cfg, folder, last, model)
     if trainer.is_global_zero:
         claim(folder, cfg)  # only now: with force=true it removes what is there
-    with logging_redirect_tqdm(), last.catching_ctrl_c():
-        trainer.fit(model, data, ckpt_path=last.path if last.path.exists() else None, weights_only=True)
+    resume = None if cfg.force or not last.path.exists() else last.path  # of several processes one removes the file
+    with logging_redirect_tqdm(), stop.caught():
+        trainer.fit(model, data, ckpt_path=resume, weights_only=True)
         start = perf_counter()
         trainer.test(model, data, ckpt_path=folder / "best.ckpt", weights_only=True, verbose=False)
         phases["test"] = perf_counter() - start
@@ -95,10 +104,10 @@ def one_line_errors() -> Iterator[None]:
         yield
     except Interrupted as stop:
         print(f"\nstopped: {stop}", file=sys.stderr)
-        sys.exit(INTERRUPTED)
+        sys.exit(stop.status)
     except KeyboardInterrupt:
         print("\nstopped", file=sys.stderr)
-        sys.exit(INTERRUPTED)
+        sys.exit(CTRL_C)
     except (UserError, HydraException, OmegaConfBaseException, OSError) as error:
         sys.exit(f"train.py: {one_line(error)}")
 

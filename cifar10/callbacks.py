@@ -1,64 +1,81 @@
 """What happens around the epochs: stopping at any moment, the best weights, timing."""
 
-import signal
-from collections.abc import Iterator
-from contextlib import contextmanager
+from math import isfinite
 from pathlib import Path
 from time import perf_counter
-from types import FrameType
 from typing import Any
 
 from lightning import Callback, LightningModule, Trainer
 from lightning.pytorch.callbacks import Checkpoint, ModelCheckpoint
 
-from cifar10.errors import Interrupted
+from cifar10.errors import Diverged, Interrupted
+from cifar10.models.base import LOSSES_AT_ONCE, Classifier
+from cifar10.signals import StopSignals
 
 
 class LastCheckpoint(Checkpoint):
-    """Keeps `last.ckpt`: after each epoch, and at Ctrl-C after the current batch, to go on from exactly there."""
+    """Keeps `last.ckpt`: after each epoch, and where `stop` asks after the current batch, to go on from exactly there.
 
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        self.asked_to_stop = False
+    Of a loss that is not finite none is written: with stop_on_divergence training ends there, with Diverged.
+    """
 
-    @contextmanager
-    def catching_ctrl_c(self) -> Iterator[None]:
-        """Within it the first Ctrl-C is remembered until a batch is done; a second one stops at once, unsaved."""
+    def __init__(self, path: Path, stop: StopSignals, stop_on_divergence: bool) -> None:
+        self.path, self.stop, self.stop_on_divergence = path, stop, stop_on_divergence
 
-        def stop(signum: int, frame: FrameType | None) -> None:
-            if self.asked_to_stop:
-                raise Interrupted("at once; the same command, without force=true, goes on from the last checkpoint")
-            self.asked_to_stop = True
+    def on_train_start(self, *args: Any) -> None:
+        self.stop.install()
 
-        before = signal.signal(signal.SIGINT, stop)
-        try:
-            yield
-        finally:
-            signal.signal(signal.SIGINT, before)
+    def on_test_start(self, *args: Any) -> None:
+        self.stop.install()
 
-    def on_train_batch_end(self, trainer: Trainer, *args: Any) -> None:
+    def on_train_batch_end(self, trainer: Trainer, pl_module: Classifier, *args: Any) -> None:
+        last_of_epoch = trainer.fit_loop.epoch_loop.batch_progress.is_last_batch
+        stopping = self._stopping(trainer)
+        if stopping or last_of_epoch or len(pl_module.recent_losses) == LOSSES_AT_ONCE:
+            self._check_losses(trainer, pl_module)  # not in each step: to look at one is to wait for the accelerator
         # After an epoch's last batch the epoch is finished first: validation, log, checkpoint take seconds.
-        if not trainer.fit_loop.epoch_loop.batch_progress.is_last_batch and self._stopping(trainer):
+        if stopping and not last_of_epoch:
             trainer.save_checkpoint(self.path)
-            self._stop()
+            self._interrupt()
+
+    def on_validation_end(self, trainer: Trainer, pl_module: Classifier) -> None:
+        self._check("val/loss", float(trainer.callback_metrics["val/loss"]), trainer.global_step, trainer)
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         trainer.save_checkpoint(self.path)
         if self._stopping(trainer):
-            self._stop()
+            self._interrupt()
 
     def on_test_batch_end(self, *args: Any) -> None:
         # Each rank for itself: they may have different numbers of batches, and there is nothing to save together.
-        if self.asked_to_stop:
-            self._stop()
+        if self.stop.asked:
+            self._interrupt()
 
     def _stopping(self, trainer: Trainer) -> bool:
         if trainer.world_size == 1:
-            return self.asked_to_stop
-        return trainer.strategy.reduce_boolean_decision(self.asked_to_stop, all=False)  # all ranks, at the same batch
+            return self.stop.asked
+        return trainer.strategy.reduce_boolean_decision(self.stop.asked, all=False)  # all ranks, at the same batch
 
-    def _stop(self) -> None:
-        raise Interrupted(f"{self.path} holds everything; the same command, without force=true, goes on from there")
+    def _interrupt(self) -> None:
+        raise Interrupted(
+            f"{self.path} holds everything; the same command, without force=true, goes on from there", self.stop.status
+        )
+
+    def _check_losses(self, trainer: Trainer, model: Classifier) -> None:
+        losses = [float(loss) for loss in model.recent_losses]
+        model.recent_losses.clear()
+        for step, loss in enumerate(losses, trainer.global_step - len(losses) + 1):
+            self._check("train/loss", loss, step, trainer)
+
+    def _check(self, name: str, loss: float, step: int, trainer: Trainer) -> None:
+        if isfinite(loss) or not self.stop_on_divergence:
+            return
+        rate = trainer.optimizers[0].param_groups[0]["lr"]
+        kept = f"{self.path} holds the last good state" if self.path.exists() else "no epoch was finished before"
+        raise Diverged(
+            f"{name} is {loss} at step {step}, epoch {trainer.current_epoch + 1}, learning rate {rate:.3g}; {kept}; "
+            "choose a lower model.learning_rate, or let it go on with stop_on_divergence=false"
+        )
 
 
 class BestCheckpoint(ModelCheckpoint):

@@ -15,8 +15,14 @@ from yaml import YAMLError
 from cifar10.errors import UserError
 
 DEFAULT_DATA = "cifar10"
-WITHOUT_EFFECT = ("runs", "force", "data.root", "data.mirrors", "data.eval_batch_size", "trainer.enable_progress_bar")
-"""Settings of where things are, how they are shown, how fast they go. Where data=folder lies names its runs."""
+WITHOUT_EFFECT = (
+    *("runs", "force", "stop_on_divergence"),
+    *("data.root", "data.mirrors", "data.eval_batch_size", "trainer.enable_progress_bar"),
+)
+"""Settings of where things are, how they are shown, how fast they go, and of what is done when training fails.
+
+Where data=folder lies names its runs.
+"""
 NAME_LENGTH = 120
 CONFIG = "config.yaml"
 

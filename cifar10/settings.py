@@ -22,7 +22,7 @@ class TrainerSettings(BaseModel):
 
     accelerator: str
     devices: int | str | list[int]
-    strategy: str = "auto"
+    strategy: Literal["auto", "ddp"] = "auto"
     num_nodes: Annotated[int, Gt(0)] = 1
     enable_progress_bar: bool
     limit_train_batches: Annotated[int, Gt(0)] | Annotated[float, Interval(gt=0, le=1)] = 1.0
@@ -45,6 +45,7 @@ class Settings(BaseModel):
     monitor: Literal["val/loss", "val/accuracy"]
     runs: str
     force: bool
+    stop_on_divergence: bool = True
     trainer: TrainerSettings
     model: dict[str, Any]
     data: dict[str, Any]

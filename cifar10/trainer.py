@@ -5,9 +5,11 @@ import warnings
 from pathlib import Path
 from typing import Any
 
+import torch
 from lightning import Callback, LightningModule, Trainer
 from lightning.pytorch.callbacks import TQDMProgressBar
 from lightning.pytorch.loggers import TensorBoardLogger
+from lightning.pytorch.plugins.environments import SLURMEnvironment
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
 from omegaconf import DictConfig, OmegaConf
 
@@ -34,7 +36,6 @@ def make_trainer(cfg: DictConfig, folder: Path, last: LastCheckpoint, model: Lig
 
     Raises UserError where Lightning refuses an argument of `cfg.trainer`.
     """
-    _quiet()
     title = f"{type(model).__name__}, {cfg.recipe}, seed {cfg.seed}"
     callbacks = [EpochTimer(), TensorBoardPictures(title), BestCheckpoint(folder, cfg.monitor), last]
     if model.pictures() is not None:
@@ -43,23 +44,38 @@ def make_trainer(cfg: DictConfig, folder: Path, last: LastCheckpoint, model: Lig
         callbacks.append(TQDMProgressBar(refresh_rate=50))
     for part, base in [(model, LightningModule), *((callback, Callback) for callback in callbacks)]:
         skip_idle_hooks(part, base)
+    return _trainer(
+        cfg,
+        max_epochs=cfg.epochs,
+        precision=chosen_precision(cfg.precision, cfg.trainer.accelerator),
+        default_root_dir=folder,
+        logger=[
+            TensorBoardLogger(folder, name="tensorboard", version="", default_hp_metric=False),
+            EpochTable(folder / "metrics.csv"),
+        ],
+        callbacks=callbacks,
+        plugins=[SafeCheckpointIO(), *_cluster()],
+        sync_batchnorm=cfg.trainer.accelerator != "cpu" and torch.cuda.is_available(),  # PyTorch has it for GPUs alone
+        num_sanity_val_steps=0,
+    )
+
+
+def bare_trainer(cfg: DictConfig) -> Trainer:
+    """One that writes and shows nothing, to ask what `cfg.trainer` comes to on this machine."""
+    return _trainer(cfg, logger=False, enable_checkpointing=False, plugins=_cluster())
+
+
+def _trainer(cfg: DictConfig, **settings: Any) -> Trainer:
+    _quiet()
     try:
-        return Trainer(
-            max_epochs=cfg.epochs,
-            precision=chosen_precision(cfg.precision, cfg.trainer.accelerator),
-            default_root_dir=folder,
-            logger=[
-                TensorBoardLogger(folder, name="tensorboard", version="", default_hp_metric=False),
-                EpochTable(folder / "metrics.csv"),
-            ],
-            callbacks=callbacks,
-            plugins=[SafeCheckpointIO()],
-            num_sanity_val_steps=0,
-            enable_model_summary=False,
-            **OmegaConf.to_container(cfg.trainer, resolve=True),
-        )
+        return Trainer(enable_model_summary=False, **settings, **OmegaConf.to_container(cfg.trainer, resolve=True))
     except (TypeError, ValueError, MisconfigurationException) as error:
         raise UserError(f"trainer: {str(error).splitlines()[0]}") from error
+
+
+def _cluster() -> list[SLURMEnvironment]:
+    """Under SLURM without Lightning's own checkpoint before requeueing: a later one would not be looked at."""
+    return [SLURMEnvironment(auto_requeue=False)] if SLURMEnvironment.detect() else []
 
 
 def skip_idle_hooks(part: Any, base: type) -> None:
@@ -75,7 +91,8 @@ def skip_idle_hooks(part: Any, base: type) -> None:
 
 def _quiet() -> None:
     """Keeps off the terminal what a user of this project can neither use nor mend."""
-    logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
+    for part in ("pytorch", "fabric"):
+        logging.getLogger(f"lightning.{part}").setLevel(logging.WARNING)
     for harmless in (  # starts of messages, regular expressions
         r"Checkpoint directory .* exists and is not empty",  # ours does: configuration and log
         r"The number of training batches .* is smaller than the logging interval",  # we log once per epoch

@@ -2,6 +2,7 @@
 
 import csv
 import json
+import os
 import signal
 from importlib.metadata import version
 
@@ -11,7 +12,9 @@ from hydra import compose, initialize
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from cifar10.callbacks import LastCheckpoint
-from cifar10.errors import Interrupted, UserError
+from cifar10.errors import Diverged, Interrupted, UserError
+from cifar10.lock import held
+from cifar10.models.mlp import MLP
 from train import train
 
 SMALL = ("data=synthetic", "data.train_size=140", "data.val_size=40", "data.test_size=50", "epochs=2")
@@ -42,6 +45,7 @@ def mlp_run(tmp_path_factory):
 def test_a_run_leaves_its_files(mlp_run):
     assert {path.name for path in mlp_run.iterdir()} == {
         "best.ckpt", "last.ckpt", "config.yaml", "metrics.csv", "metrics.json", "predictions.npz", "tensorboard",
+        ".lock",
     }  # fmt: skip
 
 
@@ -167,14 +171,64 @@ def test_a_run_folder_may_be_moved_between_stop_and_resume(tmp_path, monkeypatch
     assert_same_weights(weights(tmp_path / "whole", "best.ckpt"), weights(tmp_path / "there", "best.ckpt"))
 
 
-def test_a_second_ctrl_c_stops_at_once(tmp_path):
-    last = LastCheckpoint(tmp_path / "last.ckpt")
-    before = signal.getsignal(signal.SIGINT)
-    with last.catching_ctrl_c():
-        signal.raise_signal(signal.SIGINT)
-        with pytest.raises(Interrupted, match="at once"):
-            signal.raise_signal(signal.SIGINT)
-    assert signal.getsignal(signal.SIGINT) is before
+def test_sigterm_saves_and_ends_with_a_status_that_says_resume_me(tmp_path, monkeypatch):
+    original = LastCheckpoint.on_train_batch_end
+    before = signal.getsignal(signal.SIGTERM)
+
+    def preempt(self, *args):
+        signal.raise_signal(signal.SIGTERM)
+        original(self, *args)
+
+    monkeypatch.setattr(LastCheckpoint, "on_train_batch_end", preempt)
+    with pytest.raises(Interrupted, match=r"last.ckpt holds everything") as stop:
+        train(composed("model=mlp"), tmp_path)
+    assert stop.value.status == 75  # EX_TEMPFAIL
+    assert signal.getsignal(signal.SIGTERM) is before
+    assert torch.load(tmp_path / "last.ckpt", weights_only=True)["global_step"] == 1
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        # Adam's first step moves each weight by the rate: the second loss is infinite or not a number.
+        (
+            ["model.learning_rate=1e30"],
+            r"train/loss is (nan|inf) at step 2, epoch 1, learning rate 1e\+30; no epoch was",
+        ),
+        (["model.learning_rate=1e30", "batch_size=100"], r"val/loss is (nan|inf) at step 1, epoch 1"),
+    ],
+)
+def test_a_loss_that_is_not_finite_ends_the_run(overrides, message, tmp_path):
+    with pytest.raises(Diverged, match=message):
+        train(composed("model=mlp", *overrides), tmp_path)
+    assert not list(tmp_path.glob("*.ckpt"))
+
+
+def test_the_last_good_state_is_kept_and_named(tmp_path, monkeypatch):
+    """A schedule that breaks in the second epoch, at its third step of four."""
+    original = MLP.training_step
+
+    def training_step(self, batch, batch_idx):
+        return original(self, batch, batch_idx) * (torch.inf if self.trainer.global_step >= 6 else 1)
+
+    monkeypatch.setattr(MLP, "training_step", training_step)
+    settings = composed("model=mlp", "batch_size=25")
+    with pytest.raises(Diverged, match=r"train/loss is nan at step 8, epoch 2.*last.ckpt holds the last good state"):
+        train(settings, tmp_path)
+    assert torch.load(tmp_path / "last.ckpt", weights_only=True)["global_step"] == 4
+    monkeypatch.undo()
+    assert train(settings, tmp_path)["epochs"] == 2
+
+
+def test_a_loss_that_is_not_finite_may_go_on(tmp_path):
+    record = train(composed("model=mlp", "model.learning_rate=1e30", "stop_on_divergence=false"), tmp_path)
+    assert record["epochs"] == 2
+
+
+def test_a_folder_in_use_is_not_trained_in(tmp_path):
+    with held(tmp_path), pytest.raises(UserError, match=rf"in use by process {os.getpid()} on .*runs=PATH"):
+        train(composed("model=mlp"), tmp_path)
+    assert not (tmp_path / "config.yaml").exists()
 
 
 def test_a_checkpoint_that_is_none_is_named(tmp_path):

@@ -39,6 +39,10 @@ class TrainBatches:
         full, rest = divmod(len(self.images), self.batch_size)
         return max(full + (rest >= max(self.world_size, 2)), 1)
 
+    def size(self, batch: int) -> int:
+        """How many images the epoch's batch of this number has, over all ranks."""
+        return self.batch_size if batch + 1 < len(self) else len(self.images) - batch * self.batch_size
+
     def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
         epoch, done = self.position()
         device = self.images.device

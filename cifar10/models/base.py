@@ -1,5 +1,6 @@
 """What the three classifiers share: raw images in, counting while they train, one log per epoch, evaluation."""
 
+from collections import deque
 from collections.abc import Sequence
 from math import inf
 from typing import Annotated, Any, Self
@@ -12,12 +13,15 @@ from torch.nn import functional as F
 from torchmetrics import CatMetric, MeanMetric, Metric, MetricCollection
 from torchmetrics.classification import MulticlassAccuracy, MulticlassConfusionMatrix
 
+from cifar10.data.loader import TrainBatches
 from cifar10.errors import UserError
 from cifar10.predictions import Predictions
 
 CIFAR10_CLASSES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
 
 Batch = tuple[Tensor, Tensor]
+LOSSES_AT_ONCE = 50
+"""How many losses a model keeps, for who watches them."""
 Rate = Annotated[float, Gt(0), Lt(inf)]
 """A learning rate."""
 
@@ -42,7 +46,9 @@ class Classifier(LightningModule):
         super().__init__()
         self.class_names = list(class_names)
         classes = len(self.class_names)
-        self.val_accuracy, self.val_loss = MulticlassAccuracy(classes, average="micro"), MeanMetric()
+        # Without `disable` a loss or probability that is not a number would be left out, as if it had not been.
+        whatever: dict[str, Any] = {"nan_strategy": "disable"}
+        self.val_accuracy, self.val_loss = MulticlassAccuracy(classes, average="micro"), MeanMetric(**whatever)
         self.test_metrics, self.test_loss = (
             MetricCollection(
                 {
@@ -51,14 +57,16 @@ class Classifier(LightningModule):
                     "confusion": MulticlassConfusionMatrix(classes),
                 }
             ),
-            MeanMetric(),
+            MeanMetric(**whatever),
         )
-        self.test_probabilities, self.test_labels = CatMetric(), CatMetric()
+        self.test_probabilities, self.test_labels = CatMetric(**whatever), CatMetric(**whatever)
         # The epoch so far. Counted by hand: calling and logging metric objects in every step costs as much as the
         # whole step of the small models.
         self.loss_sum: Tensor | float = 0.0
         self.correct: Tensor | int = 0
         self.seen = 0
+        self.recent_losses: deque[Tensor] = deque(maxlen=LOSSES_AT_ONCE)
+        self.processes = 1  # that share each batch
         self.test_results: dict[str, Any] = {}
         self.test_predictions: Predictions | None = None
 
@@ -85,7 +93,19 @@ class Classifier(LightningModule):
         self.loss_sum = self.loss_sum + loss.detach() * len(labels)
         self.correct = self.correct + (logits.argmax(1) == labels).sum()
         self.seen += len(labels)
-        return loss
+        self.recent_losses.append(loss.detach())
+        return loss if self.processes == 1 else loss * self._weight(len(labels), batch_idx)
+
+    def on_fit_start(self) -> None:
+        self.processes = self.trainer.world_size
+
+    def _weight(self, own: int, batch_idx: int) -> float:
+        """Of this process's mean loss, so that the mean of all processes' gradients is that of the whole batch.
+
+        Without it an image would count for more where a batch does not split evenly.
+        """
+        batches = self.trainer.train_dataloader
+        return own * self.processes / batches.size(batch_idx) if isinstance(batches, TrainBatches) else 1.0
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
         self._evaluate(batch, self.val_accuracy, self.val_loss)

@@ -1,0 +1,39 @@
+"""One process at a time in a run's folder."""
+
+import os
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from filelock import FileLock, Timeout
+
+from cifar10.errors import UserError
+
+LOCK, HOLDER = ".lock", ".holder"
+
+
+@contextmanager
+def held(folder: Path) -> Iterator[None]:
+    """Holds the folder, which is made if need be, until the end of the block or of the process, however it ends.
+
+    Raises UserError that says who holds it.
+    """
+    lock, holder = FileLock(folder / LOCK), folder / HOLDER
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        lock.acquire(blocking=False)
+    except Timeout:
+        with suppress(OSError):
+            raise UserError(
+                f"{folder} is in use by {holder.read_text()}; wait, or choose another with runs=PATH"
+            ) from None
+        raise UserError(f"{folder} is in use by another process; wait, or choose another with runs=PATH") from None
+    except OSError as error:
+        raise UserError(f"cannot write {folder}: {error.strerror}; choose another place with runs=PATH") from error
+    try:
+        holder.write_text(f"process {os.getpid()} on {socket.gethostname()}")
+        yield
+    finally:
+        holder.unlink(missing_ok=True)
+        lock.release()
