@@ -1,10 +1,11 @@
 """Trains, validates and tests one model: `python train.py model=cnn`. `--help` shows every choice."""
 
+import json
 import logging
 import os
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from time import perf_counter
 from typing import Any
@@ -31,16 +32,21 @@ def train(cfg: DictConfig, folder: Path) -> dict[str, Any]:
     Raises UserError for what a user can mend, Interrupted after Ctrl-C or SIGTERM.
     """
     from cifar10.lock import held
+    from cifar10.processes import is_first_process, processes_to_start, train_in_processes
     from cifar10.settings import check_settings
 
     check_settings(cfg)
     if finished := finished_result(folder, cfg):
         from cifar10.record import summary
 
-        log.info("finished before (force=true does it again)\n%s", summary(finished, folder))
+        if is_first_process():
+            log.info("finished before (force=true does it again)\n%s", summary(finished, folder))
         return finished
 
-    with held(folder):
+    if (count := processes_to_start(cfg)) > 1:
+        train_in_processes(cfg, folder, count)
+        return json.loads((folder / "metrics.json").read_text())
+    with held(folder) if is_first_process() else nullcontext():
         return _train(cfg, folder)
 
 

@@ -77,7 +77,8 @@ def summary(results: dict[str, Any], folder: Path) -> str:
 
 def _device(trainer: Trainer) -> str:
     device = trainer.strategy.root_device
-    return device_name(device) + (f", {torch.get_num_threads()} threads" if device.type == "cpu" else "")
+    name = device_name(device) + (f", {torch.get_num_threads()} threads" if device.type == "cpu" else "")
+    return name if trainer.world_size == 1 else f"{trainer.world_size} x {name}"
 
 
 def device_name(device: torch.device) -> str:

@@ -88,4 +88,6 @@ def hyperparameters(record: dict[str, Any]) -> dict[str, bool | int | float | st
 
 
 def _writers(trainer: Trainer) -> list[Any]:
-    return [logger.experiment for logger in trainer.loggers if isinstance(logger, TensorBoardLogger)]
+    """None in a process that writes no files."""
+    loggers = trainer.loggers if trainer.is_global_zero else []
+    return [logger.experiment for logger in loggers if isinstance(logger, TensorBoardLogger)]

@@ -1,0 +1,158 @@
+"""One run in two processes, as Lightning's DDP on the CPU, against one process with the same batches."""
+
+import csv
+import os
+
+import pytest
+import torch
+from hydra import compose, initialize
+from lightning.pytorch.plugins.environments import LightningEnvironment
+
+from cifar10 import processes
+from cifar10.errors import UserError
+from cifar10.processes import processes_to_start
+from train import train
+
+SMALL = ("data=synthetic", "data.train_size=140", "data.val_size=40", "data.test_size=51", "epochs=2", "batch_size=25")
+TWO = ("trainer=ddp", "trainer.devices=2", "trainer.accelerator=cpu")
+
+
+def composed(*overrides):
+    with initialize(version_base="1.3", config_path="../conf"):
+        return compose("train", [*SMALL, "trainer.enable_progress_bar=false", *overrides])
+
+
+def weights(folder, name="last.ckpt"):
+    return torch.load(folder / name, weights_only=True)["state_dict"]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "choice",
+    [
+        "model=mlp data.flip=true data.shift_px=2",
+        "model=cnn model.optimizer=sgd",  # Adam divides rounding errors of small gradients by the gradients
+        "model=prototype",
+        "model=prototype model.objective=discriminative model.prototypes_per_class=2 model.mirrored=true",
+        "experiment=prototype_exact model.prototypes_per_class=2",
+    ],
+)
+def test_two_processes_are_one_run(choice, tmp_path):
+    """Batches of 25 do not split evenly, nor do 51 test images; the last batch of an epoch is one of 25 too."""
+    one, two = (
+        train(composed(*choice.split(), "batch_size=30", *more), tmp_path / name)
+        for name, more in (("one", ()), ("two", TWO))
+    )
+    assert two["device"].startswith("2 x ")
+    found, expected = ({path.name for path in (tmp_path / name).iterdir()} for name in ("two", "one"))
+    assert found == expected
+    assert len(list((tmp_path / "two/tensorboard").iterdir())) == len(list((tmp_path / "one/tensorboard").iterdir()))
+
+    assert two["test"]["confusion"] == one["test"]["confusion"]
+    assert sum(map(sum, two["test"]["confusion"])) == two["images"]["test"] == 51
+    tables = [list(csv.DictReader((tmp_path / name / "metrics.csv").open())) for name in ("one", "two")]
+    assert len(tables[0]) == len(tables[1]) == 2
+    for row, other in zip(*tables, strict=True):
+        for name, value in row.items():
+            if "accuracy" in name:
+                assert float(other[name]) == float(value), name
+            elif "seconds" not in name:
+                assert float(other[name]) == pytest.approx(float(value), abs=1e-5, rel=1e-5), name
+    for name, tensor in weights(tmp_path / "one").items():
+        torch.testing.assert_close(weights(tmp_path / "two")[name], tensor, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.slow
+def test_the_gradient_is_that_of_the_whole_batch(tmp_path):
+    """One step of Nesterov's momentum 0.9 from rest is 1.9 times the gradient: of 13 images here and 12 there."""
+    settings = (
+        "model=mlp",
+        "model.optimizer=sgd",
+        "model.learning_rate=1",
+        "epochs=1",
+        "+trainer.limit_train_batches=1",
+    )
+    for name, more in (("none", ["model.learning_rate=1e-30"]), ("one", []), ("two", TWO)):
+        train(composed(*settings, *more), tmp_path / name)
+    start, one, two = (weights(tmp_path / name) for name in ("none", "one", "two"))
+    for name in start:
+        gradient = start[name] - one[name]
+        torch.testing.assert_close(
+            start[name] - two[name], gradient, rtol=1e-4, atol=1e-6 * float(gradient.abs().max())
+        )
+
+
+@pytest.mark.slow
+def test_a_process_s_error_is_the_run_s(tmp_path):
+    with pytest.raises(UserError, match=r"data.val_size=200 leaves nothing to train on"):
+        train(composed("model=mlp", "data.val_size=200", *TWO), tmp_path)
+
+
+@pytest.mark.slow
+def test_a_process_that_dies_takes_the_others_with_it(tmp_path, monkeypatch):
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+    started = []
+
+    def kill_second(context_process):
+        def start(self):
+            context_process(self)
+            started.append(self)
+            if len(started) == 2:
+                self.kill()
+
+        return start
+
+    spawned = processes.get_context("spawn").Process
+    monkeypatch.setattr(spawned, "start", kill_second(spawned.start))
+    with pytest.raises(UserError, match=r"rank 1 of 2 processes ended with status -9, the others were stopped"):
+        train(composed("model=mlp", *TWO), tmp_path)
+    assert not any(process.is_alive() for process in started)
+    assert not (tmp_path / "metrics.json").exists()
+
+
+@pytest.mark.parametrize(
+    ("override", "count"),
+    [("trainer.devices=1", 1), ("trainer.devices=2", 2), ("trainer.devices=auto", 1)],
+)
+def test_a_process_for_each_device(override, count, monkeypatch):
+    monkeypatch.setattr(os, "cpu_count", lambda: 2)
+    assert processes_to_start(composed("trainer=ddp", "trainer.accelerator=cpu", override)) == count
+
+
+def test_one_of_several_starts_no_others(monkeypatch):
+    monkeypatch.setenv("LOCAL_RANK", "1")
+    monkeypatch.setattr(LightningEnvironment, "global_rank", lambda self: 1)
+    assert processes_to_start(composed("model=mlp", *TWO)) == 1
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        (["trainer.devices=3"], r"trainer.devices=3: this machine has 2 cores; choose as many at most"),
+        (["trainer.num_nodes=2"], r"trainer.num_nodes=2: start it on every node by torchrun or srun; docs/scale.md"),
+        (["trainer.accelerator=gpu", "trainer.devices=99"], r"trainer: .*"),
+    ],
+)
+def test_devices_that_there_are_not(overrides, message, monkeypatch, tmp_path):
+    monkeypatch.setattr(os, "cpu_count", lambda: 2)
+    with pytest.raises(UserError, match=message) as error:
+        train(composed("model=mlp", *TWO, *overrides), tmp_path)
+    assert "\n" not in str(error.value)
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("environment", "first"),
+    [
+        ({}, True),
+        ({"LOCAL_RANK": "1"}, False),
+        ({"RANK": "2", "LOCAL_RANK": "0"}, False),
+        ({"SLURM_PROCID": "0"}, True),
+    ],
+)
+def test_the_first_process_writes(environment, first, monkeypatch):
+    for name in ("RANK", "LOCAL_RANK", "SLURM_PROCID"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    assert processes.is_first_process() is first
