@@ -19,8 +19,8 @@ class LastCheckpoint(Checkpoint):
     Of a loss that is not finite none is written: with stop_on_divergence training ends there, with Diverged.
     """
 
-    def __init__(self, path: Path, stop: StopSignals, stop_on_divergence: bool) -> None:
-        self.path, self.stop, self.stop_on_divergence = path, stop, stop_on_divergence
+    def __init__(self, path: Path, stop: StopSignals | None = None, stop_on_divergence: bool = True) -> None:
+        self.path, self.stop, self.stop_on_divergence = path, stop or StopSignals(), stop_on_divergence
 
     def on_train_start(self, *args: Any) -> None:
         self.stop.install()
