@@ -4,8 +4,9 @@ import json
 import logging
 import os
 import sys
+import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from time import perf_counter
 from typing import Any
@@ -17,19 +18,24 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from cifar10.errors import CTRL_C, Interrupted, UserError
+from cifar10.errors import CTRL_C, Interrupted, Pruned, UserError
 from cifar10.messages import one_line
-from cifar10.run import claim, finished_result, run_name
+from cifar10.run import STOPPED, claim, finished_result, run_name
+from cifar10.study import Study, Trial
+from cifar10.sweep import Outcome
 
 log = logging.getLogger("cifar10")
 
+warnings.filterwarnings("ignore", r"\s*'hydra/sweeper/basic' is validated")  # conf/ has a sweeper of this name
+sys.path.append(str(Path(__file__).resolve().parent / "cifar10/plugins"))  # where Hydra finds our sweepers
 OmegaConf.register_new_resolver("run_name", run_name, replace=True)
 
 
-def train(cfg: DictConfig, folder: Path) -> dict[str, Any]:
+def train(cfg: DictConfig, folder: Path, trial: Trial | None = None) -> dict[str, Any]:
     """Trains what `cfg` describes into `folder`, or goes on with what is there; returns the run's `metrics.json`.
 
-    Raises UserError for what a user can mend, Interrupted after Ctrl-C or SIGTERM.
+    trial: of the search that the run is part of. Raises UserError for what a user can mend, Interrupted after Ctrl-C or
+    SIGTERM.
     """
     from cifar10.lock import held
     from cifar10.processes import is_first_process, processes_to_start, train_in_processes
@@ -44,13 +50,26 @@ def train(cfg: DictConfig, folder: Path) -> dict[str, Any]:
         return finished
 
     if (count := processes_to_start(cfg)) > 1:
-        train_in_processes(cfg, folder, count)
+        train_in_processes(cfg, folder, trial, count)
         return json.loads((folder / "metrics.json").read_text())
-    with held(folder) if is_first_process() else nullcontext():
-        return _train(cfg, folder)
+    if not is_first_process():
+        return _train(cfg, folder, trial)
+    with held(folder):
+        stopped = folder / STOPPED
+        stopped.unlink(missing_ok=True)
+        try:
+            return _train(cfg, folder, trial)
+        except UserError as error:
+            with suppress(OSError):
+                stopped.write_text(f"{_ending(error)}: {error}\n")
+            raise
 
 
-def _train(cfg: DictConfig, folder: Path) -> dict[str, Any]:
+def _ending(error: Exception) -> str:
+    return "pruned" if isinstance(error, Pruned) else "failed"
+
+
+def _train(cfg: DictConfig, folder: Path, trial: Trial | None) -> dict[str, Any]:
     # PyTorch and Lightning take seconds to import: not for --help, not for a typing error.
     from lightning import seed_everything
     from tqdm.contrib.logging import logging_redirect_tqdm
@@ -74,7 +93,7 @@ def _train(cfg: DictConfig, folder: Path) -> dict[str, Any]:
     model = _built(cfg.model, class_names=data.class_names)
     stop = StopSignals()
     last = LastCheckpoint(folder / "last.ckpt", stop, cfg.stop_on_divergence)
-    trainer = make_trainer(cfg, folder, last, model)
+    trainer = make_trainer(cfg, folder, last, model, _pruning(trial, cfg, folder))
     if trainer.is_global_zero:
         claim(folder, cfg)  # only now: with force=true it removes what is there
     resume = None if cfg.force or not last.path.exists() else last.path  # of several processes one removes the file
@@ -91,6 +110,14 @@ def _train(cfg: DictConfig, folder: Path) -> dict[str, Any]:
         write_json(folder / "metrics.json", record)
         log.info("%s", summary(record, folder))
     return record
+
+
+def _pruning(trial: Trial | None, cfg: DictConfig, folder: Path) -> list[Any]:
+    if trial is None:
+        return []
+    from cifar10.pruning import Pruning
+
+    return [Pruning(trial, folder / "metrics.csv", cfg.monitor)]
 
 
 def _built(settings: DictConfig, **rest: Any) -> Any:
@@ -119,18 +146,31 @@ def one_line_errors() -> Iterator[None]:
 
 
 @hydra.main(config_path="conf", config_name="train", version_base="1.3")
-def main(cfg: DictConfig) -> None:
+def main(cfg: DictConfig) -> Outcome | None:
     config = HydraConfig.get()
     folder = Path(config.runtime.output_dir)
     if config.mode == RunMode.MULTIRUN:
-        try:
-            train(cfg, folder)
-        except UserError as error:
-            log.error("failed: %s", error)
-            raise  # Hydra runs the other jobs, then hands on what the first failed one raised
-        return
+        return job(cfg, folder, config.sweeper)
     with one_line_errors():  # within the job: Hydra would print a line of its own before
         train(cfg, folder)
+    return None
+
+
+def job(cfg: DictConfig, folder: Path, sweeper: DictConfig) -> Outcome:
+    """One job of a sweep. What a user can cause is told, not raised: it is no reason to stop the others."""
+    trial = None
+    if sweeper.get("trial") is not None:
+        study = Study(sweeper.study, sweeper.storage, sweeper.pruner, sweeper.startup_trials)
+        trial = Trial(study, sweeper.trial)
+    try:
+        train(cfg, folder, trial)
+    except (UserError, HydraException, OmegaConfBaseException, OSError) as error:
+        log.error("%s: %s", _ending(error), one_line(error))
+        return Outcome(folder, _ending(error), one_line(error))
+    except Exception:
+        log.exception("failed")
+        raise
+    return Outcome(folder, "finished")
 
 
 if __name__ == "__main__":

@@ -34,8 +34,8 @@ def changes(record: Record) -> list[str]:
 
 def _base_and_changes(record: Record) -> tuple[list[str], list[str]]:
     config, data = completed(record["config"]), _choice("data", record["config"])
-    experiment = CONF / f"experiment/{recipe(record)}.yaml"
-    base = [f"experiment={recipe(record)}" if experiment.exists() else f"model={_choice('model', config)}"]
+    special = recipe(record) != "study" and (CONF / f"experiment/{recipe(record)}.yaml").exists()
+    base = [f"experiment={recipe(record)}" if special else f"model={_choice('model', config)}"]
     if _choice("model", _composed(*base)) != (model := _choice("model", config)):
         base.append(f"model={model}")  # of an experiment that was given another one
     base += [] if data == DEFAULT_DATA else [f"data={data}"]

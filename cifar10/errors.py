@@ -14,6 +14,10 @@ class Diverged(UserError):
     """A loss that is not finite."""
 
 
+class Pruned(UserError):
+    """A run of a search that was ended early because others are better."""
+
+
 class Interrupted(BaseException):
     """Ctrl-C or SIGTERM. No Exception, so that nothing takes it for a failed job of a sweep and goes on with the next.
 

@@ -38,5 +38,8 @@ def _settings() -> list[str]:
                 walk(f"{prefix}{name}.", child)
 
     for file in CONF.rglob("*.yaml"):
-        walk("data." if file.parent.name == "data" else "", OmegaConf.to_container(OmegaConf.load(file)))
+        walk(
+            {"data": "data.", "trainer": "trainer.", "sweeper": "hydra.sweeper."}.get(file.parent.name, ""),
+            OmegaConf.to_container(OmegaConf.load(file)),
+        )
     return keys

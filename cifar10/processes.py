@@ -18,6 +18,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from cifar10.errors import Interrupted, UserError
 from cifar10.signals import StopSignals
+from cifar10.study import Trial
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -53,8 +54,8 @@ def is_first_process() -> bool:
     return os.environ.get("RANK", os.environ.get("SLURM_PROCID", os.environ.get("LOCAL_RANK", "0"))) == "0"
 
 
-def train_in_processes(cfg: DictConfig, folder: Path, count: int) -> None:
-    """Runs `train(cfg, folder)` in `count` new processes, the ranks of one run, and waits for them.
+def train_in_processes(cfg: DictConfig, folder: Path, trial: Trial | None, count: int) -> None:
+    """Runs `train(cfg, folder, trial)` in `count` new processes, the ranks of one run, and waits for them.
 
     They live as long as this one at most. Ctrl-C and SIGTERM are passed on. Raises UserError, Interrupted as `train`.
     """
@@ -65,10 +66,10 @@ def train_in_processes(cfg: DictConfig, folder: Path, count: int) -> None:
         port = probe.getsockname()[1]
     place = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "NODE_RANK": "0", "WORLD_SIZE": str(count)}
     logs = OmegaConf.to_container(HydraConfig.get().job_logging, resolve=True) if HydraConfig.initialized() else None
-    ranks, reports = [], []
+    settings, ranks, reports = OmegaConf.to_container(cfg, resolve=True), [], []
     for rank in range(count):
         report, end = context.Pipe(duplex=False)
-        arguments = (OmegaConf.to_container(cfg, resolve=True), folder, place | {"LOCAL_RANK": str(rank)}, logs, end)
+        arguments = settings, folder, trial, place | {"LOCAL_RANK": str(rank)}, logs, end
         ranks.append(context.Process(target=_train_as_rank, args=arguments, name=f"rank {rank}"))
         reports.append(report)
 
@@ -111,6 +112,7 @@ def _wait(ranks: Sequence[BaseProcess], reports: Sequence[connection.Connection]
 def _train_as_rank(
     settings: dict[str, Any],
     folder: Path,
+    trial: Trial | None,
     place: dict[str, str],
     logs: dict[str, Any] | None,
     report: connection.Connection,
@@ -129,7 +131,7 @@ def _train_as_rank(
     from train import train
 
     try:
-        train(OmegaConf.create(settings), folder)
+        train(OmegaConf.create(settings), folder, trial)
     except (UserError, Interrupted, OSError) as error:
         report.send(error)
         sys.exit(1)

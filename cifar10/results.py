@@ -8,7 +8,7 @@ from pathlib import Path
 from statistics import mean, stdev
 from typing import Any, NamedTuple
 
-from cifar10.run import WITHOUT_EFFECT
+from cifar10.run import STOPPED, WITHOUT_EFFECT
 from cifar10.settings import completed, dotted
 
 STUDY = {"Prototype": 0.2876, "MLP": 0.507, "CNN": 0.759}
@@ -52,7 +52,7 @@ def find_records(paths: Iterable[Path]) -> tuple[dict[Path, Record], list[str]]:
     for path in paths:
         files = [path] if path.is_file() else sorted(path.rglob("*.json"))
         begun = sorted(file.parent for file in path.rglob("config.yaml") if not file.with_name("metrics.json").exists())
-        complaints += [f"{folder}: not finished; the command that began it goes on" for folder in begun]
+        complaints += [f"{folder}: {_why_unfinished(folder)}" for folder in begun]
         if not files and not begun:
             complaints.append(f"{path}: no finished run here")
         for file in files:
@@ -71,6 +71,13 @@ def find_records(paths: Iterable[Path]) -> tuple[dict[Path, Record], list[str]]:
         once[run] = file
     kept = set(once.values())
     return {file: record for file, record in found.items() if file in kept}, complaints
+
+
+def _why_unfinished(folder: Path) -> str:
+    try:
+        return (folder / STOPPED).read_text().strip()
+    except OSError:
+        return "not finished; the command that began it goes on"
 
 
 def recipe(record: Record) -> str:

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import re
 import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -25,6 +26,8 @@ Where data=folder lies names its runs.
 """
 NAME_LENGTH = 120
 CONFIG = "config.yaml"
+STOPPED = "stopped.txt"
+"""Why the folder's run ended before it was finished, in a line, where it was not interrupted."""
 
 
 def run_name(choices: Mapping[str, str], overrides: Sequence[str]) -> str:
@@ -34,6 +37,10 @@ def run_name(choices: Mapping[str, str], overrides: Sequence[str]) -> str:
     run_name({"model": "cnn", "data": "cifar10"}, ["epochs=3", "seed=2"]) == "cnn/epochs=3/seed=2"
     """
     seed, experiment = "1", choices.get("experiment")
+    if experiment == "study":  # sets nothing but what to sweep over
+        experiment = None
+    if choices.get("search"):
+        experiment = f"search_{choices['search']}"
     changes = {} if choices["data"] == DEFAULT_DATA else {"data": choices["data"]}
     for override in OverridesParser.create().parse_overrides(list(overrides)):
         key, value = override.key_or_group, override.get_value_element_as_str()
@@ -44,12 +51,20 @@ def run_name(choices: Mapping[str, str], overrides: Sequence[str]) -> str:
             changes[key] = f"{path.name}-{_short_hash(str(path))}"
         elif key == "model" and experiment:
             changes[key] = value
-        elif key not in ("model", "data", "experiment", *WITHOUT_EFFECT) and not key.startswith("hydra"):
+        elif key not in ("model", "data", "experiment", "search", *WITHOUT_EFFECT) and not key.startswith("hydra"):
             changes[("~" if override.is_delete() else "") + key] = value.replace("/", "-")
     name = ",".join(f"{key}={value}" for key, value in sorted(changes.items()))
-    if len(name) > NAME_LENGTH:
-        name = f"{name[: NAME_LENGTH - 9]}-{_short_hash(name)}"
+    name = _shortened(name)
     return "/".join(filter(None, (experiment or choices["model"], name, f"seed={seed}")))
+
+
+def safe_name(text: str) -> str:
+    """A file's name for words of a command line."""
+    return _shortened(re.sub(r"[^\w.=,+~-]+", "_", text))
+
+
+def _shortened(name: str) -> str:
+    return name if len(name) <= NAME_LENGTH else f"{name[: NAME_LENGTH - 9]}-{_short_hash(name)}"
 
 
 def _short_hash(text: str) -> str:
@@ -86,6 +101,7 @@ def claim(folder: Path, cfg: DictConfig) -> None:
             "best.ckpt",
             "predictions.npz",
             "evolution",
+            STOPPED,
             "tensorboard",
         ):
             path = folder / name

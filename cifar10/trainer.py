@@ -2,6 +2,7 @@
 
 import logging
 import warnings
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -31,13 +32,15 @@ STEP_HOOKS = (
 )
 
 
-def make_trainer(cfg: DictConfig, folder: Path, last: LastCheckpoint, model: LightningModule) -> Trainer:
+def make_trainer(
+    cfg: DictConfig, folder: Path, last: LastCheckpoint, model: LightningModule, more: Sequence[Callback] = ()
+) -> Trainer:
     """A Trainer for `model` that leaves its checkpoints, tables and TensorBoard files in `folder`.
 
     Raises UserError where Lightning refuses an argument of `cfg.trainer`.
     """
     title = f"{type(model).__name__}, {cfg.recipe}, seed {cfg.seed}"
-    callbacks = [EpochTimer(), TensorBoardPictures(title), BestCheckpoint(folder, cfg.monitor), last]
+    callbacks = [EpochTimer(), TensorBoardPictures(title), BestCheckpoint(folder, cfg.monitor), last, *more]
     if model.pictures() is not None:
         callbacks.append(Evolution(folder))
     if cfg.trainer.enable_progress_bar:

@@ -39,7 +39,7 @@ def command(monkeypatch, tmp_path):
         (["model=resnet"], "train.py: there is no model=resnet; choose from cnn, mlp, prototype"),
         (["data=cifar100"], "train.py: there is no data=cifar100; choose from cifar10, folder, synthetic"),
         (["epochs=-1"], "train.py: epochs=-1: input should be greater than 0"),
-        (["-m", "batch_size=0"], "train.py: batch_size=0: input should be greater than 0"),
+        (["-m", "batch_size=0"], "train.py: 1 of 1 jobs failed: batch_size=0: input should be greater than 0"),
         (["data=folder"], "train.py: Missing mandatory value: data.root"),
     ],
 )

@@ -3,7 +3,6 @@
 from lightning import Callback, LightningModule
 from test_train import composed
 
-from cifar10.signals import StopSignals
 from cifar10.trainer import STEP_HOOKS, make_trainer, skip_idle_hooks
 
 
@@ -35,7 +34,7 @@ def test_lightning_passes_over_hooks_that_are_none(random_data, tmp_path):
     calls = []
     model = MLP(["a", "b"])
     cfg = composed("epochs=1", "trainer.accelerator=cpu")
-    trainer = make_trainer(cfg, tmp_path, LastCheckpoint(tmp_path / "last.ckpt", StopSignals(), True), model)
+    trainer = make_trainer(cfg, tmp_path, LastCheckpoint(tmp_path / "last.ckpt"), model)
     assert model.on_train_batch_start is None
     busy = Busy()
     skip_idle_hooks(busy, Callback)

@@ -25,7 +25,6 @@ from cifar10.data.module import ImageData
 from cifar10.models.base import Classifier
 from cifar10.models.prototype import Prototype
 from cifar10.precision import chosen_precision
-from cifar10.signals import StopSignals
 from cifar10.trainer import make_trainer
 
 STEPS = {"prototype": 60, "mlp": 400, "cnn": 30}
@@ -54,9 +53,7 @@ def bare_loop(cfg: DictConfig, data: ImageData, steps: int) -> float:
     """Seconds of the steps after the warm-up, as lean as PyTorch allows: the floor."""
     model = instantiate(cfg.model, _convert_="all", class_names=data.class_names)
     with tempfile.TemporaryDirectory() as folder, quietly():
-        trainer = make_trainer(
-            cfg, Path(folder), LastCheckpoint(Path(folder) / "last.ckpt", StopSignals(), True), model
-        )
+        trainer = make_trainer(cfg, Path(folder), LastCheckpoint(Path(folder) / "last.ckpt"), model)
     device, precision = trainer.strategy.root_device, trainer.precision_plugin
     model.to(device)
     images, labels = data.train_images.to(device), data.train_labels.to(device)
@@ -111,9 +108,7 @@ def this_project(cfg: DictConfig, data: ImageData, steps: int) -> float:
     """The same under this project's Trainer, with all its callbacks and loggers."""
     model: Classifier = instantiate(cfg.model, _convert_="all", class_names=data.class_names)
     with tempfile.TemporaryDirectory() as folder, quietly():
-        trainer = make_trainer(
-            cfg, Path(folder), LastCheckpoint(Path(folder) / "last.ckpt", StopSignals(), True), model
-        )
+        trainer = make_trainer(cfg, Path(folder), LastCheckpoint(Path(folder) / "last.ckpt"), model)
         trainer.callbacks.append(clock := Clock(steps))
         trainer.fit(model, data)
     return clock.seconds

@@ -1,0 +1,86 @@
+"""The two sweepers of `python train.py -m`, in the namespace where Hydra looks for its plugins."""
+
+from typing import Any
+
+from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Override
+from hydra.core.plugins import Plugins
+from hydra.plugins.sweeper import Sweeper
+from hydra.types import HydraContext, TaskFunction
+from omegaconf import DictConfig
+
+from cifar10.errors import UserError
+from cifar10.run import safe_name
+from cifar10.sweep import distinct, finish, outcomes
+
+
+class Grid(BasicSweeper):
+    """Every combination of what is listed, `model=mlp,cnn seed=1,2`. One failed job stops no other.
+
+    params: such lists, which the command line may replace.
+    """
+
+    def sweep(self, arguments: list[str]) -> None:
+        overrides = _parsed(self.hydra_context, self.params, arguments)
+        done = []
+        for override in overrides:
+            if override.is_sweep_override() and not override.is_discrete_sweep():
+                raise UserError(f"{override.input_line}: a grid needs a list; to search in it add hydra/sweeper=search")
+        for batch in self.split_arguments(overrides, self.max_batch_size):
+            batch = distinct(batch)
+            self.validate_batch_is_legal(batch)
+            done += outcomes(self.launcher.launch(batch, initial_job_idx=len(done)))
+        finish(done, arguments, self.config)
+
+
+class Search(Sweeper):
+    """Settings proposed by Optuna from the results so far; poor trials are ended early. See `cifar10.search`.
+
+    study, storage, pruner, startup_trials: of `cifar10.study.Study`; by default they are named by the command line and
+    lie in `<runs>/searches`. n_trials: of the study in all, those of earlier
+    or other commands included. n_jobs: trials that are launched together. seed: of the sampler, TPE, which tries
+    startup_trials at random first. params: the space, in Hydra's words, `interval(0, 1)`,
+    `tag(log, interval(1e-4, 1))`, `choice(a, b)`, `range(1, 5)`. trial: tells each job which one it is.
+    """
+
+    def __init__(
+        self,
+        study: str | None,
+        storage: str | None,
+        pruner: str | None,
+        startup_trials: int,
+        n_trials: int,
+        n_jobs: int,
+        seed: int,
+        params: DictConfig | None,
+        trial: int | None,
+    ) -> None:
+        self.of = study, storage, pruner, startup_trials
+        self.n_trials, self.n_jobs, self.seed, self.params = n_trials, n_jobs, seed, params or {}
+
+    def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
+        self.context, self.config = hydra_context, config
+        self.launcher = Plugins.instance().instantiate_launcher(
+            hydra_context=hydra_context, task_function=task_function, config=config
+        )
+
+    def sweep(self, arguments: list[str]) -> None:
+        from cifar10.search import search
+        from cifar10.study import Study
+
+        overrides = _parsed(self.context, self.params, arguments)
+        study, storage, *rest = self.of
+        # By default a function of what is searched, so that the same command goes on and another one begins anew.
+        study = study or safe_name(" ".join(line for line in arguments if not line.startswith("hydra")))
+        storage = storage or f"sqlite:///{self.config.runs}/searches/{study}.db"
+        of = Study(study, storage, *rest)
+        done = search(overrides, self.launcher, self.config.monitor, of, self.n_trials, self.n_jobs, self.seed)
+        finish(done, arguments, self.config)
+
+
+def _parsed(context: HydraContext, params: Any, arguments: list[str]) -> list[Override]:
+    """What params and the command line set; of a key that is set twice the later one."""
+    lines = [*(f"{key}={value}" for key, value in params.items()), *arguments]
+    parsed = OverridesParser.create(config_loader=context.config_loader).parse_overrides(lines)
+    return list({override.get_key_element(): override for override in parsed}.values())

@@ -1,0 +1,42 @@
+"""Ends a run of a search early, where others are better."""
+
+from csv import DictReader
+from pathlib import Path
+from typing import Any
+
+from lightning import Callback, LightningModule, Trainer
+
+from cifar10.errors import Pruned
+from cifar10.study import Trial, storage_errors
+
+
+class Pruning(Callback):
+    """Tells the study of each epoch's `monitor`, and asks whether to go on: raises Pruned between two epochs.
+
+    trial: what the run is. table: the run's `metrics.csv`, which has the epochs before a resumption too.
+    """
+
+    def __init__(self, trial: Trial, table: Path, monitor: str) -> None:
+        self.trial, self.table, self.monitor = trial, table, monitor
+
+    def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        # Not at an epoch's end: its checkpoints are not written yet, and the last epoch needs no such question.
+        poor = trainer.is_global_zero and trainer.current_epoch > 0 and self._is_poor()
+        if trainer.strategy.broadcast(poor):
+            raise Pruned(
+                f"after epoch {trainer.current_epoch} of {trainer.max_epochs}, others have better {self.monitor}"
+            )
+
+    def _is_poor(self) -> bool:
+        import optuna
+
+        with storage_errors(self.trial.study.storage):
+            study = self.trial.study.open(self.monitor)
+            frozen = study.trials[self.trial.number]
+            trial = optuna.Trial(study, frozen._trial_id)
+            with self.table.open(newline="") as file:
+                rows: list[dict[str, Any]] = list(DictReader(file))
+            for row in rows:
+                if int(row["epoch"]) not in frozen.intermediate_values:
+                    trial.report(float(row[self.monitor]), int(row["epoch"]))
+            return trial.should_prune()

@@ -1,0 +1,103 @@
+"""A search's trials, where they are kept, for the command that proposes them and the jobs that they are."""
+
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from cifar10.errors import UserError
+
+if TYPE_CHECKING:
+    import optuna
+
+HEARTBEAT_SECONDS, SILENT_SECONDS = 5, 20
+"""How often a command says that its trials live; after how long a silent one is taken for dead."""
+
+LOCK_SECONDS = 60
+"""How long to wait for an SQLite file that another process holds."""
+
+
+class Study(NamedTuple):
+    """Where trials are kept, by name and SQLAlchemy URL, and which of them are ended early.
+
+    pruner: `median` and `quarter` end a trial that is not in the better half or quarter of those that came as far,
+    `hyperband` (Li and others, JMLR 18, 2018) gives few epochs to many and more to the best; None ends none.
+    startup_trials: how many are random, and finished before any is ended.
+    """
+
+    study: str
+    storage: str
+    pruner: str | None
+    startup_trials: int
+
+    def overrides(self) -> list[str]:
+        """What tells a job of it."""
+        quoted = (text.replace("\\", "\\\\").replace("'", "\\'") for text in (self.study, self.storage))
+        return [f"hydra.sweeper.{name}='{text}'" for name, text in zip(("study", "storage"), quoted, strict=True)]
+
+    def open(self, monitor: str) -> "optuna.Study":
+        """The study, new or as it is."""
+        optuna = optuna_or_error()
+        prune = {
+            None: lambda: optuna.pruners.NopPruner(),
+            "median": lambda: optuna.pruners.MedianPruner(self.startup_trials),
+            "quarter": lambda: optuna.pruners.PercentilePruner(25.0, self.startup_trials),
+            "hyperband": lambda: optuna.pruners.HyperbandPruner(),
+        }
+        if self.pruner not in prune:
+            raise UserError(f"hydra.sweeper.pruner={self.pruner}: choose median, quarter, hyperband or null")
+        sqlite = self.storage.startswith("sqlite:///")
+        if sqlite:
+            Path(self.storage.removeprefix("sqlite:///")).parent.mkdir(parents=True, exist_ok=True)
+        storage = optuna.storages.RDBStorage(
+            self.storage,
+            engine_kwargs={"connect_args": {"timeout": LOCK_SECONDS}}
+            if sqlite
+            else {},  # several jobs write to one file
+            heartbeat_interval=HEARTBEAT_SECONDS,
+            grace_period=SILENT_SECONDS,
+            heartbeat_stale_trial_callback=optuna.storages.RetryHeartbeatStaleTrialCallback(),
+        )
+        return optuna.create_study(
+            study_name=self.study,
+            storage=storage,
+            pruner=prune[self.pruner](),
+            direction="minimize" if monitor.endswith("loss") else "maximize",
+            load_if_exists=True,
+        )
+
+
+class Trial(NamedTuple):
+    """One trial of a study, by its number."""
+
+    study: Study
+    number: int
+
+
+@contextmanager
+def storage_errors(url: str) -> Iterator[None]:
+    """What Optuna and SQLAlchemy say of a file that is locked, read-only or something else, in a line."""
+    OptunaError = optuna_or_error().exceptions.OptunaError
+    from sqlalchemy.exc import SQLAlchemyError
+
+    try:
+        yield
+    except (OptunaError, SQLAlchemyError, OSError) as error:
+        cause = getattr(error, "orig", None) or error.__cause__ or error
+        reason = str(getattr(cause, "orig", None) or cause).splitlines()[0]
+        raise UserError(f"the study in {url} cannot be used: {reason}; set hydra.sweeper.storage=URL") from error
+
+
+def optuna_or_error() -> Any:
+    """Optuna, imported where it is needed. Raises UserError that says how to install it."""
+    try:
+        import optuna
+    except ImportError:
+        raise UserError("a search needs Optuna: pip install -e '.[search]'") from None
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    warnings.filterwarnings("ignore", category=optuna.exceptions.ExperimentalWarning)
+    warnings.filterwarnings(
+        "ignore", "Heartbeat of storage is supposed"
+    )  # here it is Hydra's launcher that runs trials
+    return optuna

@@ -1,0 +1,113 @@
+"""What a sweep's jobs came to, and what is said of them all at the end."""
+
+import csv
+import io
+import logging
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from hydra.core.utils import JobReturn, JobStatus
+from omegaconf import DictConfig
+
+from cifar10.errors import UserError
+from cifar10.messages import one_line
+from cifar10.run import safe_name
+
+log = logging.getLogger(__name__)
+
+
+class Outcome(NamedTuple):
+    """Of one job: its run's folder, `finished`, `failed` or `pruned`, and why, in a line."""
+
+    folder: Path
+    status: str
+    message: str = ""
+
+
+def outcomes(returns: Iterable[JobReturn]) -> list[Outcome]:
+    """What the jobs of a launcher returned; one that ended otherwise, as by a bug or a lost machine, has failed."""
+    found = []
+    for job in returns:
+        if job.status == JobStatus.COMPLETED:
+            found.append(job.return_value)
+        else:
+            error, folder = job._return_value, job.hydra_cfg.hydra.runtime.output_dir if job.hydra_cfg else ""
+            found.append(Outcome(Path(folder), "failed", f"{type(error).__name__}: {one_line(error)}"))
+    return found
+
+
+def distinct(jobs: Sequence[Sequence[str]]) -> list[list[str]]:
+    """Each list of overrides once: two of the same would share a folder."""
+    return [list(job) for job in dict.fromkeys(tuple(job) for job in jobs)]
+
+
+def finish(done: Sequence[Outcome], arguments: Sequence[str], config: DictConfig) -> None:
+    """Prints the table of a sweep's runs, best first, and keeps it as a CSV file, whose name the arguments make.
+
+    Raises UserError where a job has failed.
+    """
+    from cifar10.files import write_atomically
+    from cifar10.results import find_records, group_by_settings
+
+    folders = list(dict.fromkeys(outcome.folder for outcome in done if outcome.status == "finished"))
+    found, _ = find_records(folders)
+    rows = table(group_by_settings(found.values()))
+    counts = {status: sum(outcome.status == status for outcome in done) for status in ("finished", "pruned", "failed")}
+    lines = [", ".join(f"{count} {status}" for status, count in counts.items() if count) or "no job"]
+    lines += [f"{outcome.status}: {outcome.message} ({outcome.folder})" for outcome in done if outcome.message]
+    if rows:
+        path = Path(config.hydra.sweep.dir) / "sweeps" / f"{safe_name(' '.join(arguments)) or 'defaults'}.csv"
+        write_atomically(path, lambda file: file.write(as_csv(rows).encode()))
+        lines += [as_text(rows), f"kept as {path}"]
+    log.info("%s", "\n".join(lines))
+    if failed := [outcome.message for outcome in done if outcome.status == "failed"]:
+        raise UserError(f"{len(failed)} of {len(done)} jobs failed: {failed[0]}")
+
+
+def table(groups: Sequence[Any]) -> list[dict[str, str]]:
+    """A row for each group of `cifar10.results`, the highest validation accuracy first: means, deviations, n.
+
+    Never by the test set: what is best is chosen by this order. Shares are in percent, deviations empty for n = 1.
+    """
+    from cifar10.results import differences, recipe
+
+    rows = []
+    for group, changed in zip(groups, differences(groups), strict=True):
+        first = group.records[0]
+        row = {"model": first["model"], "recipe": recipe(first), "data": first["data"], "settings": changed}
+        row |= {"n": str(len(group.records)), "seeds": " ".join(str(record["seed"]) for record in group.records)}
+        for name, values in {
+            "val_accuracy": [100 * record["val_accuracy"] for record in group.records],
+            "val_loss": [record["val_loss"] for record in group.records],
+            "test_accuracy": [100 * accuracy for accuracy in group.accuracies],
+        }.items():
+            row |= _mean_and_deviation(name, values, 4 if name == "val_loss" else 2)
+        rows.append(row | {"minutes": f"{group.minutes:.1f}"})
+    return sorted(rows, key=lambda row: -float(row["val_accuracy"]))
+
+
+def _mean_and_deviation(name: str, values: Sequence[float], digits: int) -> dict[str, str]:
+    from statistics import mean, stdev
+
+    deviation = f"{stdev(values):.{digits}f}" if len(values) > 1 else ""
+    return {name: f"{mean(values):.{digits}f}", f"{name}_std": deviation}
+
+
+def as_csv(rows: Sequence[dict[str, str]]) -> str:
+    """The rows with a header."""
+    text = io.StringIO()
+    writer = csv.DictWriter(text, rows[0], lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    return text.getvalue()
+
+
+def as_text(rows: Sequence[dict[str, str]]) -> str:
+    """The rows in columns for a terminal, without those that are empty throughout."""
+    names = [name for name in rows[0] if any(row[name] for row in rows)]
+    cells = [names, *([row[name] for name in names] for row in rows)]
+    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
+    return "\n".join(
+        "  " + "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip() for line in cells
+    )

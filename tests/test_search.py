@@ -1,0 +1,206 @@
+"""Searches by Optuna through `python train.py -m`, on drawn images, and the space they search."""
+
+import json
+import os
+import runpy
+import signal
+import sqlite3
+import subprocess
+import sys
+from pathlib import Path
+
+import optuna
+import pytest
+from hydra.core.global_hydra import GlobalHydra
+from hydra.core.override_parser.overrides_parser import OverridesParser
+
+from cifar10 import search as searching
+from cifar10 import study as studies
+from cifar10.errors import UserError
+from cifar10.pruning import Pruning
+from cifar10.study import Study, Trial
+
+TRAIN = str(Path(__file__).parent.parent / "train.py")
+SMALL = (
+    "search=mlp",
+    "model.warmup=0.3",
+    "batch_size=20",
+    "data=synthetic",
+    "data.train_size=200",
+    "data.val_size=100",
+    "data.test_size=20",
+    "epochs=2",
+)
+SMALL += ("trainer.enable_progress_bar=false", "hydra.sweeper.study=s", "hydra.sweeper.storage=sqlite:///s.db")
+
+
+@pytest.fixture
+def search(monkeypatch, tmp_path, capsys):
+    """Runs a search in an empty folder; returns its exit status or message, and what it said."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HYDRA_FULL_ERROR", "0")
+
+    def run(*arguments):
+        monkeypatch.setattr(sys, "argv", [TRAIN, "-m", *SMALL, *arguments])
+        GlobalHydra.instance().clear()
+        capsys.readouterr()
+        status = 0
+        try:
+            runpy.run_path(TRAIN, run_name="__main__")
+        except SystemExit as stop:
+            status = stop.code
+        return status, capsys.readouterr().out
+
+    return run
+
+
+def study(folder):
+    return Study("s", f"sqlite:///{folder}/s.db", None, 1).open("val/accuracy")
+
+
+def test_a_search_goes_on_until_there_are_so_many_trials(search, tmp_path):
+    assert search("hydra.sweeper.n_trials=2")[0] == 0
+    status, said = search("hydra.sweeper.n_trials=3")
+    assert status == 0
+    assert "study s in sqlite:///s.db: 2 of 3 trials done" in said
+    trials = study(tmp_path).trials
+    assert [trial.state.name for trial in trials] == ["COMPLETE"] * 3
+    records = [json.loads(path.read_text()) for path in (tmp_path / "runs/search_mlp").rglob("metrics.json")]
+    assert sorted(trial.value for trial in trials) == sorted(record["val_accuracy"] for record in records)
+    rates = {float(f"{trial.params['model.learning_rate']:.4g}") for trial in trials}
+    assert rates == {record["config"]["model"]["learning_rate"] for record in records}
+    assert search("hydra.sweeper.n_trials=3")[0] == 0
+    assert len(study(tmp_path).trials) == 3
+
+
+def test_a_trial_that_diverges_has_failed_and_the_search_goes_on(search, tmp_path):
+    status, _ = search("hydra.sweeper.n_trials=2", "model.learning_rate=choice(1e30)", "model.batch_norm=false")
+    assert status.startswith("train.py: 2 of 2 jobs failed: ")
+    assert [trial.state.name for trial in study(tmp_path).trials] == ["FAIL", "FAIL"]
+    assert all("learning rate" in trial.user_attrs["error"] for trial in study(tmp_path).trials)
+
+
+def test_a_poor_trial_is_ended_early(search, tmp_path):
+    """Good rates first, then one that can only be poor."""
+    settings = ("epochs=3", "hydra.sweeper.startup_trials=1", "hydra.sweeper.pruner=median")
+    assert search("hydra.sweeper.n_trials=2", "model.learning_rate=interval(0.001,0.002)", *settings)[0] == 0
+    status, said = search("hydra.sweeper.n_trials=3", "model.learning_rate=interval(1e-9,1.1e-9)", *settings)
+    assert status == 0
+    assert "1 pruned" in said
+    last = study(tmp_path).trials[-1]
+    assert last.state.name == "PRUNED"
+    assert 1 <= len(last.intermediate_values) <= 2
+    (stopped,) = tmp_path.rglob("stopped.txt")
+    assert stopped.read_text().startswith("pruned: after epoch ")
+    assert (stopped.parent / "last.ckpt").exists()
+    assert not (stopped.parent / "metrics.json").exists()
+
+
+def test_an_interrupted_trial_is_begun_again(search, tmp_path, monkeypatch):
+    from cifar10.callbacks import LastCheckpoint
+
+    original = LastCheckpoint.on_train_epoch_end
+
+    def press_ctrl_c(self, *args):
+        signal.raise_signal(signal.SIGINT)
+        original(self, *args)
+
+    monkeypatch.setattr(LastCheckpoint, "on_train_epoch_end", press_ctrl_c)
+    assert search("hydra.sweeper.n_trials=2")[0] == 130
+    monkeypatch.undo()
+    monkeypatch.chdir(tmp_path)
+    assert search("hydra.sweeper.n_trials=2")[0] == 0
+    trials = study(tmp_path).trials
+    assert [trial.state.name for trial in trials] == ["FAIL", "COMPLETE", "COMPLETE"]
+    assert trials[1].params == trials[0].params
+    assert len(list(tmp_path.rglob("metrics.json"))) == 2
+
+
+@pytest.mark.slow
+def test_a_killed_search_goes_on(search, tmp_path, monkeypatch):
+    arguments = ("epochs=150", "hydra.sweeper.n_trials=1")
+    command = [sys.executable, TRAIN, "-m", *SMALL, *arguments]
+    process = subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, text=True)
+    while "epoch 3:" not in process.stdout.readline():
+        assert process.poll() is None
+    os.kill(process.pid, signal.SIGKILL)
+    process.wait()
+    monkeypatch.setattr(studies, "SILENT_SECONDS", 1)
+    for module in (searching, studies):
+        monkeypatch.setattr(module, "HEARTBEAT_SECONDS", 1)
+    assert search(*arguments)[0] == 0
+    trials = study(tmp_path).trials
+    assert [trial.state.name for trial in trials] == ["FAIL", "COMPLETE"]
+    assert trials[1].params == trials[0].params
+    (record,) = tmp_path.rglob("metrics.json")
+    assert json.loads(record.read_text())["epochs"] == 150
+
+
+def test_epochs_before_a_resumption_are_reported_too(tmp_path):
+    study(tmp_path).ask()
+    table = tmp_path / "metrics.csv"
+    table.write_text("epoch,val/accuracy\n1,0.25\n2,0.5\n")
+    pruning = Pruning(Trial(Study("s", f"sqlite:///{tmp_path}/s.db", None, 1), 0), table, "val/accuracy")
+    assert not pruning._is_poor()
+    assert study(tmp_path).trials[0].intermediate_values == {1: 0.25, 2: 0.5}
+    assert not pruning._is_poor()
+
+
+@pytest.mark.parametrize(
+    ("line", "distribution"),
+    [
+        ("a=interval(0.5,2)", optuna.distributions.FloatDistribution(0.5, 2)),
+        ("a=tag(log,interval(1e-4,1e-1))", optuna.distributions.FloatDistribution(1e-4, 1e-1, log=True)),
+        ("a=int(interval(1,9))", optuna.distributions.IntDistribution(1, 9)),
+        ("a=range(1,10,3)", optuna.distributions.IntDistribution(1, 7, step=3)),
+        ("a=choice(x,false,3)", optuna.distributions.CategoricalDistribution(["x", "False", "3"])),
+        ("a=x,y", optuna.distributions.CategoricalDistribution(["x", "y"])),
+    ],
+)
+def test_hydra_s_words_as_a_space(line, distribution):
+    assert searching._space([OverridesParser.create().parse_override(line)]) == {"a": distribution}
+
+
+def test_a_name_of_a_study_may_hold_anything():
+    study_of = Study("it's model=a,b", "sqlite:///x.db", None, 1)
+    parsed = OverridesParser.create().parse_overrides(study_of.overrides())
+    assert [override.value() for override in parsed] == ["it's model=a,b", "sqlite:///x.db"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "line"),
+    [
+        (
+            ["hydra.sweeper.n_trial=3"],
+            "there is no setting hydra.sweeper.n_trial; did you mean hydra.sweeper.n_trials?",
+        ),
+        (["hydra.sweeper.pruner=x"], "hydra.sweeper.pruner=x: choose median, quarter, hyperband or null"),
+        (["hydra.sweeper.params=null"], "nothing to search: give a space"),
+        (["hydra.sweeper.storage=sqlite:////proc/x.db"], "the study in sqlite:////proc/x.db cannot be used: "),
+        (["hydra.sweeper.storage=abc"], "the study in abc cannot be used: "),
+        (["model.learning_rat=interval(0,1)"], "there is no setting model.learning_rat; did you mean"),
+    ],
+)
+def test_a_mistake_is_one_line(search, arguments, line):
+    status, _ = search(*arguments)
+    assert status.startswith(f"train.py: {line}")
+    assert "\n" not in status
+
+
+def test_a_file_that_is_no_study(search, tmp_path):
+    (tmp_path / "s.db").write_text("no database " * 100)
+    assert search()[0].startswith("train.py: the study in sqlite:///s.db cannot be used: file is not a database")
+
+
+def test_a_locked_study(search, tmp_path, monkeypatch):
+    monkeypatch.setattr(studies, "LOCK_SECONDS", 0.1)
+    study(tmp_path)
+    with sqlite3.connect(tmp_path / "s.db", isolation_level=None) as other:
+        other.execute("BEGIN EXCLUSIVE")
+        assert search()[0].startswith("train.py: the study in sqlite:///s.db cannot be used: database is locked")
+
+
+def test_without_optuna_it_is_said_how_to_install_it(monkeypatch):
+    monkeypatch.setitem(sys.modules, "optuna", None)
+    with pytest.raises(UserError, match=r"a search needs Optuna: pip install -e '.\[search\]'"):
+        searching._space([])

@@ -1,0 +1,216 @@
+"""`python train.py -m ...` as typed: jobs, their folders, the summary, the exit status."""
+
+import csv
+import json
+import os
+import random
+import runpy
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from hydra.core.global_hydra import GlobalHydra
+
+from cifar10.run import run_name, safe_name
+
+TRAIN = str(Path(__file__).parent.parent / "train.py")
+SMALL = ("data=synthetic", "data.train_size=140", "data.val_size=40", "data.test_size=50", "epochs=2", "batch_size=20")
+SMALL += ("trainer.enable_progress_bar=false",)
+
+
+@pytest.fixture
+def sweep(monkeypatch, tmp_path, capsys):
+    """Runs train.py -m in an empty folder; returns its exit status or message, and what it said."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HYDRA_FULL_ERROR", "0")
+
+    def run(*arguments):
+        monkeypatch.setattr(sys, "argv", [TRAIN, "-m", *arguments])
+        GlobalHydra.instance().clear()
+        capsys.readouterr()
+        status = 0
+        try:
+            runpy.run_path(TRAIN, run_name="__main__")
+        except SystemExit as stop:
+            status = stop.code
+        return status, capsys.readouterr().out
+
+    return run
+
+
+def rows(folder):
+    (path,) = (folder / "runs/sweeps").glob("*.csv")
+    with path.open() as file:
+        return list(csv.DictReader(file))
+
+
+def test_the_best_by_validation_comes_first_with_mean_and_deviation_over_seeds(sweep, tmp_path):
+    status, said = sweep("model=mlp,prototype", "seed=1,2", *SMALL)
+    assert status == 0
+    assert "4 finished" in said
+    found = rows(tmp_path)
+    assert sorted(row["model"] for row in found) == ["MLP", "Prototype"]
+    assert float(found[0]["val_accuracy"]) >= float(found[1]["val_accuracy"])
+    for row in found:
+        records = [
+            json.loads(
+                (tmp_path / f"runs/{row['model'].lower()}").glob(f"*/seed={seed}/metrics.json").__next__().read_text()
+            )
+            for seed in (1, 2)
+        ]
+        accuracies = torch.tensor([100 * record["test"]["accuracy"] for record in records])
+        assert row["n"] == "2"
+        assert float(row["test_accuracy"]) == pytest.approx(accuracies.mean().item(), abs=0.005)
+        assert float(row["test_accuracy_std"]) == pytest.approx(accuracies.std().item(), abs=0.005)
+
+
+def test_a_failed_job_stops_no_other_and_is_told(sweep, tmp_path):
+    status, said = sweep("model=mlp", "model.learning_rate=1e30,0.001", *SMALL)
+    assert status.startswith("train.py: 1 of 2 jobs failed: train/loss is nan at step 2, epoch 1, learning rate 1e+30")
+    assert "1 finished, 1 failed" in said
+    (stopped,) = (tmp_path / "runs").rglob("stopped.txt")
+    assert stopped.read_text().startswith("failed: train/loss is nan at step 2, epoch 1, learning rate 1e+30")
+    assert len(rows(tmp_path)) == 1
+
+    status, said = sweep("model=mlp", "model.learning_rate=1e30,0.001", *SMALL, "stop_on_divergence=false")
+    assert status == 0
+    assert not stopped.exists()
+    assert said.count("finished before") == 1
+
+
+def test_a_bug_in_one_job_stops_no_other(sweep, tmp_path, monkeypatch):
+    from cifar10.models.mlp import MLP
+
+    monkeypatch.setattr(MLP, "training_step", lambda *_: 1 / 0)
+    status, said = sweep("model=mlp,prototype", *SMALL)
+    assert status.startswith("train.py: 1 of 2 jobs failed")
+    assert "failed: ZeroDivisionError: division by zero" in said
+    assert "Traceback" in said
+    assert [row["model"] for row in rows(tmp_path)] == ["Prototype"]
+
+
+def test_what_is_listed_twice_runs_once(sweep, tmp_path):
+    status, said = sweep("model=mlp", "seed=1,1", *SMALL)
+    assert (status, said.count("finished before")) == (0, 0)
+    assert [row["n"] for row in rows(tmp_path)] == ["1"]
+
+
+def test_the_study_is_the_runs_of_its_models(sweep, tmp_path):
+    status, _ = sweep("experiment=study", "model=mlp", "seed=1,2", *SMALL)  # lists that replace its own
+    assert status == 0
+    small = "batch_size=20,data=synthetic,data.test_size=50,data.train_size=140,data.val_size=40,epochs=2"
+    assert sorted(str(path.parent.relative_to(tmp_path)) for path in tmp_path.rglob("metrics.json")) == [
+        f"runs/mlp/{small}/seed={seed}" for seed in (1, 2)
+    ]
+
+
+def test_a_study_s_run_has_the_folder_of_its_model():
+    choices = {"model": "mlp", "data": "cifar10"}
+    assert run_name(choices | {"experiment": "study"}, ["experiment=study", "model=mlp", "seed=2"]) == "mlp/seed=2"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "line"),
+    [
+        (["model.learning_rate=interval(0,1)"], "a grid needs a list; to search in it add hydra/sweeper=search"),
+        (
+            ["hydra.sweeper.max_batch=1"],
+            "there is no setting hydra.sweeper.max_batch; did you mean hydra.sweeper.max_b",
+        ),
+        (["hydra/launcher=slurm"], "there is no hydra/launcher=slurm; choose from basic"),
+    ],
+)
+def test_a_mistake_is_one_line(sweep, arguments, line):
+    status, _ = sweep(*arguments)
+    assert status.startswith("train.py: ")
+    assert line in status
+    assert "\n" not in status
+
+
+@pytest.mark.parametrize(
+    ("text", "name"), [("model=mlp seed=1,2", "model=mlp_seed=1,2"), ("a='b/../c'", "a=_b_.._c_"), ("", "")]
+)
+def test_a_file_s_name_for_a_command(text, name):
+    assert safe_name(text) == name
+
+
+def run_in_process(folder, *arguments, **more):
+    command = [sys.executable, TRAIN, "-m", *arguments, *SMALL]
+    return subprocess.Popen(command, cwd=folder, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, **more)
+
+
+def results(folder):
+    """Run -> its weights and its record without times."""
+    found = {}
+    for path in sorted(folder.rglob("metrics.json")):
+        record = json.loads(path.read_text())
+        for name in ("seconds", "images_per_second", "last_epoch", "git"):
+            del record[name]
+        weights = torch.load(path.with_name("last.ckpt"), weights_only=True)["state_dict"]
+        found[str(path.parent.relative_to(folder))] = weights, record
+    return found
+
+
+def assert_equal_results(first, second):
+    assert first.keys() == second.keys()
+    for run, (weights, record) in first.items():
+        assert record == second[run][1]
+        for name in weights:
+            assert torch.equal(weights[name], second[run][0][name]), (run, name)
+
+
+@pytest.fixture(scope="module")
+def uninterrupted(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("uninterrupted")
+    process = run_in_process(folder, "model=mlp,prototype", "seed=1,2,3", "data.flip=true")
+    assert process.wait() == 0, process.stderr.read()
+    return results(folder)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("when", [random.Random(number).uniform(3, 14) for number in range(3)])
+def test_a_sweep_that_is_killed_and_begun_again_ends_as_if_it_had_not_been(when, uninterrupted, tmp_path):
+    """Six jobs; SIGKILL after some seconds, twice; then the same command to its end."""
+    for _ in range(2):
+        process = run_in_process(
+            tmp_path, "model=mlp,prototype", "seed=1,2,3", "data.flip=true", start_new_session=True
+        )
+        try:
+            process.wait(when)
+        except subprocess.TimeoutExpired:
+            os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+    process = run_in_process(tmp_path, "model=mlp,prototype", "seed=1,2,3", "data.flip=true")
+    assert process.wait() == 0, process.stderr.read()
+    assert len(uninterrupted) == 6
+    assert_equal_results(results(tmp_path), uninterrupted)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("launcher", ["joblib", "submitit_local", "ray"])
+def test_each_launcher_s_jobs_are_those_of_the_basic_one(launcher, tmp_path, monkeypatch):
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    monkeypatch.setenv("RAY_USAGE_STATS_ENABLED", "0")
+    for name in ("basic", launcher):
+        (tmp_path / name).mkdir()
+        process = run_in_process(tmp_path / name, "model=mlp", "seed=1,2,3,4", f"hydra/launcher={name}")
+        assert process.wait() == 0, process.stderr.read()
+    found, expected = results(tmp_path / launcher), results(tmp_path / "basic")
+    assert len(expected) == 4
+    assert_equal_results(found, expected)
+
+
+@pytest.mark.slow
+def test_two_processes_a_job(tmp_path):
+    """Every image once an epoch, one folder a job, none beside them."""
+    two = ("trainer=ddp", "trainer.devices=2", "trainer.accelerator=cpu")
+    process = run_in_process(tmp_path, "model=mlp", "seed=1,2", *two)
+    assert process.wait() == 0, process.stderr.read()
+    found = results(tmp_path)
+    assert [run[-6:] for run in found] == ["seed=1", "seed=2"]
+    assert {path.name for path in tmp_path.iterdir()} == {"runs"}
+    assert {path.name for path in (tmp_path / "runs").iterdir()} == {"mlp", "sweeps"}
+    assert len(list((tmp_path / "runs/mlp").iterdir())) == 1
