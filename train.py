@@ -4,7 +4,6 @@ import json
 import logging
 import os
 import sys
-import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -26,7 +25,6 @@ from cifar10.sweep import Outcome
 
 log = logging.getLogger("cifar10")
 
-warnings.filterwarnings("ignore", r"\s*'hydra/sweeper/basic' is validated")  # conf/ has a sweeper of this name
 sys.path.append(str(Path(__file__).resolve().parent / "cifar10/plugins"))  # where Hydra finds our sweepers
 OmegaConf.register_new_resolver("run_name", run_name, replace=True)
 

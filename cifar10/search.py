@@ -22,7 +22,7 @@ log = logging.getLogger(__name__)
 
 
 def search(
-    overrides: Sequence[Override], launcher: Launcher, monitor: str, of: Study, n_trials: int, n_jobs: int, seed: int
+    overrides: Sequence[Override], launcher: Launcher, monitor: str, of: Study, n_trials: int, at_once: int, seed: int
 ) -> list[Outcome]:
     """Runs trials until the study has `n_trials`; returns the outcomes of those that this call ran.
 
@@ -39,7 +39,7 @@ def search(
         while True:
             optuna_or_error().storages.fail_stale_trials(kept)
             if (left := n_trials - _counted(kept)) > 0:
-                trials = [_asked(kept, space, seed, of.startup_trials) for _ in range(min(n_jobs, left))]
+                trials = [_asked(kept, space, seed, of.startup_trials) for _ in range(min(at_once, left))]
                 done += _launched(kept, trials, fixed, launcher, len(done), monitor, of)
             elif any(trial.state.name == "RUNNING" for trial in kept.trials):
                 sleep(HEARTBEAT_SECONDS)  # of another command, which may die yet

@@ -1,6 +1,6 @@
 """Measures the speed of this project beside a bare loop and the usual ways, and writes it as JSON and Markdown.
 
-python scripts/benchmark.py                          everything, a quarter of an hour on two CPU cores
+python scripts/benchmark.py                          everything, twenty minutes on two CPU cores
 python scripts/benchmark.py --only training          one part
 python scripts/benchmark.py --data synthetic         without CIFAR-10; the speeds are the same
 python scripts/benchmark.py --out docs               rewrites docs/benchmark.json and docs/benchmark.md
@@ -17,13 +17,13 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # train.py and conf/ lie beside scripts/
 
-PARTS = ("training", "choices", "loading", "startup", "figures", "growth", "accuracy")
+PARTS = ("training", "choices", "loading", "startup", "figures", "growth", "scale", "accuracy", "search")
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument(
-        "--only", choices=PARTS, help="one part of it; everything leaves out accuracy where there is no accelerator"
+        "--only", choices=PARTS, help="one part; everything is without search, and accuracy only on an accelerator"
     )
     parser.add_argument("--data", choices=("cifar10", "synthetic"), default="cifar10")
     parser.add_argument("--rounds", type=positive, default=5, help="measurements of each kind (default: 5)")
@@ -72,6 +72,8 @@ def measure(args: argparse.Namespace) -> Iterator[dict[str, Any]]:
     from benchmarks.growth import growth
     from benchmarks.loading import loading
     from benchmarks.measure import best_device
+    from benchmarks.scale import scale
+    from benchmarks.search import search
     from benchmarks.startup import startup
     from benchmarks.training import training
     from cifar10.record import PACKAGES, device_name, git_commit
@@ -84,7 +86,9 @@ def measure(args: argparse.Namespace) -> Iterator[dict[str, Any]]:
         "startup": lambda: startup(args.data, min(args.rounds, 3)),
         "figures": lambda: figures(args.data, min(args.rounds, 3)),
         "growth": growth,
+        "scale": lambda: scale(args.data, min(args.rounds, 3)),
         "accuracy": lambda: accuracy(args.data, args.rounds),
+        "search": lambda: search(args.data),
     }
     device = best_device()
     results: dict[str, Any] = {
@@ -98,7 +102,8 @@ def measure(args: argparse.Namespace) -> Iterator[dict[str, Any]]:
     }
     yield results  # before the first measurement: a folder that cannot be written is found now
     for name, part in parts.items():
-        if args.only == name or (args.only is None and (name != "accuracy" or device.type != "cpu")):
+        in_all = name != "search" and (name != "accuracy" or device.type != "cpu")
+        if args.only == name or (args.only is None and in_all):
             print(f"measuring {name} ...", file=sys.stderr)
             results[name] = part()
             yield results

@@ -79,14 +79,28 @@ def test_batch_normalisation_of_single_images_is_refused():
     check_settings(composed("model=mlp", "batch_size=1"))
 
 
-@pytest.mark.parametrize(
-    "path", sorted((Path(__file__).parent.parent / "conf/experiment").glob("*.yaml")), ids=lambda path: path.stem
-)
+CONF = Path(__file__).parent.parent / "conf"
+
+
+@pytest.mark.parametrize("path", sorted((CONF / "experiment").glob("[!s]*.yaml")), ids=lambda path: path.stem)
 def test_every_recipe_is_accepted_and_goes_by_its_file_s_name(path):
     cfg = composed(f"experiment={path.stem}")
     check_settings(cfg)
     assert cfg.recipe == path.stem
     assert f"# python train.py experiment={path.stem} " in path.read_text()
+
+
+@pytest.mark.parametrize("path", sorted((CONF / "search").glob("*.yaml")), ids=lambda path: path.stem)
+def test_every_search_is_accepted_and_goes_by_its_file_s_name(path):
+    cfg = composed(f"search={path.stem}")
+    check_settings(cfg)
+    assert cfg.recipe == f"search_{path.stem}"
+    assert f"# python train.py -m search={path.stem} " in path.read_text()
+
+
+def test_the_study_changes_nothing_but_what_to_sweep_over():
+    assert composed("experiment=study") == composed()
+    assert "# python train.py -m experiment=study " in (CONF / "experiment/study.yaml").read_text()
 
 
 @pytest.mark.parametrize("model", ["prototype", "mlp", "cnn"])

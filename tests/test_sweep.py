@@ -115,7 +115,7 @@ def test_a_study_s_run_has_the_folder_of_its_model():
 @pytest.mark.parametrize(
     ("arguments", "line"),
     [
-        (["model.learning_rate=interval(0,1)"], "a grid needs a list; to search in it add hydra/sweeper=search"),
+        (["model.learning_rate=interval(0,1)"], "a grid needs a list; to search in it add search=any"),
         (
             ["hydra.sweeper.max_batch=1"],
             "there is no setting hydra.sweeper.max_batch; did you mean hydra.sweeper.max_b",

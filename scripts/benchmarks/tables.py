@@ -15,7 +15,9 @@ def markdown(results: dict[str, Any]) -> str:
         "startup": startup_table,
         "figures": figures_table,
         "growth": growth_table,
+        "scale": scale_table,
         "accuracy": accuracy_table,
+        "search": search_table,
     }
     lines = [
         "# Benchmark",
@@ -112,6 +114,34 @@ def growth_table(found: dict[str, list[dict[str, float]]]) -> Iterator[str]:
     yield ""
     yield "One epoch each, in a process of its own, the first steps among it. Peak memory is what training adds to a"
     yield "process that holds the images already."
+
+
+def scale_table(found: dict[str, Any]) -> Iterator[str]:
+    yield "## Several processes"
+    yield ""
+    yield "| model, batch size | one process, images per second | two, with half of the cores each | two / one |"
+    yield "| --- | --- | --- | --- |"
+    for name, speeds in found["processes"].items():
+        one, two = speeds["one"], speeds["two"]
+        yield f"| {name} | {number(spread(one))} | {number(spread(two))} | {number(ratio(two, one), 2)} |"
+    yield ""
+    yield "| processes that write to a study in SQLite | milliseconds a value | values a second in all |"
+    yield "| --- | --- | --- |"
+    for processes, milliseconds in found["storage"].items():
+        yield f"| {processes} | {milliseconds:.1f} | {1000 * int(processes) / milliseconds:.0f} |"
+
+
+def search_table(found: list[dict[str, Any]]) -> Iterator[str]:
+    yield "## Searches"
+    yield ""
+    yield "| seed | pruner | trials | ended early | epochs | seconds | of the time without | best validation accuracy |"
+    yield "| --- | --- | --- | --- | --- | --- | --- | --- |"
+    for row in found:
+        whole = next(other for other in found if other["seed"] == row["seed"] and other["pruner"] == "null")
+        yield (
+            f"| {row['seed']} | {row['pruner']} | {row['trials']} | {row['pruned']} | {row['epochs']} "
+            f"| {row['seconds']:.0f} | {row['seconds'] / whole['seconds']:.2f} | {row['best']:.2%} |"
+        )
 
 
 def accuracy_table(found: dict[str, list[dict[str, Any]]]) -> Iterator[str]:

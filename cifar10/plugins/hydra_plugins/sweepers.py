@@ -26,7 +26,7 @@ class Grid(BasicSweeper):
         done = []
         for override in overrides:
             if override.is_sweep_override() and not override.is_discrete_sweep():
-                raise UserError(f"{override.input_line}: a grid needs a list; to search in it add hydra/sweeper=search")
+                raise UserError(f"{override.input_line}: a grid needs a list; to search in it add search=any")
         for batch in self.split_arguments(overrides, self.max_batch_size):
             batch = distinct(batch)
             self.validate_batch_is_legal(batch)
@@ -38,9 +38,9 @@ class Search(Sweeper):
     """Settings proposed by Optuna from the results so far; poor trials are ended early. See `cifar10.search`.
 
     study, storage, pruner, startup_trials: of `cifar10.study.Study`; by default they are named by the command line and
-    lie in `<runs>/searches`. n_trials: of the study in all, those of earlier
-    or other commands included. n_jobs: trials that are launched together. seed: of the sampler, TPE, which tries
-    startup_trials at random first. params: the space, in Hydra's words, `interval(0, 1)`,
+    lie in `<runs>/searches`. n_trials: of the study in all, those of earlier or other commands included.
+    max_batch_size: trials that are launched together. seed: of the sampler, TPE, which tries startup_trials at random
+    first. params: the space, in Hydra's words, `interval(0, 1)`,
     `tag(log, interval(1e-4, 1))`, `choice(a, b)`, `range(1, 5)`. trial: tells each job which one it is.
     """
 
@@ -51,13 +51,13 @@ class Search(Sweeper):
         pruner: str | None,
         startup_trials: int,
         n_trials: int,
-        n_jobs: int,
+        max_batch_size: int,
         seed: int,
         params: DictConfig | None,
         trial: int | None,
     ) -> None:
         self.of = study, storage, pruner, startup_trials
-        self.n_trials, self.n_jobs, self.seed, self.params = n_trials, n_jobs, seed, params or {}
+        self.n_trials, self.at_once, self.seed, self.params = n_trials, max_batch_size, seed, params or {}
 
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
         self.context, self.config = hydra_context, config
@@ -75,7 +75,7 @@ class Search(Sweeper):
         study = study or safe_name(" ".join(line for line in arguments if not line.startswith("hydra")))
         storage = storage or f"sqlite:///{self.config.runs}/searches/{study}.db"
         of = Study(study, storage, *rest)
-        done = search(overrides, self.launcher, self.config.monitor, of, self.n_trials, self.n_jobs, self.seed)
+        done = search(overrides, self.launcher, self.config.monitor, of, self.n_trials, self.at_once, self.seed)
         finish(done, arguments, self.config)
 
 
