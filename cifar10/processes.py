@@ -84,8 +84,10 @@ def train_in_processes(cfg: DictConfig, folder: Path, trial: Trial | None, count
             for rank in ranks:
                 rank.start()
             _wait(ranks, reports)
-        except Interrupted as stopped:
-            raise Interrupted(str(stopped), stop.status) from None  # to the ranks it is SIGTERM in either case
+        except (Interrupted, UserError) as error:
+            if stop.asked:  # to the ranks it is SIGTERM in any case, of which one dies that has not yet begun
+                raise Interrupted(str(error), stop.status) from None
+            raise
         finally:
             for rank in ranks:
                 if rank.is_alive():

@@ -118,7 +118,7 @@ def test_an_interrupted_trial_is_begun_again(search, tmp_path, monkeypatch):
 
 @pytest.mark.slow
 def test_a_killed_search_goes_on(search, tmp_path, monkeypatch):
-    arguments = ("epochs=150", "hydra.sweeper.n_trials=1")
+    arguments = ("epochs=60", "hydra.sweeper.n_trials=1")
     command = [sys.executable, TRAIN, "-m", *SMALL, *arguments]
     process = subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, text=True)
     while "epoch 3:" not in process.stdout.readline():
@@ -133,7 +133,7 @@ def test_a_killed_search_goes_on(search, tmp_path, monkeypatch):
     assert [trial.state.name for trial in trials] == ["FAIL", "COMPLETE"]
     assert trials[1].params == trials[0].params
     (record,) = tmp_path.rglob("metrics.json")
-    assert json.loads(record.read_text())["epochs"] == 150
+    assert json.loads(record.read_text())["epochs"] == 60
 
 
 def test_epochs_before_a_resumption_are_reported_too(tmp_path):

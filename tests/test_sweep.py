@@ -189,18 +189,23 @@ def test_a_sweep_that_is_killed_and_begun_again_ends_as_if_it_had_not_been(when,
     assert_equal_results(results(tmp_path), uninterrupted)
 
 
+def four_jobs(folder, launcher):
+    one_thread = os.environ | {"OMP_NUM_THREADS": "1", "RAY_USAGE_STATS_ENABLED": "0"}
+    process = run_in_process(folder, "model=mlp", "seed=1,2,3,4", f"hydra/launcher={launcher}", env=one_thread)
+    assert process.wait() == 0, process.stderr.read()
+    return results(folder)
+
+
+@pytest.fixture(scope="module")
+def one_after_the_other(tmp_path_factory):
+    return four_jobs(tmp_path_factory.mktemp("basic"), "basic")
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("launcher", ["joblib", "submitit_local", "ray"])
-def test_each_launcher_s_jobs_are_those_of_the_basic_one(launcher, tmp_path, monkeypatch):
-    monkeypatch.setenv("OMP_NUM_THREADS", "1")
-    monkeypatch.setenv("RAY_USAGE_STATS_ENABLED", "0")
-    for name in ("basic", launcher):
-        (tmp_path / name).mkdir()
-        process = run_in_process(tmp_path / name, "model=mlp", "seed=1,2,3,4", f"hydra/launcher={name}")
-        assert process.wait() == 0, process.stderr.read()
-    found, expected = results(tmp_path / launcher), results(tmp_path / "basic")
-    assert len(expected) == 4
-    assert_equal_results(found, expected)
+def test_each_launcher_s_jobs_are_those_of_the_basic_one(launcher, one_after_the_other, tmp_path):
+    assert len(one_after_the_other) == 4
+    assert_equal_results(four_jobs(tmp_path, launcher), one_after_the_other)
 
 
 @pytest.mark.slow
