@@ -55,7 +55,7 @@ class FinishedRun:
     @cached_property
     def history(self) -> dict[str, list[float]]:
         """The columns of `metrics.csv`, one value per epoch; those that have none are left out."""
-        with _reading(self.folder), (self.folder / "metrics.csv").open(newline="") as file:
+        with reading(self.folder), (self.folder / "metrics.csv").open(newline="") as file:
             rows = list(csv.DictReader(file))
             return {name: [float(row[name]) for row in rows] for name in rows[0] if all(row[name] for row in rows)}
 
@@ -66,14 +66,14 @@ class FinishedRun:
         if not path.exists():
             raise UserError(f"{path} is missing; the run's weights are needed")
         SafeCheckpointIO().load_checkpoint(path, weights_only=True)  # a clear line for what is no checkpoint
-        with _reading(self.folder):
+        with reading(self.folder):
             cls = get_class(self.record["config"]["model"]["_target_"])
             return cls.load_from_checkpoint(path, map_location="cpu", weights_only=True).eval()
 
     @cached_property
     def data(self) -> ImageData:
         """The images that it was trained and tested on. Raises UserError where they are not there any more."""
-        with _reading(self.folder):
+        with reading(self.folder):
             data = _data(OmegaConf.to_yaml(OmegaConf.load(self.folder / "config.yaml").data))
         if data.checksum != self.record["data_sha256"]:
             raise UserError(f"{self.folder}: the images of data={data.name} are not those that this run was tested on")
@@ -95,12 +95,12 @@ class FinishedRun:
     @cached_property
     def evolution(self) -> dict[int, Tensor]:
         """Training step -> the prototypes after it, (K, C, 3, H, W) in [0, 1]; empty for networks."""
-        with _reading(self.folder):
+        with reading(self.folder):
             return read_evolution(self.folder, len(self.class_names))
 
 
 @contextmanager
-def _reading(folder: Path) -> Iterator[None]:
+def reading(folder: Path) -> Iterator[None]:
     """Turns what files raise that are missing, torn or of another version into one line."""
     try:
         yield

@@ -1,4 +1,4 @@
-"""What `precision: auto` stands for on this machine."""
+"""The device of this machine, and what `precision: auto` stands for on it."""
 
 import torch
 
@@ -18,3 +18,8 @@ def chosen_precision(precision: str, accelerator: str) -> str:
         cpu = getattr(torch.cpu, "get_capabilities", dict)()  # missing in older PyTorch
         fast = cpu.get("avx512_bf16", False) or cpu.get("amx_bf16", False)
     return "bf16-mixed" if fast else "32-true"
+
+
+def best_device() -> torch.device:
+    """The accelerator, if there is one."""
+    return torch.accelerator.current_accelerator() if torch.accelerator.is_available() else torch.device("cpu")

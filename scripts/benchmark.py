@@ -71,11 +71,11 @@ def measure(args: argparse.Namespace) -> Iterator[dict[str, Any]]:
     from benchmarks.figures import figures
     from benchmarks.growth import growth
     from benchmarks.loading import loading
-    from benchmarks.measure import best_device
     from benchmarks.scale import scale
     from benchmarks.search import search
     from benchmarks.startup import startup
     from benchmarks.training import training
+    from cifar10.precision import best_device
     from cifar10.record import PACKAGES, device_name, git_commit
 
     warnings.filterwarnings("ignore")  # what Lightning says of the usual way

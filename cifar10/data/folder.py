@@ -36,7 +36,7 @@ class FolderData(ImageData):
 
 
 def read_folder(root: Path) -> ImageSet:
-    """Reads PNG, JPEG, WebP, BMP and GIF (first frame) of any size and colour mode: `read_image` says how.
+    """Reads PNG, JPEG, WebP, BMP and GIF (first frame) of any size and colour mode: `to_tensor` says how.
 
     UserError if `root` isn't such a tree, has fewer than 2 or more than 1,000 classes, classes that aren't in both
     splits or have no images, or files that can't be read as images: all of these are counted, a few are named.
@@ -45,7 +45,7 @@ def read_folder(root: Path) -> ImageSet:
     try:
         class_names = _class_names(root)
         folders = [root / split / name for split in SPLITS for name in class_names]
-        files = [sorted(_files(folder), key=Path.as_posix) for folder in folders]
+        files = [image_files(folder) for folder in folders]
     except OSError as error:
         raise UserError(f"{error.filename or root} cannot be listed: {error.strerror}; check its permissions") from None
     empty = [str(folder.relative_to(root)) for folder, found in zip(folders, files, strict=True) if not found]
@@ -83,8 +83,13 @@ def _class_names(root: Path) -> list[str]:
     return sorted(train)
 
 
+def image_files(folder: Path) -> list[Path]:
+    """The files below a folder, sorted, without hidden ones and what operating systems drop; raises OSError."""
+    return sorted(_files(folder), key=Path.as_posix)
+
+
 def _files(folder: Path) -> Iterator[Path]:
-    """The files below a class folder; a linked folder is read once, so a loop of links ends."""
+    """In any order; a linked folder is read once, so a loop of links ends."""
     seen = {folder.resolve()}
     for parent, subfolders, names in os.walk(folder, onerror=_raise, followlinks=True):
         kept = []

@@ -2,7 +2,7 @@
 
 import os
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from multiprocessing.pool import ThreadPool
 from pathlib import Path
 
@@ -21,27 +21,37 @@ THREADS = 4  # decoding at once: an image at the limit of pixels takes about a g
 NAMED = 3  # examples in a message that stands for many
 
 
-def read_images(paths: Sequence[Path], root: Path) -> Tensor:
-    """(N, 3, 32, 32) uint8, in the order of the paths; one UserError for all that can't be read."""
+def read_images(paths: Sequence[Path], root: Path | None = None) -> Tensor:
+    """(N, 3, 32, 32) uint8, in the order of the paths; one UserError for all that can't be read, named from `root`."""
     images = torch.empty(len(paths), 3, SIZE, SIZE, dtype=torch.uint8)
     bad = []
-    with ThreadPool(min(THREADS, os.cpu_count() or 1)) as pool, warnings.catch_warnings():
-        # Pillow only warns from its limit to twice that
-        warnings.simplefilter("error", Image.DecompressionBombWarning)
-        results = pool.imap(_try_read, paths, chunksize=8)
-        # disable=None: a terminal gets the bar, a log file doesn't
-        for index, result in enumerate(tqdm(results, "Images", len(paths), delay=2, leave=False, disable=None)):
-            if isinstance(result, Tensor):
-                images[index] = result
-            else:
-                bad.append(f"{paths[index].relative_to(root)}: {result}")
+    # disable=None: a terminal gets the bar, a log file doesn't
+    for index, result in enumerate(tqdm(read_each(paths), "Images", len(paths), delay=2, leave=False, disable=None)):
+        if isinstance(result, Tensor):
+            images[index] = result
+        else:
+            bad.append(f"{paths[index].relative_to(root) if root else paths[index]}: {result}")
     if bad:
-        told = f"{len(bad):,} of {len(paths):,} files in {root} cannot be read as images"
+        told = f"{len(bad):,} of {len(paths):,} files{f' in {root}' if root else ''} cannot be read as images"
         raise UserError(f"{told}: {some(bad)}; repair or remove them")
     return images
 
 
+def read_each(paths: Sequence[Path]) -> Iterator[Tensor | str]:
+    """Each image as (3, 32, 32) uint8, or else why there is none, in the order of the paths; decoded ahead of use."""
+    with ThreadPool(min(THREADS, os.cpu_count() or 1)) as pool, warnings.catch_warnings():
+        # Pillow only warns from its limit to twice that
+        warnings.simplefilter("error", Image.DecompressionBombWarning)
+        yield from pool.imap(_try_read, paths, chunksize=8)
+
+
 def read_image(path: Path) -> Tensor:
+    """One image file as `to_tensor` makes it; raises what Pillow raises."""
+    with Image.open(path, formats=FORMATS) as stored:
+        return to_tensor(stored)
+
+
+def to_tensor(image: Image.Image) -> Tensor:
     """One image as (3, 32, 32) uint8, RGB, upright by its EXIF orientation; raises what Pillow raises.
 
     An upright 32 x 32 RGB image keeps its exact values. Others: the largest centred square is scaled to 32 x 32, which
@@ -49,8 +59,7 @@ def read_image(path: Path) -> Tensor:
     Pillow does for colour. CMYK is converted without its colour profile. Transparent parts show white: what is stored
     below them is arbitrary, often black, and such images are mostly made for white pages.
     """
-    with Image.open(path, formats=FORMATS) as stored:
-        image = ImageOps.exif_transpose(stored)  # loads it: a truncated file fails here
+    image = ImageOps.exif_transpose(image)  # loads it: a truncated file fails here
     if image.mode.startswith("I"):  # 16-bit grey, which convert() would clip at 255
         image = Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
     if image.has_transparency_data:

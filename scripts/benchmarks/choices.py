@@ -10,12 +10,13 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from benchmarks.measure import best_device, compose, interleaved, read_images, synchronize
+from benchmarks.measure import compose, interleaved, read_images, synchronize
 from benchmarks.training import this_project
 from cifar10.color import Delta, mean_difference, to_space
 from cifar10.compiled import compiled_mean_difference
 from cifar10.models.cnn import CNN
 from cifar10.models.mlp import MLP
+from cifar10.precision import best_device
 from cifar10.trainer import STEP_HOOKS
 
 STEPS = {"cnn": 8, "mlp": 300}

@@ -11,10 +11,11 @@ from torch.nn import functional as F
 from torch.utils.data import DataLoader
 from torchvision import transforms
 
-from benchmarks.measure import best_device, compose, interleaved, read_images, synchronize
+from benchmarks.measure import compose, interleaved, read_images, synchronize
 from benchmarks.training import PerImage
 from cifar10.augment import RandomViews
 from cifar10.data.loader import TrainBatches
+from cifar10.precision import best_device
 
 BATCH = 512
 COUNT = 40_000

@@ -13,7 +13,6 @@ from statistics import median
 from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
-    import torch
     from omegaconf import DictConfig
 
     from cifar10.data.module import ImageData
@@ -48,13 +47,6 @@ def interleaved(ways: Mapping[str, Callable[[], float]], rounds: int) -> dict[st
             if number:
                 found[name].append(value)
     return found
-
-
-def best_device() -> torch.device:
-    """The accelerator, if there is one."""
-    import torch
-
-    return torch.accelerator.current_accelerator() if torch.accelerator.is_available() else torch.device("cpu")
 
 
 def synchronize() -> None:
