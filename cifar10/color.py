@@ -56,6 +56,8 @@ def to_space(images: Tensor, delta: Delta) -> Tensor:
     """
     difference_of(delta)
     _colours(images)
+    if torch.compiler.is_exporting():  # a graph cannot depend on values
+        return images if delta == "redmean" else to_lab(images)
     if images.device.type == "cpu" and images.numel() and not images.requires_grad:
         low, high = (float(value) for value in images.detach().aminmax())
         if not (low >= -ROUNDING and high <= 1 + ROUNDING):
@@ -121,6 +123,8 @@ def mean_difference(images: Tensor, prototypes: Tensor, delta: Delta, block: int
     """
     means = _mean_delta_e_76 if delta == "cie76" else partial(mean_of_pairs, difference_of(delta))
     images, prototypes = same_sized(images, prototypes)
+    if torch.compiler.is_exporting():  # nor the number of its operations on that of the images
+        return means(images, prototypes)
     learning = torch.is_grad_enabled() and (images.requires_grad or prototypes.requires_grad)
     if block is None:  # a pair takes one number by cie76, a few dozen by the others: a CPU's cache has room for few
         on_cpu = 2**19 if learning else 2**17  # each block adds to the whole gradient: fewer blocks, fewer sums
