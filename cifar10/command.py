@@ -36,11 +36,11 @@ def _base_and_changes(record: Record) -> tuple[list[str], list[str]]:
     config, data = completed(record["config"]), _choice("data", record["config"])
     special = recipe(record) != "study" and (CONF / f"experiment/{recipe(record)}.yaml").exists()
     base = [f"experiment={recipe(record)}" if special else f"model={_choice('model', config)}"]
-    if _choice("model", _composed(*base)) != (model := _choice("model", config)):
+    if _choice("model", composed(*base)) != (model := _choice("model", config)):
         base.append(f"model={model}")  # of an experiment that was given another one
     base += [] if data == DEFAULT_DATA else [f"data={data}"]
-    composed = _composed(*base)
-    listed, today, then = (dict(dotted(settings)) for settings in (composed, completed(composed), config))
+    settings = composed(*base)
+    listed, today, then = (dict(dotted(one)) for one in (settings, completed(settings), config))
     if data == "folder":
         base.append(f"data.root={_value(then.get('data.root', 'PATH'))}")
     different = []
@@ -53,7 +53,8 @@ def _base_and_changes(record: Record) -> tuple[list[str], list[str]]:
 
 
 @cache
-def _composed(*overrides: str) -> dict[str, Any]:
+def composed(*overrides: str) -> dict[str, Any]:
+    """The settings of `python train.py <overrides>`, as plain Python. Raises HydraException, OmegaConfBaseException."""
     with initialize_config_dir(str(CONF), version_base="1.3"):
         return OmegaConf.to_container(compose("train", list(overrides)), resolve=True)
 

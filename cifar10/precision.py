@@ -1,5 +1,7 @@
 """The device of this machine, and what `precision: auto` stands for on it."""
 
+from contextlib import AbstractContextManager, nullcontext
+
 import torch
 
 
@@ -23,3 +25,10 @@ def chosen_precision(precision: str, accelerator: str) -> str:
 def best_device() -> torch.device:
     """The accelerator, if there is one."""
     return torch.accelerator.current_accelerator() if torch.accelerator.is_available() else torch.device("cpu")
+
+
+def autocast(precision: str, device: torch.device) -> AbstractContextManager[None]:
+    """Within it a model computes as under a Trainer of that precision: `32-true`, `bf16-mixed` or `16-mixed`."""
+    if precision == "32-true":
+        return nullcontext()
+    return torch.autocast(device.type, torch.bfloat16 if precision == "bf16-mixed" else torch.float16)

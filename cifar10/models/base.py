@@ -136,6 +136,11 @@ class Classifier(LightningModule):
         self.loss_sum, self.correct, self.seen = 0.0, 0, 0
 
     def on_test_epoch_end(self) -> None:
+        self.finish_test()
+        self.log_epoch({f"test/{name}": self.test_results[name] for name in ("loss", "accuracy")})
+
+    def finish_test(self) -> None:
+        """Makes `test_results` and `test_predictions` of the test steps so far, and forgets them."""
         results = self.test_metrics.compute()
         self.test_results = {
             "loss": self.test_loss.compute().item(),
@@ -146,7 +151,6 @@ class Classifier(LightningModule):
         kept = self.test_probabilities, self.test_labels
         probabilities, labels = (metric.compute().cpu().numpy() for metric in kept)
         self.test_predictions = Predictions(probabilities, labels.astype("int64"))
-        self.log_epoch({f"test/{name}": self.test_results[name] for name in ("loss", "accuracy")})
         for metric in (self.test_metrics, self.test_loss, *kept):
             metric.reset()
 

@@ -1,0 +1,88 @@
+"""A checkpoint on the test images of any data: what its run found, again, and under corruptions."""
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+from hydra.utils import instantiate
+from omegaconf import OmegaConf
+from torch import Tensor
+
+from cifar10.command import composed
+from cifar10.data.image_files import some
+from cifar10.data.loader import EvalBatches
+from cifar10.data.module import ImageData
+from cifar10.errors import UserError
+from cifar10.finished import FinishedRun
+from cifar10.models.base import Classifier
+from cifar10.plots.curves import calibration
+from cifar10.precision import autocast
+from cifar10.predictions import Predictions
+from cifar10.settings import check_settings
+from cifar10.trained import TrainedModel
+
+
+class Evaluation(NamedTuple):
+    """What a model made of test images. test: as in `metrics.json`; ece: expected calibration error, in [0, 1]."""
+
+    test: dict[str, Any]
+    predictions: Predictions
+    ece: float
+
+
+@torch.inference_mode()
+def evaluate(
+    model: Classifier,
+    data: ImageData,
+    precision: str = "32-true",
+    change: Callable[[Tensor], Tensor] | None = None,
+    images: int | None = None,
+) -> Evaluation:
+    """The test of `trainer.test`, to the bit, in the same batches; its numbers are the run's on the same device.
+
+    change: what is done to each batch of images before the model sees it. images: only the first so many.
+    """
+    device = next(model.parameters()).device
+    model.setup("test")  # kernels for the processor, where the run made them too
+    try:
+        batches = EvalBatches(data.test_images[:images], data.test_labels[:images], data.eval_batch_size)
+        for index, (pixels, labels) in enumerate(batches):
+            pixels, labels = pixels.to(device), labels.to(device)
+            pixels = change(pixels) if change else pixels
+            with autocast(precision, device):
+                model.test_step((pixels, labels), index)
+    finally:
+        model.teardown("test")
+    model.finish_test()
+    said = model.test_predictions
+    return Evaluation(model.test_results, said, calibration(said.probabilities, said.labels).ece)
+
+
+def run_of(checkpoint: Path) -> FinishedRun | None:
+    """The finished run that the checkpoint lies in."""
+    return FinishedRun(checkpoint.parent) if (checkpoint.parent / "metrics.json").exists() else None
+
+
+def chosen_data(trained: TrainedModel, overrides: Sequence[str]) -> ImageData:
+    """What `data=... data.root=...` describe; without any, the data of the checkpoint's run, or CIFAR-10.
+
+    Raises UserError where they cannot be read or have other classes than the model, and what Hydra raises.
+    """
+    run = run_of(trained.checkpoint)
+    if run and not overrides:
+        return run.data
+    if other := [text for text in overrides if not text.startswith(("data=", "data."))]:
+        raise UserError(f"{some(other)}: only data=NAME and data.SETTING=VALUE can be chosen here")
+    settings = OmegaConf.create(composed(*overrides))
+    OmegaConf.to_container(settings, throw_on_missing=True)
+    check_settings(settings)
+    data = instantiate(settings.data, _convert_="all")
+    data.prepare_data()
+    data.setup()
+    if data.class_names != trained.class_names:
+        raise UserError(
+            f"{trained.checkpoint} tells {some(trained.class_names)} apart, data={data.name} has "
+            f"{some(data.class_names)}; choose data of the model's classes"
+        )
+    return data
