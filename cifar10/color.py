@@ -123,8 +123,8 @@ def mean_difference(images: Tensor, prototypes: Tensor, delta: Delta, block: int
     """
     means = _mean_delta_e_76 if delta == "cie76" else partial(mean_of_pairs, difference_of(delta))
     images, prototypes = same_sized(images, prototypes)
-    if torch.compiler.is_exporting():  # nor the number of its operations on that of the images
-        return means(images, prototypes)
+    if torch.compiler.is_exporting():  # nor its operations on the number of images; and ONNX has no cdist
+        return mean_of_pairs(difference_of(delta), images, prototypes)
     learning = torch.is_grad_enabled() and (images.requires_grad or prototypes.requires_grad)
     if block is None:  # a pair takes one number by cie76, a few dozen by the others: a CPU's cache has room for few
         on_cpu = 2**19 if learning else 2**17  # each block adds to the whole gradient: fewer blocks, fewer sums

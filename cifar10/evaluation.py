@@ -75,7 +75,8 @@ def chosen_data(trained: TrainedModel, overrides: Sequence[str]) -> ImageData:
     if other := [text for text in overrides if not text.startswith(("data=", "data."))]:
         raise UserError(f"{some(other)}: only data=NAME and data.SETTING=VALUE can be chosen here")
     settings = OmegaConf.create(composed(*overrides))
-    OmegaConf.to_container(settings, throw_on_missing=True)
+    if missing := OmegaConf.missing_keys(settings):
+        raise UserError(f"{', '.join(sorted(missing))} is not set; add it as NAME=VALUE")
     check_settings(settings)
     data = instantiate(settings.data, _convert_="all")
     data.prepare_data()

@@ -1,0 +1,75 @@
+"""A trained model for other runtimes: ONNX, torch.export's program and a model card, checked on the whole test set.
+
+python scripts/export.py runs/cnn/seed=1                        writes runs/cnn/seed=1/export/
+python scripts/export.py best.ckpt data=folder data.root=PATH --out exported
+
+Needs pip install -e '.[export]'. Input are raw images, (N, 3, 32, 32) uint8, of any number N; output are logits. Both
+files must say the same as PyTorch of every test image, with logits within 1e-4, or nothing is written.
+"""
+
+import argparse
+import json
+import sys
+from importlib.util import find_spec
+from pathlib import Path
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("checkpoint", type=Path, metavar="CKPT", help="a finished run's folder, or a checkpoint")
+    parser.add_argument("data", nargs="*", metavar="data=...", help="to check on (default: what it was tested on)")
+    parser.add_argument("--out", type=Path, metavar="FOLDER", help="default: export/ beside the checkpoint")
+    args = parser.parse_args()
+    if missing := [name for name in ("onnx", "onnxscript", "onnxruntime") if find_spec(name) is None]:
+        sys.exit(f"export.py: {', '.join(missing)} not installed; pip install -e '.[export]'")
+
+    from hydra.errors import HydraException
+    from omegaconf.errors import OmegaConfBaseException
+
+    from cifar10.errors import UserError
+    from cifar10.messages import one_line
+
+    try:
+        export(args.checkpoint, args.data, args.out)
+    except (UserError, HydraException, OmegaConfBaseException, OSError) as error:
+        sys.exit(f"export.py: {one_line(error)}")
+    except KeyboardInterrupt:
+        sys.exit("\nexport.py: stopped")
+
+
+def export(checkpoint: Path, overrides: list[str], out: Path | None) -> None:
+    """Writes the files, after their check, and prints what it found."""
+    import torch
+
+    import cifar10
+    from cifar10.card import make_card, markdown
+    from cifar10.evaluation import chosen_data, run_of
+    from cifar10.export import as_onnx, as_pt2, check, exported, onnx_runtime
+    from cifar10.files import write_atomically
+
+    trained = cifar10.load(checkpoint, "cpu")
+    images = chosen_data(trained, overrides).test_images
+    program = exported(trained.model)
+    files = {"model.onnx": as_onnx(program, trained.class_names), "model.pt2": as_pt2(program)}
+    expected = trained.logits(images)
+    checks = {
+        "PyTorch": check("PyTorch", trained.model, images, expected),
+        "onnxruntime": check("onnxruntime", onnx_runtime(files["model.onnx"]), images, expected),
+        "torch.export": check("torch.export", program.module(), images, expected),
+    }
+    card = make_card(trained, run_of(trained.checkpoint), files, checks)
+    files |= {"card.json": json.dumps(card, indent=2).encode() + b"\n", "card.md": markdown(card).encode()}
+    folder = out or trained.checkpoint.parent / "export"
+    for name, content in files.items():
+        write_atomically(folder / name, lambda file, content=content: file.write(content))
+        print(f"  {folder / name}  {len(content):,} bytes")
+    for name, found in checks.items():
+        told = (
+            f"{found.same_answers:,} of {found.images:,} answers the same, logits within {found.largest_difference:.1e}"
+        )
+        print(f"  {name:<12}  {told}, {found.images_per_second:,.0f} images/s")
+    print(f"  on {torch.get_num_threads()} threads, in batches of 100")
+
+
+if __name__ == "__main__":
+    main()
