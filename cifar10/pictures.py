@@ -1,5 +1,7 @@
 """The figures of one run, from what it said of the test images: for TensorBoard and for the page of runs."""
 
+from typing import NamedTuple
+
 import torch
 from matplotlib.figure import Figure
 from torch import Tensor
@@ -47,21 +49,44 @@ def first_layer_figure(model: Classifier, title: str = "") -> Figure | None:
     )
 
 
+class Compared(NamedTuple):
+    """An image beside the prototypes that are nearest to it, one of each class; of many classes the nearest ones.
+
+    The class that the model takes it for comes first, then the nearer ones. classes: (C,) int64; prototypes:
+    (C, 3, 32, 32) in [0, 1], mirrored where their mirror image is what was compared; maps: (C, 32, 32) differences
+    in `unit`.
+    """
+
+    classes: Tensor
+    prototypes: Tensor
+    maps: Tensor
+    unit: str
+
+
+@torch.inference_mode()
+def compare(model: Prototype, image: Tensor) -> Compared:
+    """image: (3, 32, 32) uint8, on the model's device."""
+    maps, mirrored = (of_image[0] for of_image in model.difference_maps(image[None]))
+    distances = maps.mean((1, 2)).view(-1, model.per_class)
+    nearest, own = distances.min(1)  # of each class's prototypes
+    nearest[model(image[None])[0].argmax()] = -1
+    classes = nearest.argsort()[:MOST_COMPARED]
+    best = classes * model.per_class + own[classes]
+    prototypes = model.prototypes.detach()[best]
+    prototypes = torch.where(mirrored[best, None, None, None], prototypes.flip(-1), prototypes)
+    unit = "redmean" if model.delta == "redmean" else f"Delta E ({model.delta})"
+    return Compared(*(part.cpu() for part in (classes, prototypes, maps[best])), unit)
+
+
 def why_figure(model: Prototype, image: Tensor, title: str = "") -> Figure:
     """Where an image differs from the prototype of each class that is nearest to it. image: (3, 32, 32) uint8.
 
     The class that the model takes it for is in bold; of many classes it is shown and those with the nearest prototypes.
     """
-    maps, mirrored = (of_image[0] for of_image in model.difference_maps(image[None]))
-    distances = maps.mean((1, 2)).view(-1, model.per_class)
-    nearest, own = distances.min(1)  # of each class's prototypes
-    with torch.inference_mode():
-        said = int(model(image[None])[0].argmax())
-    nearest[said] = -1
-    classes = nearest.argsort()[:MOST_COMPARED].sort().values
-    best = classes * model.per_class + own[classes]
-    prototypes = model.prototypes.detach()[best]
-    prototypes = torch.where(mirrored[best, None, None, None], prototypes.flip(-1), prototypes)
-    unit = "redmean" if model.delta == "redmean" else f"Delta E ({model.delta})"
-    titles = [model.class_names[place] for place in classes]
-    return difference_figure(to_unit(image), prototypes, maps[best], titles, unit, title, bold=model.class_names[said])
+    found = compare(model, image)
+    order = found.classes.argsort()
+    titles = [model.class_names[place] for place in found.classes[order]]
+    said = model.class_names[found.classes[0]]
+    return difference_figure(
+        to_unit(image), found.prototypes[order], found.maps[order], titles, found.unit, title, bold=said
+    )

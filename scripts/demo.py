@@ -1,0 +1,76 @@
+"""A page to play with, in the browser: drop or paste an image and see what each model says of it, side by side.
+
+python scripts/demo.py runs/prototype/seed=1 runs/mlp/seed=1 runs/cnn/seed=1
+
+Needs pip install -e '.[demo]'. It is served to this machine alone and calls nowhere.
+"""
+
+import argparse
+import os
+import sys
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from cifar10.trained import TrainedModel
+
+SAMPLES = 20
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("runs", nargs="+", type=Path, metavar="RUN", help="finished runs' folders, or checkpoints")
+    parser.add_argument("--port", type=int, metavar="N", help="default: the first free one from 7860")
+    parser.add_argument("--device", help="cpu, cuda ... (default: the accelerator, if there is one)")
+    args = parser.parse_args()
+    if find_spec("gradio") is None:
+        sys.exit("demo.py: gradio is not installed; pip install -e '.[demo]'")
+    os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"  # read when Gradio is imported
+    os.environ.setdefault("HF_HUB_OFFLINE", "1")
+
+    import cifar10
+    from cifar10.demo.page import launch, make_page
+
+    try:
+        models = {title: trained for run in args.runs for title, trained in [opened(run, args.device)]}
+        names = {tuple(trained.class_names) for trained in models.values()}
+        if len(names) > 1:
+            sys.exit("demo.py: these models have different classes; show those together that were trained on the same")
+        launch(make_page(models, *samples(next(iter(models.values())))), args.port)
+    except (cifar10.UserError, OSError) as error:
+        sys.exit(f"demo.py: {error}")
+    except KeyboardInterrupt:
+        sys.exit("\ndemo.py: stopped")
+
+
+def opened(path: Path, device: str | None) -> tuple[str, "TrainedModel"]:
+    """A title for the page, and the model."""
+    import cifar10
+    from cifar10.evaluation import run_of
+
+    trained = cifar10.load(path, device)
+    run = run_of(trained.checkpoint)
+    return run.title if run else f"{type(trained.model).__name__}, {path}", trained
+
+
+def samples(trained: "TrainedModel") -> tuple["Tensor | None", list[str]]:
+    """The first test images of its run with their classes; none where the data is not there any more."""
+    from cifar10.errors import UserError
+    from cifar10.evaluation import run_of
+
+    run = run_of(trained.checkpoint)
+    if run is None:
+        return None, []
+    try:
+        data = run.data
+    except UserError as error:
+        print(f"demo.py: no test images to pick from: {error}", file=sys.stderr)
+        return None, []
+    return data.test_images[:SAMPLES], [data.class_names[label] for label in data.test_labels[:SAMPLES]]
+
+
+if __name__ == "__main__":
+    main()
