@@ -5,6 +5,7 @@ from pathlib import Path
 from time import perf_counter
 from typing import Any
 
+import torch
 from lightning import Callback, LightningModule, Trainer
 from lightning.pytorch.callbacks import Checkpoint, ModelCheckpoint
 
@@ -62,7 +63,9 @@ class LastCheckpoint(Checkpoint):
         )
 
     def _check_losses(self, trainer: Trainer, model: Classifier) -> None:
-        losses = [float(loss) for loss in model.recent_losses]
+        if not model.recent_losses:  # the exact solver has none
+            return
+        losses = torch.stack(list(model.recent_losses)).tolist()
         model.recent_losses.clear()
         for step, loss in enumerate(losses, trainer.global_step - len(losses) + 1):
             self._check("train/loss", loss, step, trainer)

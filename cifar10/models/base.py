@@ -47,8 +47,8 @@ class Classifier(LightningModule):
         self.class_names = list(class_names)
         classes = len(self.class_names)
         # Without `disable` a loss or probability that is not a number would be left out, as if it had not been.
-        whatever: dict[str, Any] = {"nan_strategy": "disable"}
-        self.val_accuracy, self.val_loss = MulticlassAccuracy(classes, average="micro"), MeanMetric(**whatever)
+        keep_nan: dict[str, Any] = {"nan_strategy": "disable"}
+        self.val_accuracy, self.val_loss = MulticlassAccuracy(classes, average="micro"), MeanMetric(**keep_nan)
         self.test_metrics, self.test_loss = (
             MetricCollection(
                 {
@@ -57,9 +57,9 @@ class Classifier(LightningModule):
                     "confusion": MulticlassConfusionMatrix(classes),
                 }
             ),
-            MeanMetric(**whatever),
+            MeanMetric(**keep_nan),
         )
-        self.test_probabilities, self.test_labels = CatMetric(**whatever), CatMetric(**whatever)
+        self.test_probabilities, self.test_labels = CatMetric(**keep_nan), CatMetric(**keep_nan)
         # The epoch so far. Counted by hand: calling and logging metric objects in every step costs as much as the
         # whole step of the small models.
         self.loss_sum: Tensor | float = 0.0
