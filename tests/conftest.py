@@ -1,10 +1,31 @@
 """What tests of several modules need. PyTorch is imported only by those that ask: the download needs none."""
 
+import runpy
+import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
+from hydra.core.global_hydra import GlobalHydra
+
+
+@pytest.fixture
+def run_script(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Callable[..., tuple[Any, str]]:
+    """Runs a script as typed; returns its exit status or message, and what it printed."""
+
+    def run(script: str, *arguments: Any) -> tuple[Any, str]:
+        monkeypatch.setattr(sys, "argv", [script, *map(str, arguments)])
+        GlobalHydra.instance().clear()
+        capsys.readouterr()
+        status: Any = 0
+        try:
+            runpy.run_path(script, run_name="__main__")
+        except SystemExit as stop:
+            status = stop.code
+        return status, capsys.readouterr().out
+
+    return run
 
 
 @pytest.fixture(scope="session")

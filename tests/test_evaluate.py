@@ -1,9 +1,8 @@
 """scripts/evaluate.py: the run's own numbers again, on other data, under corruptions."""
 
 import json
-import runpy
 import shutil
-import sys
+from functools import partial
 from pathlib import Path
 from statistics import mean
 
@@ -22,19 +21,9 @@ SCRIPT = str(Path(__file__).parent.parent / "scripts/evaluate.py")
 
 
 @pytest.fixture
-def command(monkeypatch, capsys):
+def command(run_script):
     """Runs it; returns exit status or message, and what it printed."""
-
-    def run(*arguments):
-        monkeypatch.setattr(sys, "argv", [SCRIPT, *map(str, arguments)])
-        code = 0
-        try:
-            runpy.run_path(SCRIPT, run_name="__main__")
-        except SystemExit as stop:
-            code = stop.code
-        return code, capsys.readouterr().out
-
-    return run
+    return partial(run_script, SCRIPT)
 
 
 @pytest.mark.parametrize("name", ["prototype", "mlp", "cnn"])

@@ -2,9 +2,9 @@
 
 import hashlib
 import json
-import runpy
 import shutil
 import sys
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -24,19 +24,9 @@ SCRIPT = str(Path(__file__).parent.parent / "scripts/export.py")
 
 
 @pytest.fixture
-def command(monkeypatch, capsys):
+def command(run_script):
     """Runs it; returns exit status or message, and what it printed."""
-
-    def run(*arguments):
-        monkeypatch.setattr(sys, "argv", [SCRIPT, *map(str, arguments)])
-        code = 0
-        try:
-            runpy.run_path(SCRIPT, run_name="__main__")
-        except SystemExit as stop:
-            code = stop.code
-        return code, capsys.readouterr().out
-
-    return run
+    return partial(run_script, SCRIPT)
 
 
 @pytest.mark.parametrize("name", ["prototype", "mlp", "cnn"])

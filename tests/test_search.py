@@ -2,16 +2,15 @@
 
 import json
 import os
-import runpy
 import signal
 import sqlite3
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 
 import optuna
 import pytest
-from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
 
 from cifar10 import search as searching
@@ -35,23 +34,11 @@ SMALL += ("trainer.enable_progress_bar=false", "hydra.sweeper.study=s", "hydra.s
 
 
 @pytest.fixture
-def search(monkeypatch, tmp_path, capsys):
+def search(monkeypatch, tmp_path, run_script):
     """Runs a search in an empty folder; returns its exit status or message, and what it said."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("HYDRA_FULL_ERROR", "0")
-
-    def run(*arguments):
-        monkeypatch.setattr(sys, "argv", [TRAIN, "-m", *SMALL, *arguments])
-        GlobalHydra.instance().clear()
-        capsys.readouterr()
-        status = 0
-        try:
-            runpy.run_path(TRAIN, run_name="__main__")
-        except SystemExit as stop:
-            status = stop.code
-        return status, capsys.readouterr().out
-
-    return run
+    return partial(run_script, TRAIN, "-m", *SMALL)
 
 
 def study(folder):

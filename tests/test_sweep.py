@@ -4,15 +4,14 @@ import csv
 import json
 import os
 import random
-import runpy
 import signal
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 
 import pytest
 import torch
-from hydra.core.global_hydra import GlobalHydra
 
 from cifar10.run import run_name, safe_name
 
@@ -22,23 +21,11 @@ SMALL += ("trainer.enable_progress_bar=false",)
 
 
 @pytest.fixture
-def sweep(monkeypatch, tmp_path, capsys):
+def sweep(monkeypatch, tmp_path, run_script):
     """Runs train.py -m in an empty folder; returns its exit status or message, and what it said."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("HYDRA_FULL_ERROR", "0")
-
-    def run(*arguments):
-        monkeypatch.setattr(sys, "argv", [TRAIN, "-m", *arguments])
-        GlobalHydra.instance().clear()
-        capsys.readouterr()
-        status = 0
-        try:
-            runpy.run_path(TRAIN, run_name="__main__")
-        except SystemExit as stop:
-            status = stop.code
-        return status, capsys.readouterr().out
-
-    return run
+    return partial(run_script, TRAIN, "-m")
 
 
 def rows(folder):
