@@ -4,6 +4,7 @@ import json
 import logging
 import os
 import sys
+import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -72,8 +73,9 @@ def _train(cfg: DictConfig, folder: Path, trial: Trial | None) -> dict[str, Any]
     from lightning import seed_everything
     from tqdm.contrib.logging import logging_redirect_tqdm
 
-    from cifar10.callbacks import LastCheckpoint
-    from cifar10.files import write_json
+    from cifar10.checkpoints import LastCheckpoint
+    from cifar10.events import forget_after
+    from cifar10.files import epochs_done, write_json
     from cifar10.record import git_commit, make_record, summary
     from cifar10.signals import StopSignals
     from cifar10.tensorboard import log_hyperparameters
@@ -90,11 +92,13 @@ def _train(cfg: DictConfig, folder: Path, trial: Trial | None) -> dict[str, Any]
     os.environ.pop("PL_GLOBAL_SEED")  # of several processes each would begin anew with it, after the model is made
     model = _built(cfg.model, class_names=data.class_names)
     stop = StopSignals()
-    last = LastCheckpoint(folder / "last.ckpt", stop, cfg.stop_on_divergence)
+    last = LastCheckpoint(folder / "last.ckpt", stop, cfg.stop_on_divergence, **cfg.checkpoint)
     trainer = make_trainer(cfg, folder, last, model, _pruning(trial, cfg, folder))
     if trainer.is_global_zero:
         claim(folder, cfg)  # only now: with force=true it removes what is there
     resume = None if cfg.force or not last.path.exists() else last.path  # of several processes one removes the file
+    if trainer.is_global_zero:
+        forget_after(epochs_done(resume) if resume else None, folder / "tensorboard")
     with logging_redirect_tqdm(), stop.caught():
         trainer.fit(model, data, ckpt_path=resume, weights_only=True)
         start = perf_counter()
@@ -141,6 +145,12 @@ def one_line_errors() -> Iterator[None]:
         sys.exit(CTRL_C)
     except (UserError, HydraException, OmegaConfBaseException, OSError) as error:
         sys.exit(f"train.py: {one_line(error)}")
+    except (ValueError, TypeError, AttributeError, AssertionError) as error:
+        place = traceback.extract_tb(error.__traceback__)[-1].filename
+        if not Path(place).is_relative_to(Path(hydra.__file__).parent):
+            raise
+        # How Hydra meets words that it has not thought of, such as model=[1].
+        sys.exit(f"train.py: the command line is no list of settings: {one_line(error)}; --help shows all")
 
 
 @hydra.main(config_path="conf", config_name="train", version_base="1.3")

@@ -11,6 +11,7 @@ from lightning.pytorch.loggers.logger import Logger, rank_zero_experiment
 from lightning.pytorch.utilities import rank_zero_only
 
 from cifar10.files import write_atomically
+from cifar10.run import readable
 
 log = logging.getLogger(__name__)
 
@@ -32,7 +33,7 @@ class EpochTable(Logger):
         """Epoch -> its values; read when the first is logged, not when an object is made that might never log."""
         if not self.path.exists():
             return {}
-        with self.path.open(newline="") as file:
+        with readable(self.path), self.path.open(newline="") as file:
             return {int(row["epoch"]): row for row in csv.DictReader(file)}
 
     @rank_zero_only

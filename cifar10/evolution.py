@@ -24,15 +24,18 @@ class Evolution(Callback):
         self.kept = -1
 
     def on_train_start(self, trainer: Trainer, pl_module: Classifier) -> None:
-        self._keep(trainer, pl_module)
+        if trainer.global_step == 0:  # not where it is resumed
+            self._keep(trainer, pl_module)
 
     def on_train_batch_end(self, trainer: Trainer, pl_module: Classifier, *args: Any) -> None:
         step = trainer.global_step
         if step & (step - 1) == 0:  # most happens at the beginning
             self._keep(trainer, pl_module)
 
-    def on_train_end(self, trainer: Trainer, pl_module: Classifier) -> None:
-        self._keep(trainer, pl_module)
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: Classifier) -> None:
+        # Before the last checkpoint is written: a run that is killed after it does not train again.
+        if trainer.should_stop or trainer.current_epoch + 1 == trainer.max_epochs:
+            self._keep(trainer, pl_module)
 
     def _keep(self, trainer: Trainer, model: Classifier) -> None:
         if not trainer.is_global_zero or trainer.global_step == self.kept:

@@ -2,12 +2,13 @@
 
 import json
 import os
+import warnings
 from collections.abc import Callable
 from contextlib import suppress
 from io import BytesIO
 from pathlib import Path
-from pickle import UnpicklingError
 from typing import Any, BinaryIO
+from zipfile import ZIP_STORED, ZipFile
 
 import torch
 from lightning.pytorch.plugins.io import TorchCheckpointIO
@@ -16,7 +17,7 @@ from cifar10.errors import UserError
 
 
 def write_atomically(path: Path, write: Callable[[BinaryIO], Any]) -> None:
-    """Writes beside `path`, syncs, renames: a crash or a full disk leaves what was there before.
+    """Writes beside `path`, syncs, renames: a kill, a power cut or a full disk leaves what was there before.
 
     Raises UserError when the disk is full, read-only or otherwise refuses.
     """
@@ -28,6 +29,7 @@ def write_atomically(path: Path, write: Callable[[BinaryIO], Any]) -> None:
             file.flush()
             os.fsync(file.fileno())
         partial.replace(path)
+        _sync_names(path.parent)
     except OSError as error:
         with suppress(OSError):
             partial.unlink()
@@ -36,12 +38,49 @@ def write_atomically(path: Path, write: Callable[[BinaryIO], Any]) -> None:
         ) from error
 
 
+def _sync_names(folder: Path) -> None:
+    """A name is the folder's, and is not on the disk with the file. Windows has no such thing."""
+    if hasattr(os, "O_DIRECTORY"):
+        handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)
+
+
 def write_json(path: Path, value: Any) -> None:
     write_atomically(path, lambda file: file.write(json.dumps(value, indent=2).encode() + b"\n"))
 
 
+def read_checkpoint(path: Path) -> dict[str, Any]:
+    """A checkpoint's content, on the CPU. Raises UserError for any other file and for one that is damaged.
+
+    It may come from a stranger: only tensors and plain Python are made of it, no code is run, and no more memory taken
+    than the file is large. Its checksums are compared here, since PyTorch writes them but does not look at them.
+    """
+    try:
+        with ZipFile(path) as archive:
+            if any(record.compress_type != ZIP_STORED for record in archive.infolist()):
+                raise ValueError("compressed, which PyTorch's own files are not")
+            if damaged := archive.testzip():
+                raise ValueError(f"the checksum of {damaged} is wrong")
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of PyTorch, on pickles that it refuses
+            checkpoint = torch.load(path, map_location="cpu", weights_only=True)
+        checkpoint = dict(checkpoint)
+        checkpoint["model"]  # by which this project tells its own
+        return checkpoint
+    except OSError as error:
+        raise UserError(f"{path}: {error.strerror or error}") from error
+    except Exception as error:  # a damaged file makes the readers of archives and pickles raise anything
+        raise UserError(
+            f"{path}: not a whole checkpoint of this project; what holds more than tensors and plain values could run "
+            "code and is not opened"
+        ) from error
+
+
 class SafeCheckpointIO(TorchCheckpointIO):
-    """Checkpoints that are whole or absent (Lightning's own way can tear one), and a clear line for any other file."""
+    """Checkpoints that are whole or absent (Lightning's own way can tear one), read by `read_checkpoint`."""
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any = None) -> None:
         content = BytesIO()  # written to a full disk, torch.save would say "unexpected pos"
@@ -50,6 +89,11 @@ class SafeCheckpointIO(TorchCheckpointIO):
 
     def load_checkpoint(self, path: str | Path, *args: Any, **kwargs: Any) -> dict[str, Any]:
         try:
-            return super().load_checkpoint(path, *args, **kwargs)
-        except (RuntimeError, ValueError, LookupError, EOFError, UnpicklingError) as error:
-            raise UserError(f"{path} is not a whole checkpoint of this project; start over with force=true") from error
+            return read_checkpoint(Path(path))
+        except UserError as error:
+            raise UserError(f"{error}; start over with force=true") from error
+
+
+def epochs_done(path: Path) -> int:
+    """How many whole epochs a checkpoint has behind it. Raises UserError for what is none."""
+    return SafeCheckpointIO().load_checkpoint(path)["loops"]["fit_loop"]["epoch_progress"]["current"]["processed"]

@@ -22,7 +22,7 @@ from yaml import YAMLError
 from cifar10.data.module import ImageData
 from cifar10.errors import UserError
 from cifar10.evolution import read_evolution
-from cifar10.files import SafeCheckpointIO
+from cifar10.files import read_checkpoint
 from cifar10.models.base import Classifier
 from cifar10.predictions import Predictions
 from cifar10.results import recipe
@@ -65,10 +65,10 @@ class FinishedRun:
         path = self.folder / "best.ckpt"
         if not path.exists():
             raise UserError(f"{path} is missing; the run's weights are needed")
-        SafeCheckpointIO().load_checkpoint(path, weights_only=True)  # a clear line for what is no checkpoint
+        read_checkpoint(path)  # whole, and harmless
         with reading(self.folder):
             cls = get_class(self.record["config"]["model"]["_target_"])
-            return cls.load_from_checkpoint(path, map_location="cpu", weights_only=True).eval()
+            return cls.load_from_checkpoint(path, map_location="cpu").eval()
 
     @cached_property
     def data(self) -> ImageData:

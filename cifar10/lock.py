@@ -5,6 +5,7 @@ import socket
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from time import sleep
 
 from filelock import FileLock, Timeout
 
@@ -24,11 +25,7 @@ def held(folder: Path) -> Iterator[None]:
         folder.mkdir(parents=True, exist_ok=True)
         lock.acquire(blocking=False)
     except Timeout:
-        with suppress(OSError):
-            raise UserError(
-                f"{folder} is in use by {holder.read_text()}; wait, or choose another with runs=PATH"
-            ) from None
-        raise UserError(f"{folder} is in use by another process; wait, or choose another with runs=PATH") from None
+        raise UserError(f"{folder} is in use by {_who(holder)}; wait, or choose another with runs=PATH") from None
     except OSError as error:
         raise UserError(f"cannot write {folder}: {error.strerror}; choose another place with runs=PATH") from error
     try:
@@ -37,3 +34,13 @@ def held(folder: Path) -> Iterator[None]:
     finally:
         holder.unlink(missing_ok=True)
         lock.release()
+
+
+def _who(holder: Path) -> str:
+    """What the process that has the lock says of itself, a moment later."""
+    for _ in range(20):
+        with suppress(OSError):
+            if said := holder.read_text():
+                return said
+        sleep(0.05)
+    return "another process"

@@ -88,7 +88,7 @@ def recipe(record: Record) -> str:
 def settings_key(record: Record) -> str:
     """What makes runs comparable: all settings but the seed and those without effect, data, device, precision."""
     config = deepcopy(completed(record["config"]))
-    for key in ("seed", *WITHOUT_EFFECT):
+    for key in ("seed", "checkpoint", *WITHOUT_EFFECT):
         group, _, name = key.rpartition(".")
         (config.get(group, {}) if group else config).pop(name, None)
     compared = [config, *(record[name] for name in ("model", "data_sha256", "device", "precision"))]

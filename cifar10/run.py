@@ -4,7 +4,8 @@ import hashlib
 import json
 import re
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ from cifar10.errors import UserError
 
 DEFAULT_DATA = "cifar10"
 WITHOUT_EFFECT = (
-    *("runs", "force", "stop_on_divergence"),
+    *("runs", "force", "stop_on_divergence", "checkpoint.every_n_minutes", "checkpoint.every_n_steps"),
     *("data.root", "data.mirrors", "data.eval_batch_size", "trainer.enable_progress_bar"),
 )
 """Settings of where things are, how they are shown, how fast they go, and of what is done when training fails.
@@ -36,12 +37,11 @@ def run_name(choices: Mapping[str, str], overrides: Sequence[str]) -> str:
     It follows what was asked for, not what it comes to: `epochs=10` is another folder even where 10 is the default.
     run_name({"model": "cnn", "data": "cifar10"}, ["epochs=3", "seed=2"]) == "cnn/epochs=3/seed=2"
     """
-    seed, experiment = "1", choices.get("experiment")
-    if experiment == "study":  # sets nothing but what to sweep over
-        experiment = None
-    if choices.get("search"):
-        experiment = f"search_{choices['search']}"
+    seed, search = "1", choices.get("search")
+    experiment = None if choices.get("experiment") == "study" else choices.get("experiment")  # a list of runs
+    base = f"search_{search}" if search else experiment
     changes = {} if choices["data"] == DEFAULT_DATA else {"data": choices["data"]}
+    changes |= {"experiment": experiment} if search and experiment else {}
     for override in OverridesParser.create().parse_overrides(list(overrides)):
         key, value = override.key_or_group, override.get_value_element_as_str()
         if key == "seed":
@@ -49,13 +49,13 @@ def run_name(choices: Mapping[str, str], overrides: Sequence[str]) -> str:
         elif key == "data.root" and choices["data"] != DEFAULT_DATA:
             path = Path(value.strip("'\"")).resolve()  # another data set; its whole path is too long for a name
             changes[key] = f"{path.name}-{_short_hash(str(path))}"
-        elif key == "model" and experiment:
+        elif key == "model" and base:
             changes[key] = value
         elif key not in ("model", "data", "experiment", "search", *WITHOUT_EFFECT) and not key.startswith("hydra"):
             changes[("~" if override.is_delete() else "") + key] = value.replace("/", "-")
     name = ",".join(f"{key}={value}" for key, value in sorted(changes.items()))
     name = _shortened(name)
-    return "/".join(filter(None, (experiment or choices["model"], name, f"seed={seed}")))
+    return "/".join(filter(None, (base or choices["model"], name, f"seed={seed}")))
 
 
 def safe_name(text: str) -> str:
@@ -79,13 +79,23 @@ def finished_result(folder: Path, cfg: DictConfig) -> dict[str, Any] | None:
     if cfg.force:
         return None
     if (folder / CONFIG).exists():
-        try:
+        with readable(folder / CONFIG):
             stored = _flat(OmegaConf.load(folder / CONFIG))
-        except (YAMLError, OmegaConfBaseException, OSError) as error:
-            raise UserError(f"{folder / CONFIG} cannot be read; start over with force=true") from error
         _check_same(folder, stored, _flat(cfg))
     result = folder / "metrics.json"
-    return json.loads(result.read_text()) if result.exists() else None
+    if not result.exists():
+        return None
+    with readable(result):
+        return json.loads(result.read_text())
+
+
+@contextmanager
+def readable(path: Path) -> Iterator[None]:
+    """Turns what a damaged file of a run makes its reader raise into one line."""
+    try:
+        yield
+    except (YAMLError, OmegaConfBaseException, OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise UserError(f"{path} cannot be read; start over with force=true") from error
 
 
 def claim(folder: Path, cfg: DictConfig) -> None:
@@ -93,16 +103,17 @@ def claim(folder: Path, cfg: DictConfig) -> None:
     from cifar10.files import write_atomically
 
     if cfg.force:
+        # The result first, the settings last: killed in between, it is an unfinished run of the old settings.
         for name in (
-            CONFIG,
             "metrics.json",
-            "metrics.csv",
             "last.ckpt",
             "best.ckpt",
             "predictions.npz",
+            "metrics.csv",
             "evolution",
-            STOPPED,
             "tensorboard",
+            STOPPED,
+            CONFIG,
         ):
             path = folder / name
             shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)

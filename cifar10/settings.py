@@ -1,6 +1,6 @@
 """Checks a composed configuration before anything heavy is imported or built."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from inspect import Parameter, signature
 from typing import Annotated, Any, Literal, get_type_hints
 
@@ -32,6 +32,15 @@ class TrainerSettings(BaseModel):
     profiler: Literal["simple", "advanced", "pytorch"] | None = None
 
 
+class CheckpointSettings(BaseModel):
+    """When `last.ckpt` is written within an epoch; None: not."""
+
+    model_config = ConfigDict(strict=True, extra="forbid")
+
+    every_n_minutes: Annotated[float, Gt(0)] | None = None
+    every_n_steps: Annotated[int, Gt(0)] | None = None
+
+
 class Settings(BaseModel):
     """The top level of `conf/train.yaml`; what each key means is said there."""
 
@@ -45,7 +54,8 @@ class Settings(BaseModel):
     monitor: Literal["val/loss", "val/accuracy"]
     runs: str
     force: bool
-    stop_on_divergence: bool = True
+    stop_on_divergence: bool
+    checkpoint: CheckpointSettings
     trainer: TrainerSettings
     model: dict[str, Any]
     data: dict[str, Any]
@@ -59,15 +69,26 @@ def check_settings(cfg: DictConfig) -> None:
     except ValidationError as error:
         raise _user_error("", values, error) from error
     for group in ("model", "data"):
-        _check_arguments(group, values[group])
+        arguments = values[group]
+        check_arguments(group, _class(group, arguments.pop("_target_", None)), arguments)
     if values["batch_size"] == 1 and values["model"].get("batch_norm"):
         raise UserError("batch_size=1: model.batch_norm=true needs at least two images in a batch; choose more")
 
 
-def _check_arguments(group: str, values: dict[str, Any]) -> None:
-    """A model's or data module's settings against the types and ranges in its constructor's signature."""
-    cls = get_class(values.pop("_target_"))
-    settable = _settable(cls)
+def _class(group: str, target: Any) -> type:
+    try:
+        return get_class(target)
+    except (ImportError, ValueError, AttributeError, TypeError) as error:
+        raise UserError(
+            f"{group}._target_={target}: there is no such class; leave it out, and choose one by {group}=NAME"
+        ) from error
+
+
+def check_arguments(
+    group: str, cls: type, values: Mapping[str, Any], from_elsewhere: Collection[str] = FROM_ELSEWHERE
+) -> None:
+    """Settings against the types and ranges in the signature of the constructor that they are for."""
+    settable = _settable(cls, from_elsewhere)
     for name, value in values.items():
         if name not in settable:
             raise UserError(f"{group}.{name}: {cls.__name__} has no such setting; it has {', '.join(sorted(settable))}")
@@ -102,13 +123,13 @@ def dotted(settings: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str,
             yield f"{prefix}{name}", value
 
 
-def _settable(cls: type) -> dict[str, tuple[Parameter, Any]]:
+def _settable(cls: type, from_elsewhere: Collection[str] = FROM_ELSEWHERE) -> dict[str, tuple[Parameter, Any]]:
     """Name -> (parameter, type), of the constructor and, where it passes on `**kwargs`, of the class below it."""
     found: dict[str, tuple[Parameter, Any]] = {}
     for base in cls.__mro__:
         parameters = signature(base.__init__).parameters
         types = get_type_hints(base.__init__, include_extras=True)
-        for name in parameters.keys() & types.keys() - {*FROM_ELSEWHERE, "kwargs"}:
+        for name in parameters.keys() & types.keys() - {*from_elsewhere, "kwargs"}:
             found.setdefault(name, (parameters[name], types[name]))
         if "kwargs" not in parameters:
             break

@@ -1,6 +1,5 @@
 """A trained model, from its run's folder or a checkpoint alone: images in, class names and probabilities out."""
 
-import warnings
 from importlib import import_module
 from os import PathLike
 from pathlib import Path
@@ -12,7 +11,8 @@ from torch import Tensor
 
 from cifar10.data.image_files import some
 from cifar10.errors import UserError
-from cifar10.finished import BROKEN, reading
+from cifar10.files import read_checkpoint
+from cifar10.finished import reading
 from cifar10.inputs import Layout, as_batch
 from cifar10.models.base import Classifier
 from cifar10.precision import best_device
@@ -102,19 +102,9 @@ def checkpoint_of(path: Path) -> Path:
 
 def _read_model(path: Path) -> Classifier:
     """The classifier that a checkpoint says it is of, with its weights, on the CPU, for evaluation."""
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of PyTorch, on pickles that it refuses
-            name = dict(torch.load(path, map_location="cpu", weights_only=True))["model"]
-    except BROKEN as error:
-        if isinstance(error, OSError) and error.filename:
-            raise UserError(f"{error.filename}: {error.strerror}") from error
-        raise UserError(
-            f"{path}: not a checkpoint of this project, or torn; what holds more than tensors and plain values could "
-            "run code and is not opened"
-        ) from error
+    checkpoint = read_checkpoint(path)
     with reading(path):
-        return model_class(name).load_from_checkpoint(path, map_location="cpu", weights_only=True).eval()
+        return model_class(checkpoint["model"]).load_from_checkpoint(path, map_location="cpu").eval()
 
 
 def model_class(name: str) -> type[Classifier]:

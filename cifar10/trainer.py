@@ -14,13 +14,14 @@ from lightning.pytorch.plugins.environments import SLURMEnvironment
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
 from omegaconf import DictConfig, OmegaConf
 
-from cifar10.callbacks import BestCheckpoint, EpochTimer, LastCheckpoint
+from cifar10.checkpoints import BestCheckpoint, LastCheckpoint
 from cifar10.epoch_table import EpochTable
 from cifar10.errors import UserError
 from cifar10.evolution import Evolution
 from cifar10.files import SafeCheckpointIO
 from cifar10.precision import chosen_precision
 from cifar10.tensorboard import TensorBoardPictures
+from cifar10.timer import EpochTimer
 
 STEP_HOOKS = (
     "on_train_batch_start",

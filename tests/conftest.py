@@ -86,7 +86,7 @@ def drawn_runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     from train import train
 
     small = ["data=synthetic", "data.train_size=140", "data.test_size=100", "data.val_size=40", "batch_size=20"]
-    small += ["epochs=2", "trainer.enable_progress_bar=false"]
+    small += ["epochs=2", "precision=32-true", "trainer.enable_progress_bar=false"]
     folder = tmp_path_factory.mktemp("drawn_runs")
     for what in ("model=prototype", "model=mlp", "model=mlp seed=2", "experiment=mlp_fast", "model=cnn"):
         with initialize(version_base="1.3", config_path="../conf"):

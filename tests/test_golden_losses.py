@@ -9,7 +9,7 @@ from lightning import Callback, seed_everything
 from torch import nn
 from torch.nn import functional as F
 
-from cifar10.callbacks import LastCheckpoint
+from cifar10.checkpoints import LastCheckpoint
 from cifar10.data.loader import epoch_order
 from cifar10.trainer import make_trainer
 

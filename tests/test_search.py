@@ -84,7 +84,7 @@ def test_a_poor_trial_is_ended_early(search, tmp_path):
 
 
 def test_an_interrupted_trial_is_begun_again(search, tmp_path, monkeypatch):
-    from cifar10.callbacks import LastCheckpoint
+    from cifar10.checkpoints import LastCheckpoint
 
     original = LastCheckpoint.on_train_epoch_end
 

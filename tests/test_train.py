@@ -10,8 +10,9 @@ import pytest
 import torch
 from hydra import compose, initialize
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+from torch.nn.functional import dropout
 
-from cifar10.callbacks import LastCheckpoint
+from cifar10.checkpoints import LastCheckpoint
 from cifar10.errors import Diverged, Interrupted, UserError
 from cifar10.lock import held
 from cifar10.models.mlp import MLP
@@ -128,7 +129,16 @@ def test_the_same_seed_gives_the_same_weights_to_the_bit(model, tmp_path):
 )
 def test_ctrl_c_and_the_same_command_equal_an_uninterrupted_run(choice, batch, tmp_path, monkeypatch):
     """Stopped after the given number of batches, 4 an epoch."""
-    settings = composed(*choice.split(), "batch_size=25")
+    assert_stopping_changes_nothing(composed(*choice.split(), "batch_size=25"), batch, tmp_path, monkeypatch)
+
+
+def test_random_numbers_go_on_too(tmp_path, monkeypatch):
+    """Of a model that draws some in its steps: dropout on the pixels."""
+    monkeypatch.setattr(MLP, "scale", lambda self, images: dropout(images / 255, training=self.training))
+    assert_stopping_changes_nothing(composed("model=mlp", "batch_size=25"), 6, tmp_path, monkeypatch)
+
+
+def assert_stopping_changes_nothing(settings, batch, tmp_path, monkeypatch):
     train(settings, tmp_path / "whole")
 
     original, seen = LastCheckpoint.on_train_batch_end, []
@@ -157,11 +167,40 @@ def test_ctrl_c_and_the_same_command_equal_an_uninterrupted_run(choice, batch, t
     assert tables[0] == tables[1]
 
 
+@pytest.mark.parametrize(
+    ("setting", "saved"), [("every_n_steps=3", [3, 4, 6, 8]), ("every_n_minutes=1e-9", [*range(1, 9)])]
+)
+def test_within_an_epoch_it_saves_by_steps_or_minutes(setting, saved, tmp_path, monkeypatch):
+    steps, original = [], LastCheckpoint._save
+
+    def save(self, trainer):
+        steps.append(trainer.global_step)
+        original(self, trainer)
+
+    monkeypatch.setattr(LastCheckpoint, "_save", save)
+    none = [f"checkpoint.{name}=null" for name in ("every_n_minutes", "every_n_steps")]
+    train(composed("model=mlp", "batch_size=25", *none, f"checkpoint.{setting}"), tmp_path)
+    assert steps == saved
+
+
+def test_weights_that_a_step_has_spoilt_are_not_saved(tmp_path, monkeypatch):
+    """Their loss, of the weights before, was finite yet: the third step's gradient is not."""
+
+    def spoil(self, optimizer):
+        if self.trainer.global_step == 2:
+            next(self.parameters()).grad.fill_(torch.inf)
+
+    monkeypatch.setattr(MLP, "on_before_optimizer_step", spoil)
+    with pytest.raises(Diverged, match=r"weights' magnitudes is nan at step 3, epoch 1.*last.ckpt holds the last good"):
+        train(composed("model=mlp", "batch_size=25", "checkpoint.every_n_steps=1"), tmp_path)
+    assert torch.load(tmp_path / "last.ckpt", weights_only=True)["global_step"] == 2
+
+
 def test_a_run_folder_may_be_moved_between_stop_and_resume(tmp_path, monkeypatch):
     """The best epoch stays the best: with a rate so high that the second epoch is worse than the first."""
     settings = composed("model=mlp", "batch_size=25", "model.learning_rate=0.1", "seed=3")
     train(settings, tmp_path / "whole")
-    monkeypatch.setattr(LastCheckpoint, "_stopping", lambda self, trainer: True)
+    monkeypatch.setattr(LastCheckpoint, "_agreed", lambda *args: [True, True])
     for _ in range(4):  # after each of three batches, then at the end of the epoch
         with pytest.raises(Interrupted):
             train(settings, tmp_path / "here")
@@ -193,7 +232,7 @@ def test_sigterm_saves_and_ends_with_a_status_that_says_resume_me(tmp_path, monk
         # Adam's first step moves each weight by the rate: the second loss is infinite or not a number.
         (
             ["model.learning_rate=1e30"],
-            r"train/loss is (nan|inf) at step 2, epoch 1, learning rate 1e\+30; no epoch was",
+            r"train/loss is (nan|inf) at step 2, epoch 1, learning rate 1e\+30; no state was",
         ),
         (["model.learning_rate=1e30", "batch_size=100"], r"val/loss is (nan|inf) at step 1, epoch 1"),
     ],
@@ -234,7 +273,7 @@ def test_a_folder_in_use_is_not_trained_in(tmp_path):
 def test_a_checkpoint_that_is_none_is_named(tmp_path):
     (tmp_path / "last.ckpt").write_bytes(b"no checkpoint")
     with pytest.raises(
-        UserError, match=r"last.ckpt is not a whole checkpoint of this project; start over with force=true"
+        UserError, match=r"last.ckpt: not a whole checkpoint of this project.*; start over with force=true"
     ):
         train(composed("model=mlp"), tmp_path)
 

@@ -144,7 +144,7 @@ def _files(folder, run):
     [
         ("missing", "no such file or folder"),
         *(
-            (f"{name}.ckpt", "not a checkpoint of this project")
+            (f"{name}.ckpt", "not a whole checkpoint of this project")
             for name in ("text", "empty", "torn", "other", "tensor")
         ),
         *((f"{name}.ckpt", "could run code and is not opened") for name in ("pickle", "harmful")),

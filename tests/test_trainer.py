@@ -28,7 +28,7 @@ def test_a_hook_that_was_set_on_the_object_stays():
 
 
 def test_lightning_passes_over_hooks_that_are_none(random_data, tmp_path):
-    from cifar10.callbacks import LastCheckpoint
+    from cifar10.checkpoints import LastCheckpoint
     from cifar10.models.mlp import MLP
 
     calls = []

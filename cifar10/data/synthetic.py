@@ -2,7 +2,7 @@
 
 from typing import Annotated, Any
 
-from annotated_types import Gt, Interval
+from annotated_types import Interval
 
 from cifar10.data.module import ImageData, ImageSet
 from cifar10.data.scenes import CLASS_NAMES, draw_scenes
@@ -15,8 +15,8 @@ class SyntheticData(ImageData):
 
     def __init__(
         self,
-        train_size: Annotated[int, Gt(1)] = 1500,
-        test_size: Annotated[int, Gt(0)] = 1000,
+        train_size: Annotated[int, Interval(gt=1, le=1_000_000)] = 1500,
+        test_size: Annotated[int, Interval(gt=0, le=1_000_000)] = 1000,
         data_seed: Annotated[int, Interval(ge=0, lt=2**31)] = 0,
         **kwargs: Any,
     ) -> None:

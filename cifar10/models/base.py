@@ -178,9 +178,9 @@ class Classifier(LightningModule):
 
     @classmethod
     def load_from_checkpoint(cls, checkpoint_path: Any, *args: Any, **kwargs: Any) -> Self:
-        """As Lightning's. Raises UserError for the checkpoint of another model."""
+        """As Lightning's, but never runs code of a checkpoint. Raises UserError for the checkpoint of another model."""
         try:
-            return super().load_from_checkpoint(checkpoint_path, *args, **kwargs)
+            return super().load_from_checkpoint(checkpoint_path, *args, **kwargs | {"weights_only": True})
         except TypeError:  # settings that this model does not have
             cls._check_is_own(torch.load(checkpoint_path, map_location="cpu", weights_only=True))
             raise

@@ -17,7 +17,7 @@ from pathlib import Path
 import torch
 from benchmarks.measure import compose, quietly, read_images
 from hydra.utils import instantiate
-from cifar10.callbacks import LastCheckpoint
+from cifar10.checkpoints import LastCheckpoint
 from cifar10.trainer import make_trainer
 
 def memory_mb(what):

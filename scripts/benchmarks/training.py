@@ -18,7 +18,7 @@ from torchmetrics.classification import MulticlassAccuracy
 from torchvision import transforms
 
 from benchmarks.measure import compose, interleaved, quietly, read_images, synchronize
-from cifar10.callbacks import LastCheckpoint
+from cifar10.checkpoints import LastCheckpoint
 from cifar10.color import to_lab
 from cifar10.data.loader import epoch_order
 from cifar10.data.module import ImageData

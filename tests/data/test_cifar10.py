@@ -8,36 +8,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from torchvision.datasets import CIFAR10
+from miniature import BATCHES, LABELS, NAMES, ROWS, write_miniature
 
 from cifar10.data.cifar10 import CIFAR10Data
 from cifar10.errors import UserError
 
-NAMES = ["airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck"]
-BATCHES = [f"data_batch_{i}" for i in range(1, 6)] + ["test_batch"]
-ROWS = np.random.default_rng(0).integers(0, 256, (6, 4, 3072), dtype=np.uint8)  # four images in each of six files
-LABELS = np.random.default_rng(1).integers(0, 10, (6, 4))
-
 
 @pytest.fixture
 def folder(tmp_path, monkeypatch) -> Path:
-    """`cifar-10-batches-py` in small; torchvision's lists of checksums are replaced by its own."""
-    folder = tmp_path / "cifar-10-batches-py"
-    folder.mkdir()
-    contents = {
-        name: {"batch_label": name, "labels": labels.tolist(), "data": rows, "filenames": ["?.png"] * 4}
-        for name, labels, rows in zip(BATCHES, LABELS, ROWS, strict=True)
-    }
-    contents["batches.meta"] = {"num_cases_per_batch": 4, "label_names": NAMES, "num_vis": 3072}
-    md5 = {}
-    for name, content in contents.items():
-        data = pickle.dumps(content, protocol=2)
-        (folder / name).write_bytes(data)
-        md5[name] = hashlib.md5(data).hexdigest()
-    monkeypatch.setattr(CIFAR10, "train_list", [[name, md5[name]] for name in BATCHES[:5]])
-    monkeypatch.setattr(CIFAR10, "test_list", [["test_batch", md5["test_batch"]]])
-    monkeypatch.setattr(CIFAR10, "meta", {**CIFAR10.meta, "md5": md5["batches.meta"]})
-    return folder
+    return write_miniature(tmp_path, monkeypatch)
 
 
 def read(folder: Path):

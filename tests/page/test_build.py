@@ -253,8 +253,8 @@ def test_what_a_run_lacks_is_left_out_by_a_line(drawn_runs, tmp_path):
     config.write_text(config.read_text().replace("data_seed: 0", "data_seed: 1"))  # other images than it was tested on
     _, shown, left_out = made(runs)
     assert left_out == [
-        f"MLP, study, without what it learnt, first layer: {runs}/model=mlp/best.ckpt is not a whole "
-        "checkpoint of this project; start over with force=true",
+        f"MLP, study, without what it learnt, first layer: {runs}/model=mlp/best.ckpt: not a whole "
+        "checkpoint of this project; what holds more than tensors and plain values could run code and is not opened",
         f"MLP, study, without history: {runs}/model=mlp/metrics.csv: No such file or directory",
     ]
     assert (runs / "model=prototype/predictions.npz").stat().st_size > 1000  # made again

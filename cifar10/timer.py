@@ -1,0 +1,39 @@
+"""How long an epoch takes."""
+
+from time import perf_counter
+from typing import Any
+
+from lightning import Callback, LightningModule, Trainer
+
+
+class EpochTimer(Callback):
+    """Logs `seconds` of an epoch's training and `val_seconds` of its validation; interruptions are not counted."""
+
+    def __init__(self) -> None:
+        self.train = self.validation = 0.0
+        self.started = 0.0
+
+    def on_train_start(self, *args: Any) -> None:
+        self.started = perf_counter()
+
+    def on_train_epoch_start(self, *args: Any) -> None:
+        self.train, self.validation, self.started = 0.0, 0.0, perf_counter()
+
+    def on_validation_start(self, *args: Any) -> None:
+        self.train, self.started = self.elapsed(), perf_counter()
+
+    def on_validation_end(self, *args: Any) -> None:
+        self.validation = perf_counter() - self.started
+
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        pl_module.log_epoch({"seconds": self.train, "val_seconds": self.validation})
+
+    def elapsed(self) -> float:
+        """Seconds that the epoch has trained so far."""
+        return self.train + perf_counter() - self.started
+
+    def state_dict(self) -> dict[str, float]:
+        return {"train": self.elapsed()}
+
+    def load_state_dict(self, state_dict: dict[str, float]) -> None:
+        self.train = state_dict["train"]

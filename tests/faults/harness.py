@@ -1,0 +1,234 @@
+"""Runs in processes of their own that are killed at a chosen moment, and what tells two runs' folders apart.
+
+A moment is a call of one of the functions below, counted from the start of the process, so a test can die at any of
+them: between two steps, with a file half written, between a file and its new name, within validation and test.
+"""
+
+import csv
+import json
+import os
+import resource
+import signal
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from functools import wraps
+from multiprocessing import get_context
+from multiprocessing.connection import Connection
+from multiprocessing.process import BaseProcess
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from tensorboard.backend.event_processing.event_file_loader import LegacyEventFileLoader
+
+CONF = Path(__file__).resolve().parent.parent.parent / "conf"
+FORKS = get_context("forkserver")  # a process that has imported what takes seconds, and is copied
+FORKS.set_forkserver_preload(["lightning", "torchmetrics", "torchvision", "kornia.color", "hydra", "matplotlib.pyplot"])
+
+SMALL = ("data=synthetic", "data.train_size=140", "data.val_size=40", "data.test_size=50", "data.eval_batch_size=20")
+SMALL += ("batch_size=25", "epochs=3", "trainer.enable_progress_bar=false")
+TIMES = ("seconds", "val_seconds", "images_per_second")
+
+
+class Attempt:
+    """One process that trains into `folder`.
+
+    die_at: the moment at which it kills itself, SIGKILL; None: none. largest_file: bytes, of any that it may write.
+    watch: report what it holds after each epoch, megabytes of memory, open files, threads, instead of its moments.
+    """
+
+    def __init__(
+        self,
+        overrides: Sequence[str],
+        folder: Path,
+        die_at: int | None = None,
+        largest_file: int | None = None,
+        watch: bool = False,
+    ) -> None:
+        self.report, end = FORKS.Pipe(duplex=False)
+        arguments = overrides, folder, die_at, largest_file, watch, end
+        self.process: BaseProcess = FORKS.Process(target=_train, args=arguments)
+        self.process.start()
+        end.close()
+
+    def finish(self) -> int:
+        """The number of moments that it had, where it has finished."""
+        said = self.end()
+        assert isinstance(said, int), said
+        return said
+
+    def end(self) -> int | str | list[tuple[float, int, int]]:
+        """How it ended: what it reports, "killed", or its line on what was wrong."""
+        try:
+            said = self.report.recv()
+        except EOFError:
+            said = "killed"
+        self.process.join()
+        return said
+
+
+def _train(
+    overrides: Sequence[str],
+    folder: Path,
+    die_at: int | None,
+    largest_file: int | None,
+    watch: bool,
+    report: Connection,
+) -> None:
+    from hydra import compose, initialize_config_dir
+
+    from cifar10.errors import UserError
+    from cifar10.messages import one_line
+    from train import train
+
+    torch.set_num_threads(1)
+    if largest_file is not None:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (largest_file, largest_file))
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        cfg = compose("train", [*SMALL, *overrides])
+    with held_after_each_epoch() as held, counted_moments(die_at) as moments:
+        try:
+            train(cfg, folder)
+        except (UserError, OSError) as error:
+            report.send(one_line(error))
+        else:
+            report.send(held if watch else len(moments))
+
+
+@contextmanager
+def held_after_each_epoch() -> Iterator[list[tuple[float, int, int]]]:
+    """Megabytes of memory, open files and threads of this process, after each epoch."""
+    from cifar10.checkpoints import LastCheckpoint
+
+    held: list[tuple[float, int, int]] = []
+    original = LastCheckpoint.on_train_epoch_end
+
+    def watched(*args: Any) -> None:
+        original(*args)
+        pages = int(Path("/proc/self/statm").read_text().split()[1])
+        files, threads = (sum(1 for _ in Path("/proc/self", what).iterdir()) for what in ("fd", "task"))
+        held.append((pages * resource.getpagesize() / 1e6, files, threads))
+
+    LastCheckpoint.on_train_epoch_end = watched
+    yield held
+
+
+@contextmanager
+def counted_moments(die_at: int | None) -> Iterator[list[str]]:
+    """Counts moments into the list that it yields, by name, and kills the process at that one."""
+    from torch.utils.tensorboard import SummaryWriter
+
+    from cifar10.checkpoints import LastCheckpoint
+    from cifar10.models.base import Classifier
+
+    moments: list[str] = []
+
+    def passes(name: str) -> None:
+        moments.append(name)
+        if len(moments) == die_at:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    def watch(owner: Any, name: str) -> None:
+        original = getattr(owner, name)
+
+        @wraps(original)
+        def watched(*args: Any, **kwargs: Any) -> Any:
+            passes(f"before {name}")
+            result = original(*args, **kwargs)
+            passes(f"after {name}")
+            return result
+
+        setattr(owner, name, watched)
+
+    def fsync(descriptor: int, original: Callable[[int], None] = os.fsync) -> None:
+        if len(moments) + 1 == die_at and Path(f"/proc/self/fd/{descriptor}").is_file():
+            os.ftruncate(descriptor, os.fstat(descriptor).st_size // 2)
+        passes("half of a file")
+        original(descriptor)
+        passes("a file without its name")
+
+    def flush(writer: SummaryWriter, original: Callable[[SummaryWriter], None] = SummaryWriter.flush) -> None:
+        before = {path: path.stat().st_size for path in Path(writer.log_dir).glob("events.out.tfevents.*")}
+        original(writer)
+        if len(moments) + 1 == die_at:
+            for path, size in before.items():
+                os.truncate(path, (path.stat().st_size + size) // 2)
+        passes("half of what is flushed")
+
+    os.fsync, SummaryWriter.flush = fsync, flush
+    watch(LastCheckpoint, "on_train_batch_end")
+    watch(LastCheckpoint, "on_train_epoch_end")
+    watch(Classifier, "validation_step")
+    watch(Classifier, "test_step")
+    watch(Path, "replace")
+    yield moments
+
+
+def difference(first: Path, second: Path) -> str:
+    """The first thing in which two finished runs' folders differ that is no time; empty if there is none."""
+    found, expected = _content(first), _content(second)
+    if found.keys() != expected.keys():
+        return f"{sorted(found.keys() ^ expected.keys())} only in one"
+    return next((told for name in found if (told := _first_difference(name, found[name], expected[name]))), "")
+
+
+def _content(folder: Path) -> dict[str, Any]:
+    content: dict[str, Any] = {}
+    for path in sorted(folder.rglob("*")):
+        name = str(path.relative_to(folder))
+        match path.suffix:
+            case ".ckpt":
+                content[name] = _without(torch.load(path, weights_only=True), folder)
+            case ".npz":
+                content[name] = dict(np.load(path))
+            case ".csv":
+                content[name] = [_without(row, folder) for row in csv.DictReader(path.open(newline=""))]
+            case ".json":
+                content[name] = _without(json.loads(path.read_text()), folder)
+            case _ if "tfevents" in name:
+                for kind, values in _events(path).items():
+                    content.setdefault(kind, []).extend(values)
+            case _ if path.is_file() and path.name != ".lock":
+                content[name] = path.read_bytes()
+    return content
+
+
+def _events(path: Path) -> dict[str, list[Any]]:
+    """Of one file: (step, bytes of the value) for each tag, as they lie in it."""
+    found: dict[str, list[Any]] = {}
+    for event in LegacyEventFileLoader(str(path)).Load():
+        if event.HasField("graph_def"):
+            found.setdefault("graph", []).append(event.step)
+        for value in event.summary.value:
+            if value.tag not in TIMES and not value.tag.startswith(("_hparams_", "custom_scalars")):
+                found.setdefault(f"event {value.tag}", []).append((event.step, value.SerializeToString()))
+    return found
+
+
+def _without(value: Any, folder: Path) -> Any:
+    """Without times, and without the folder's own name."""
+    if isinstance(value, dict):
+        kept = (name for name in value if name not in (*TIMES, "EpochTimer"))
+        return {_without(name, folder): _without(value[name], folder) for name in kept}
+    if isinstance(value, list | tuple):
+        return [_without(inner, folder) for inner in value]
+    return value.replace(str(folder), "FOLDER") if isinstance(value, str) else value
+
+
+def _first_difference(name: str, one: Any, other: Any) -> str:
+    if type(one) is not type(other):
+        return f"{name}: {one!r} and {other!r}"
+    if isinstance(one, dict):
+        if one.keys() != other.keys():
+            return f"{name}: {sorted(map(str, one.keys() ^ other.keys()))} only in one"
+        return next((told for key in one if (told := _first_difference(f"{name}: {key}", one[key], other[key]))), "")
+    if isinstance(one, list):
+        if len(one) != len(other):
+            return f"{name}: {len(one)} and {len(other)} entries"
+        pairs = enumerate(zip(one, other, strict=True))
+        return next((told for key, pair in pairs if (told := _first_difference(f"{name}: {key}", *pair))), "")
+    if isinstance(one, torch.Tensor | np.ndarray):
+        same = one.dtype == other.dtype and one.shape == other.shape and bool((one == other).all())
+        return "" if same else f"{name}: other values"
+    return "" if one == other else f"{name}: {one!r:.80} and {other!r:.80}"

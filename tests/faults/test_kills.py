@@ -1,0 +1,46 @@
+"""SIGKILL at any moment, and the same command again: to the bit what an uninterrupted run leaves."""
+
+import os
+import random
+
+import pytest
+from harness import Attempt, difference
+
+KILLS = int(os.environ.get("KILLS", "15"))
+"""How many in all; KILLS=100 pytest tests/faults/test_kills.py"""
+
+SCENARIOS = {
+    "prototype": "model=prototype data.flip=true data.shift_px=2",
+    "mlp": "experiment=mlp_best data.cutout_px=8",
+    "cnn, bfloat16": "experiment=cnn_fast model.warmup=0.2 precision=bf16-mixed data.shift_px=2",
+    "exact": "experiment=prototype_exact model.prototypes_per_class=2",
+    "at a constant rate, saved by time": "model=mlp data.flip=true checkpoint.every_n_minutes=0.0001",
+}
+
+
+@pytest.fixture(scope="module", params=SCENARIOS)
+def whole(request, tmp_path_factory):
+    """A run that was let alone: what it was, its folder, and how many moments it had."""
+    settings = [*SCENARIOS[request.param].split(), "epochs=3", "checkpoint.every_n_steps=3"]
+    folder = tmp_path_factory.mktemp("whole")
+    return request.param, settings, folder, Attempt(settings, folder).finish()
+
+
+def test_a_killed_run_ends_as_if_it_had_not_been(whole, tmp_path, tally):
+    name, settings, folder, moments = whole
+    dice, kills = random.Random(f"kills of {name}"), 0
+    for run in range(KILLS):
+        if kills == KILLS // len(SCENARIOS):
+            break
+        broken = tmp_path / str(run)
+        for _ in range(3):  # killed up to three times on its way
+            die_at = dice.randint(1, moments)
+            ending = Attempt(settings, broken, die_at).end()
+            kills += ending == "killed"
+            if ending != "killed" or kills == KILLS // len(SCENARIOS):
+                break
+        if ending == "killed":
+            Attempt(settings, broken).finish()
+        assert difference(broken, folder) == "", f"{run}, at the last {die_at}"
+    assert kills == KILLS // len(SCENARIOS)
+    tally(f"SIGKILL at a random moment ({name})", kills, "same weights, tables, curves and results to the bit")

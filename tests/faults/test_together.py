@@ -1,0 +1,46 @@
+"""The same command twice at once, and one that lasts."""
+
+import signal
+
+import pytest
+from harness import Attempt, difference
+
+SETTINGS = ("model=mlp", "data.flip=true")
+
+
+@pytest.mark.parametrize("pair", range(3))
+def test_of_two_identical_commands_one_runs_and_the_other_says_who(pair, tmp_path, tally):
+    folder = tmp_path / "run"
+    attempts = [Attempt(SETTINGS, folder) for _ in range(2)]
+    said = [attempt.end() for attempt in attempts]
+    runs = [attempt for attempt, end in zip(attempts, said, strict=True) if isinstance(end, int)]
+    assert len(runs) == 1, said
+    (refused,) = (end for end in said if isinstance(end, str))
+    assert f"{folder} is in use by process {runs[0].process.pid} on " in refused
+    Attempt(SETTINGS, tmp_path / "alone").finish()
+    assert difference(folder, tmp_path / "alone") == ""
+    tally("two identical commands at once", 1, "one runs, the other names its process; results as of one alone")
+
+
+def test_a_process_that_was_killed_holds_nothing(tmp_path, tally):
+    attempt = Attempt(SETTINGS, tmp_path, die_at=20)
+    assert attempt.end() == "killed"
+    assert attempt.process.exitcode == -signal.SIGKILL
+    assert (tmp_path / ".holder").read_text().startswith(f"process {attempt.process.pid} on ")
+    Attempt(SETTINGS, tmp_path).finish()
+    tally("a lock whose process was killed", 1, "free at once")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("model", ["prototype", "mlp", "cnn"])
+def test_two_hundred_epochs_hold_no_more_than_twenty(model, tmp_path, tally):
+    """Memory, open files and threads, after each epoch."""
+    settings = [f"model={model}", "epochs=200", "data.train_size=60", "data.val_size=20", "batch_size=20"]
+    use = Attempt(settings, tmp_path, watch=True).end()
+    assert len(use) == 200
+    early, late = use[20:40], use[-20:]
+    (_, files, threads), (_, files_then, threads_then) = early[-1], late[-1]
+    assert (files_then, threads_then) == (files, threads)
+    grown = max(megabytes for megabytes, *_ in late) - max(megabytes for megabytes, *_ in early)
+    assert grown < 5
+    tally(f"200 epochs ({model})", 1, f"{grown:.1f} MB more than at epoch 40, as many files and threads")
