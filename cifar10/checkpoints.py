@@ -1,5 +1,6 @@
 """The run's two checkpoints: `last.ckpt`, to go on from, and `best.ckpt`, to test. Stopping; a loss that diverges."""
 
+from contextlib import nullcontext
 from math import isfinite
 from pathlib import Path
 from time import monotonic
@@ -9,6 +10,7 @@ import torch
 from lightning import LightningModule, Trainer
 from lightning.pytorch.callbacks import Checkpoint, ModelCheckpoint
 
+from cifar10.averaging import MovingAverage
 from cifar10.errors import Diverged, Interrupted
 from cifar10.events import sync_events
 from cifar10.models.base import LOSSES_AT_ONCE, Classifier
@@ -127,11 +129,11 @@ class LastCheckpoint(Checkpoint):
 
 
 class BestCheckpoint(ModelCheckpoint):
-    """Keeps `best.ckpt`, the weights of the best epoch by `monitor`."""
+    """Keeps `best.ckpt`, the weights of the best epoch by `monitor`, or their average where there is one."""
 
     state_key = "BestCheckpoint"  # Lightning makes its own anew for each hook of each step
 
-    def __init__(self, folder: Path, monitor: str) -> None:
+    def __init__(self, folder: Path, monitor: str, average: MovingAverage | None = None) -> None:
         super().__init__(
             dirpath=folder,
             filename="best",
@@ -141,6 +143,12 @@ class BestCheckpoint(ModelCheckpoint):
             save_on_train_epoch_end=True,
             enable_version_counter=False,
         )
+        self.average = average
+
+    def _save_checkpoint(self, trainer: Trainer, filepath: str) -> None:
+        # Lightning does not ask the average when weights alone are saved.
+        with self.average.in_place(trainer.lightning_module) if self.average else nullcontext():
+            super()._save_checkpoint(trainer, filepath)
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         # Lightning forgets the best epoch when the folder was moved, and would overwrite it with a worse one.

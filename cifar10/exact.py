@@ -10,6 +10,7 @@ from lightning import Trainer
 from lightning.pytorch.strategies import Strategy
 from torch import Tensor
 
+from cifar10.averaging import MovingAverage
 from cifar10.color import delta_e_76, to_lab
 from cifar10.data.module import ImageData
 from cifar10.errors import UserError
@@ -45,6 +46,8 @@ class ExactSolver:
         """Raises UserError for settings by which it would find something else."""
         if any(training_data(trainer).views):
             raise UserError("model.solver=weiszfeld looks at images as they are: set no data.flip, shift_px, cutout_px")
+        if any(isinstance(callback, MovingAverage) for callback in trainer.callbacks):
+            raise UserError("model.solver=weiszfeld ends at the exact images: set weight_averaging=null")
         if trainer.gradient_clip_val:
             raise UserError("model.solver=weiszfeld has no gradient to clip: leave out trainer.gradient_clip_val")
 

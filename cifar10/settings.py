@@ -54,6 +54,7 @@ class Settings(BaseModel):
     monitor: Literal["val/loss", "val/accuracy"]
     runs: str
     force: bool
+    weight_averaging: Annotated[float, Interval(gt=0, lt=1)] | None
     stop_on_divergence: bool
     checkpoint: CheckpointSettings
     trainer: TrainerSettings
@@ -104,7 +105,7 @@ def completed(config: dict[str, Any]) -> dict[str, Any]:
     So the default of a new option must do what was done before there was one. Raises ImportError or AttributeError for
     a model or data module that is no more.
     """
-    full = {"recipe": "study"} | config
+    full = {"recipe": "study", "weight_averaging": None} | config
     for group, settings in config.items():
         if isinstance(settings, dict) and "_target_" in settings:
             settable = _settable(get_class(settings["_target_"]))

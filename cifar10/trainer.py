@@ -14,6 +14,7 @@ from lightning.pytorch.plugins.environments import SLURMEnvironment
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
 from omegaconf import DictConfig, OmegaConf
 
+from cifar10.averaging import MovingAverage
 from cifar10.checkpoints import BestCheckpoint, LastCheckpoint
 from cifar10.epoch_table import EpochTable
 from cifar10.errors import UserError
@@ -41,7 +42,9 @@ def make_trainer(
     Raises UserError where Lightning refuses an argument of `cfg.trainer`.
     """
     title = f"{type(model).__name__}, {cfg.recipe}, seed {cfg.seed}"
-    callbacks = [EpochTimer(), TensorBoardPictures(title), BestCheckpoint(folder, cfg.monitor), last, *more]
+    average = MovingAverage(cfg.weight_averaging) if cfg.weight_averaging else None
+    callbacks = [EpochTimer(), TensorBoardPictures(title), BestCheckpoint(folder, cfg.monitor, average), last, *more]
+    callbacks += [average] if average else []
     if model.pictures() is not None:
         callbacks.append(Evolution(folder))
     if cfg.trainer.enable_progress_bar:
@@ -101,6 +104,7 @@ def _quiet() -> None:
         r"Checkpoint directory .* exists and is not empty",  # ours does: configuration and log
         r"The number of training batches .* is smaller than the logging interval",  # we log once per epoch
         "You're resuming from a checkpoint that ended before the epoch ended",  # ours goes on with the next batch
+        "You're using the WeightAveraging callback, but loading a checkpoint outside",  # of the average, to test it
         "It is recommended to use `self.log",  # with sync_dist: what we log is of all ranks already
         "`torch.jit.trace",  # how TensorBoard's own writer draws the graph
         r"`isinstance\(treespec, LeafSpec\)` is deprecated",  # between Lightning and PyTorch

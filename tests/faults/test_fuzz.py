@@ -147,7 +147,7 @@ def test_damaged_images(tmp_path, tally):
 
 SETTINGS = {
     "seed": "0 7 4294967295", "epochs": "1 3", "batch_size": "1 2 7 1000", "precision": "auto bf16-mixed 16-mixed",
-    "monitor": "val/accuracy", "stop_on_divergence": "false", "recipe": "mine",
+    "monitor": "val/accuracy", "weight_averaging": "0.9 null", "stop_on_divergence": "false", "recipe": "mine",
     "model": "prototype mlp cnn", "experiment": "mlp_fast cnn_best prototype_one study", "trainer": "ddp",
     "data.flip": "true", "data.shift_px": "0 16", "data.cutout_px": "8", "data.val_size": "1 0.5 59",
     "data.val_split": "stratified", "data.val_seed": "3", "data.train_size": "60 30", "data.test_size": "1 20",

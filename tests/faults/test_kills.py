@@ -10,9 +10,9 @@ KILLS = int(os.environ.get("KILLS", "15"))
 """How many in all; KILLS=100 pytest tests/faults/test_kills.py"""
 
 SCENARIOS = {
-    "prototype": "model=prototype data.flip=true data.shift_px=2",
-    "mlp": "experiment=mlp_best data.cutout_px=8",
-    "cnn, bfloat16": "experiment=cnn_fast model.warmup=0.2 precision=bf16-mixed data.shift_px=2",
+    "prototype": "model=prototype data.flip=true data.shift_px=2 weight_averaging=0.9",
+    "mlp": "experiment=mlp_best data.cutout_px=8 weight_averaging=0.9",
+    "cnn, bfloat16": "experiment=cnn_fast model.warmup=0.2 precision=bf16-mixed data.shift_px=2 weight_averaging=0.9",
     "exact": "experiment=prototype_exact model.prototypes_per_class=2",
     "at a constant rate, saved by time": "model=mlp data.flip=true checkpoint.every_n_minutes=0.0001",
 }
