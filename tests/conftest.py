@@ -1,5 +1,7 @@
 """What tests of several modules need. PyTorch is imported only by those that ask: the download needs none."""
 
+import json
+import os
 import runpy
 import sys
 from collections.abc import Callable, Sequence
@@ -8,6 +10,33 @@ from typing import Any
 
 import pytest
 from hydra.core.global_hydra import GlobalHydra
+from hydra.core.hydra_config import HydraConfig
+
+
+@pytest.fixture
+def tally(request: pytest.FixtureRequest) -> Callable[[str, int, str], None]:
+    """Tells of a fault how often a test tried it and what came of it; a mark `fault` does so for a single try."""
+    return lambda *fault: request.node.user_properties.append(("fault", fault))
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    item.user_properties += [("fault", (mark.args[0], 1, mark.args[1])) for mark in item.iter_markers("fault")]
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+    """How often each fault was tried, and what came of it; kept for docs/reliability.md where FAULTS_JSON says."""
+    tried: dict[str, tuple[int, str]] = {}
+    for report in terminalreporter.getreports("passed"):
+        for name, value in report.user_properties if report.when == "call" else []:
+            if name == "fault":
+                fault, count, outcome = value
+                tried[fault] = (tried.get(fault, (0, ""))[0] + count, outcome)
+    if tried:
+        terminalreporter.section("faults")
+    for fault, (count, outcome) in tried.items():
+        terminalreporter.line(f"{fault}: {count:,} tried; {outcome}")
+    if tried and (path := os.environ.get("FAULTS_JSON")):
+        Path(path).write_text(json.dumps(tried))
 
 
 @pytest.fixture
@@ -23,6 +52,8 @@ def run_script(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[st
             runpy.run_path(script, run_name="__main__")
         except SystemExit as stop:
             status = stop.code
+        finally:
+            HydraConfig.instance().cfg = None  # as in the process that it would have had to itself
         return status, capsys.readouterr().out
 
     return run

@@ -127,6 +127,7 @@ def test_the_same_seed_gives_the_same_weights_to_the_bit(model, tmp_path):
         ("experiment=prototype_best model.compile=false model.prototypes_per_class=2", 6),
     ],
 )
+@pytest.mark.fault("Ctrl-C within an epoch", "saves at once, ends to the same bits")
 def test_ctrl_c_and_the_same_command_equal_an_uninterrupted_run(choice, batch, tmp_path, monkeypatch):
     """Stopped after the given number of batches, 4 an epoch."""
     assert_stopping_changes_nothing(composed(*choice.split(), "batch_size=25"), batch, tmp_path, monkeypatch)
@@ -183,6 +184,7 @@ def test_within_an_epoch_it_saves_by_steps_or_minutes(setting, saved, tmp_path, 
     assert steps == saved
 
 
+@pytest.mark.fault("a loss or weights that are not finite", "one line with step and rate, last good checkpoint kept")
 def test_weights_that_a_step_has_spoilt_are_not_saved(tmp_path, monkeypatch):
     """Their loss, of the weights before, was finite yet: the third step's gradient is not."""
 
@@ -210,6 +212,7 @@ def test_a_run_folder_may_be_moved_between_stop_and_resume(tmp_path, monkeypatch
     assert_same_weights(weights(tmp_path / "whole", "best.ckpt"), weights(tmp_path / "there", "best.ckpt"))
 
 
+@pytest.mark.fault("SIGTERM", "saves at once, status 75")
 def test_sigterm_saves_and_ends_with_a_status_that_says_resume_me(tmp_path, monkeypatch):
     original = LastCheckpoint.on_train_batch_end
     before = signal.getsignal(signal.SIGTERM)
@@ -237,12 +240,14 @@ def test_sigterm_saves_and_ends_with_a_status_that_says_resume_me(tmp_path, monk
         (["model.learning_rate=1e30", "batch_size=100"], r"val/loss is (nan|inf) at step 1, epoch 1"),
     ],
 )
+@pytest.mark.fault("a loss or weights that are not finite", "one line with step and rate, last good checkpoint kept")
 def test_a_loss_that_is_not_finite_ends_the_run(overrides, message, tmp_path):
     with pytest.raises(Diverged, match=message):
         train(composed("model=mlp", *overrides), tmp_path)
     assert not list(tmp_path.glob("*.ckpt"))
 
 
+@pytest.mark.fault("a loss or weights that are not finite", "one line with step and rate, last good checkpoint kept")
 def test_the_last_good_state_is_kept_and_named(tmp_path, monkeypatch):
     """A schedule that breaks in the second epoch, at its third step of four."""
     original = MLP.training_step

@@ -155,6 +155,9 @@ def _files(folder, run):
         (".", "no finished run here; there are 'above/run'"),
     ],
 )
+@pytest.mark.fault(
+    "what is no checkpoint, or would run code, given to cifar10.load", "refused in one line, nothing ran"
+)
 def test_what_is_no_trained_model_is_one_line_and_runs_nothing(name, line, drawn_runs, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     _files(tmp_path, drawn_runs / "model=mlp")

@@ -122,6 +122,7 @@ def test_http_error_goes_on_to_the_next_mirror(serve, target, status):
     assert (first.asked, second.asked) == ([None], [None])
 
 
+@pytest.mark.fault("a mirror that sends other bytes", "never taken for the archive, the next mirror is asked")
 def test_wrong_bytes_are_deleted_and_the_next_mirror_starts_from_zero(serve, target):
     first, second = serve(Answer(body=WRONG)), serve()
     get(target, first, second)
@@ -207,6 +208,7 @@ def break_off(monkeypatch, error: BaseException, after: int = 50_000) -> None:
 
 
 @pytest.mark.parametrize("error", [OSError(errno.ENOSPC, "No space left on device"), KeyboardInterrupt()])
+@pytest.mark.fault("a full disk or Ctrl-C in a download", "one line, what is there stays, the next goes on with it")
 def test_full_disk_and_interrupt_leave_a_part_to_resume(serve, target, monkeypatch, error):
     mirror = serve()
     with monkeypatch.context() as patch:
@@ -257,6 +259,7 @@ def run_at_once(*jobs: Callable[[], object]) -> None:
     assert errors == []
 
 
+@pytest.mark.fault("two first runs that download at once", "one downloads, both have the files")
 def test_two_processes_at_once_download_once(serve, tmp_path):
     mirror, both = serve(Answer(piece=50_000)), []
     code = (
@@ -383,6 +386,7 @@ EVIL = {
 
 
 @pytest.mark.parametrize(("name", "content"), EVIL.items(), ids=map(repr, EVIL))
+@pytest.mark.fault("an archive with an entry of another name, place or kind", "refused in one line, nothing unpacked")
 def test_archive_with_an_entry_that_does_not_belong(tmp_path, name, content):
     root, body = tmp_path / "root", pack({**OFFICIAL, name: content})
     root.mkdir()
@@ -401,6 +405,7 @@ def test_archive_without_all_the_files(tmp_path):
     assert names(tmp_path) == [ARCHIVE]
 
 
+@pytest.mark.fault("a full disk while unpacking", "one line, no half of a folder")
 def test_disk_full_while_unpacking_leaves_no_folder(tmp_path, monkeypatch):
     (tmp_path / ARCHIVE).write_bytes(BODY)
     with monkeypatch.context() as patch:

@@ -69,6 +69,7 @@ def test_lossy_formats(tmp_path: Path, name: str, options: dict) -> None:
     assert np.abs(read(save(tmp_path / name, ramp, **options)).astype(int) - ramp).max() <= 4
 
 
+@pytest.mark.fault("an image of 16 bits, CMYK, with a palette, animated", "read, the first picture of an animation")
 def test_lossless_webp_and_gif(tmp_path: Path) -> None:
     assert np.array_equal(read(save(tmp_path / "a.webp", lossless=True)), noise())
     two_frames = [Image.new("RGB", (32, 32), colour) for colour in ("red", "blue")]
@@ -111,6 +112,7 @@ def test_transparent_parts_show_white(tmp_path: Path) -> None:
     assert (grey[16:] == 255).all()
 
 
+@pytest.mark.fault("an image of 16 bits, CMYK, with a palette, animated", "read, the first picture of an animation")
 def test_palette_with_and_without_transparency(tmp_path: Path) -> None:
     image = Image.new("P", (32, 32), 1)
     image.putpalette([10, 20, 30, 40, 50, 60])
@@ -145,12 +147,14 @@ def png_16_bit(path: Path, pixels: np.ndarray) -> Path:
 
 
 @pytest.mark.parametrize("channels", [1, 3])
+@pytest.mark.fault("an image of 16 bits, CMYK, with a palette, animated", "read, the first picture of an animation")
 def test_16_bit_keeps_the_high_byte(tmp_path: Path, channels: int) -> None:
     high = noise(channels=channels)
     pixels = high.astype(np.uint16) * 256 + noise(channels=channels, seed=1)
     assert (read(png_16_bit(tmp_path / "a.png", pixels)) == high).all()
 
 
+@pytest.mark.fault("an image of 16 bits, CMYK, with a palette, animated", "read, the first picture of an animation")
 def test_cmyk(tmp_path: Path) -> None:
     image = Image.new("CMYK", (32, 32), (0, 255, 255, 0))  # red
     image.paste((0, 0, 0, 255), (0, 16, 32, 32))  # black
@@ -197,6 +201,7 @@ def test_passes_over_hidden_files_and_droppings(root: Path) -> None:
     assert (len(data.train_images), len(data.test_images)) == (2, 2)
 
 
+@pytest.mark.fault("loops of links", "end")
 def test_links_are_followed_once_and_loops_end(root: Path, tmp_path: Path) -> None:
     save(tmp_path / "elsewhere" / "b.png")
     (root / "train/cat/more").symlink_to(tmp_path / "elsewhere")
@@ -268,6 +273,7 @@ def test_class_without_images(root: Path) -> None:
         ("b.png", b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n", "no image that Pillow knows"),
     ],
 )
+@pytest.mark.fault("an image file that is empty, cut, no image, or unfolds to gigabytes", "named in one line")
 def test_no_image(root: Path, name: str, content: bytes, reason: str) -> None:
     (root / "test/dog" / name).write_bytes(content)
     expected = f"1 of 5 files in ROOT cannot be read as images: 'test/dog/{name}: {reason}'; repair or remove them"
@@ -275,6 +281,7 @@ def test_no_image(root: Path, name: str, content: bytes, reason: str) -> None:
 
 
 @pytest.mark.parametrize("name", ["b.png", "b.jpg", "b.webp", "b.bmp", "b.gif"])
+@pytest.mark.fault("an image file that is empty, cut, no image, or unfolds to gigabytes", "named in one line")
 def test_truncated_image(root: Path, name: str) -> None:
     path = save(root / "train/dog" / name, noise(48, 64))
     path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
@@ -283,6 +290,7 @@ def test_truncated_image(root: Path, name: str) -> None:
 
 
 @pytest.mark.parametrize("factor", [1.5, 3])
+@pytest.mark.fault("an image file that is empty, cut, no image, or unfolds to gigabytes", "named in one line")
 def test_decompression_bomb(root: Path, monkeypatch: pytest.MonkeyPatch, factor: float) -> None:
     """Over Pillow's limit it only warns, over twice the limit it refuses; here both are errors."""
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 2000)

@@ -2,12 +2,19 @@
 
 import os
 import random
+import signal
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
-from harness import Attempt, difference
+from harness import SMALL, Attempt, difference
 
 KILLS = int(os.environ.get("KILLS", "15"))
 """How many in all; KILLS=100 pytest tests/faults/test_kills.py"""
+
+TWO = ("model=mlp", "data.flip=true", "trainer=ddp", "trainer.devices=2", "trainer.accelerator=cpu", "epochs=6")
+TRAIN = Path(__file__).resolve().parent.parent.parent / "train.py"
 
 SCENARIOS = {
     "prototype": "model=prototype data.flip=true data.shift_px=2 weight_averaging=0.9",
@@ -44,3 +51,29 @@ def test_a_killed_run_ends_as_if_it_had_not_been(whole, tmp_path, tally):
         assert difference(broken, folder) == "", f"{run}, at the last {die_at}"
     assert kills == KILLS // len(SCENARIOS)
     tally(f"SIGKILL at a random moment ({name})", kills, "same weights, tables, curves and results to the bit")
+
+
+@pytest.mark.slow
+@pytest.mark.fault("SIGKILL of the first process of a run of two", "the other ends too; ends to the same bits")
+@pytest.mark.parametrize("epoch", [1, 3])
+def test_a_killed_run_of_two_processes_ends_as_if_it_had_not_been(epoch, tmp_path):
+    """As typed; its second process dies with it, and holds nothing."""
+    for name in ("whole", "broken"):
+        command = [
+            sys.executable,
+            str(TRAIN),
+            *SMALL,
+            *TWO,
+            "checkpoint.every_n_steps=2",
+            f"hydra.run.dir={tmp_path / name}",
+        ]
+        if name == "broken":
+            process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+            while f"epoch {epoch}:" not in process.stdout.readline():
+                assert process.poll() is None
+            os.kill(process.pid, signal.SIGKILL)
+            process.wait()
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stderr
+        (tmp_path / name / "train.log").unlink()
+    assert difference(tmp_path / "broken", tmp_path / "whole") == ""

@@ -64,7 +64,7 @@ def test_a_damaged_file_is_named(name, content, line, killed, tally):
     assert (killed / name).read_bytes() == content
     Attempt([*SETTINGS, "force=true"], killed).finish()
     tally(
-        "a damaged file of an unfinished run: checkpoint, settings, table, result",
+        "a damaged checkpoint, table, result or settings of a run",
         1,
         "named in one line, not overwritten",
     )
