@@ -20,8 +20,10 @@ from omegaconf.errors import OmegaConfBaseException
 
 from cifar10.errors import CTRL_C, Interrupted, Pruned, UserError
 from cifar10.messages import one_line
+from cifar10.processes import end_with_parent
 from cifar10.run import STOPPED, claim, finished_result, run_name
-from cifar10.study import Study, Trial
+from cifar10.signals import sigterm_interrupts
+from cifar10.study import StudyPlace, Trial
 from cifar10.sweep import Outcome
 
 log = logging.getLogger("cifar10")
@@ -49,7 +51,11 @@ def train(cfg: DictConfig, folder: Path, trial: Trial | None = None) -> dict[str
         return finished
 
     if (count := processes_to_start(cfg)) > 1:
-        train_in_processes(cfg, folder, trial, count)
+        try:
+            train_in_processes(cfg, folder, trial, count)
+        except UserError as error:  # of a rank, or of one that died without a word
+            _tell(folder / STOPPED, error)
+            raise
         return json.loads((folder / "metrics.json").read_text())
     if not is_first_process():
         return _train(cfg, folder, trial)
@@ -58,10 +64,15 @@ def train(cfg: DictConfig, folder: Path, trial: Trial | None = None) -> dict[str
         stopped.unlink(missing_ok=True)
         try:
             return _train(cfg, folder, trial)
-        except UserError as error:
-            with suppress(OSError):
-                stopped.write_text(f"{_ending(error)}: {error}\n")
+        except Exception as error:
+            _tell(stopped, error)
             raise
+
+
+def _tell(stopped: Path, error: Exception) -> None:
+    """Keeps why a run ended that was not interrupted."""
+    with suppress(OSError):
+        stopped.write_text(f"{_ending(error)}: {one_line(error) or type(error).__name__}\n")
 
 
 def _ending(error: Exception) -> str:
@@ -104,13 +115,14 @@ def _train(cfg: DictConfig, folder: Path, trial: Trial | None) -> dict[str, Any]
         start = perf_counter()
         trainer.test(model, data, ckpt_path=folder / "best.ckpt", weights_only=True, verbose=False)
         phases["test"] = perf_counter() - start
-
-    record = make_record(cfg, trainer, model, data, folder, phases)
-    if trainer.is_global_zero:
-        model.test_predictions.save(folder)
-        log_hyperparameters(trainer, record)
-        write_json(folder / "metrics.json", record)
-        log.info("%s", summary(record, folder))
+        record = make_record(cfg, trainer, model, data, folder, phases)
+        if trainer.is_global_zero:
+            model.test_predictions.save(folder)
+            log_hyperparameters(trainer, record)
+            write_json(folder / "metrics.json", record)
+            log.info("%s", summary(record, folder))
+    if stop.asked:  # too late for this run, not for the sweep that it may be part of
+        raise Interrupted(f"{folder} is finished", stop.status)
     return record
 
 
@@ -160,15 +172,26 @@ def main(cfg: DictConfig) -> Outcome | None:
     if config.mode == RunMode.MULTIRUN:
         return job(cfg, folder, config.sweeper)
     with one_line_errors():  # within the job: Hydra would print a line of its own before
+        check_is_one_run(config.runtime.choices)
         train(cfg, folder)
     return None
 
 
+def check_is_one_run(choices: DictConfig) -> None:
+    """Raises UserError where groups are chosen that only say what to sweep over."""
+    several = {"search": choices.get("search"), "experiment": choices.get("experiment") == "study" and "study"}
+    for group, name in several.items():
+        if name:
+            raise UserError(f"{group}={name} is of many runs: python train.py -m {group}={name}")
+
+
 def job(cfg: DictConfig, folder: Path, sweeper: DictConfig) -> Outcome:
     """One job of a sweep. What a user can cause is told, not raised: it is no reason to stop the others."""
+    if HydraConfig.get().launcher._target_.endswith("JoblibLauncher"):
+        end_with_parent()  # joblib's own workers would train on when the sweep is killed
     trial = None
     if sweeper.get("trial") is not None:
-        study = Study(sweeper.study, sweeper.storage, sweeper.pruner, sweeper.startup_trials)
+        study = StudyPlace(sweeper.study, sweeper.storage, sweeper.pruner, sweeper.startup_trials)
         trial = Trial(study, sweeper.trial)
     try:
         train(cfg, folder, trial)
@@ -183,5 +206,5 @@ def job(cfg: DictConfig, folder: Path, sweeper: DictConfig) -> Outcome:
 
 if __name__ == "__main__":
     os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra then hands on its exceptions, instead of printing several lines
-    with one_line_errors():
+    with one_line_errors(), sigterm_interrupts():
         main()

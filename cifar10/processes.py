@@ -11,15 +11,20 @@ from collections.abc import Sequence
 from multiprocessing import connection, get_context, parent_process
 from multiprocessing.process import BaseProcess
 from pathlib import Path
+from time import sleep
 from typing import Any
 
 from hydra.core.hydra_config import HydraConfig
+from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
 
 from cifar10.errors import Interrupted, UserError
+from cifar10.messages import one_line
 from cifar10.signals import StopSignals
 from cifar10.study import Trial
 
+WATCH = "ends with its parent"
 ROOT = Path(__file__).resolve().parent.parent
 
 
@@ -30,6 +35,12 @@ def processes_to_start(cfg: DictConfig) -> int:
     devices that there are not, and for several nodes without a launcher.
     """
     if cfg.trainer.devices in (1, "1") and cfg.trainer.get("num_nodes", 1) == 1:
+        started = max(int(os.environ.get(name, 1)) for name in ("WORLD_SIZE", "SLURM_STEP_NUM_TASKS"))
+        if started > 1:
+            raise UserError(
+                f"{started} processes were started, but trainer.devices=1: each would train alone in the same folder; "
+                "set trainer=ddp trainer.devices=N, as many as a node has"
+            )
         return 1
     from cifar10.trainer import bare_trainer
 
@@ -51,7 +62,9 @@ def processes_to_start(cfg: DictConfig) -> int:
 
 def is_first_process() -> bool:
     """Whether this is the only process of its run, or the one that writes its files."""
-    return os.environ.get("RANK", os.environ.get("SLURM_PROCID", os.environ.get("LOCAL_RANK", "0"))) == "0"
+    # In Lightning's order: within an interactive job SLURM_PROCID is the shell's.
+    names = (name for name in ("RANK", "LOCAL_RANK", "SLURM_PROCID") if name in os.environ)
+    return os.environ.get(next(names, ""), "0") == "0"
 
 
 def train_in_processes(cfg: DictConfig, folder: Path, trial: Trial | None, count: int) -> None:
@@ -65,11 +78,13 @@ def train_in_processes(cfg: DictConfig, folder: Path, trial: Trial | None, count
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
     place = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "NODE_RANK": "0", "WORLD_SIZE": str(count)}
+    threads = int(os.environ.get("OMP_NUM_THREADS", os.cpu_count() or 1))
+    place["OMP_NUM_THREADS"] = str(max(threads // count, 1))  # the cores shared out
     logs = OmegaConf.to_container(HydraConfig.get().job_logging, resolve=True) if HydraConfig.initialized() else None
     settings, ranks, reports = OmegaConf.to_container(cfg, resolve=True), [], []
     for rank in range(count):
         report, end = context.Pipe(duplex=False)
-        arguments = settings, folder, trial, place | {"LOCAL_RANK": str(rank)}, logs, end
+        arguments = settings, folder, trial, place | {"RANK": str(rank), "LOCAL_RANK": str(rank)}, logs, end
         ranks.append(context.Process(target=_train_as_rank, args=arguments, name=f"rank {rank}"))
         reports.append(report)
 
@@ -92,19 +107,23 @@ def train_in_processes(cfg: DictConfig, folder: Path, trial: Trial | None, count
             for rank in ranks:
                 if rank.is_alive():
                     rank.kill()
-                rank.join()
+                if rank.pid is not None:  # the last ones could not be started
+                    rank.join()
+    if stop.asked:
+        raise Interrupted("the run is finished", stop.status)
 
 
 def _wait(ranks: Sequence[BaseProcess], reports: Sequence[connection.Connection]) -> None:
     """Until all are done, or the first one fails: the others would wait for it in vain."""
-    running = dict(zip(ranks, reports, strict=True))
+    running = dict.fromkeys(ranks)
     while running:
         connection.wait([rank.sentinel for rank in running])
         for rank in [rank for rank in running if not rank.is_alive()]:
-            report = running.pop(rank)
+            del running[rank]
             if rank.exitcode == 0:
                 continue
-            error = report.recv() if report.poll() else None
+            # Of any rank: one that ends with no word lost its connection to the one that has something to say.
+            error = next((report.recv() for report in reports if report.poll()), None)
             raise error or UserError(
                 f"{rank.name} of {len(ranks)} processes ended with status {rank.exitcode}, the others were stopped; "
                 "the same command goes on from the last checkpoint"
@@ -123,7 +142,7 @@ def _train_as_rank(
     signal.pthread_sigmask(
         signal.SIG_BLOCK, {signal.SIGINT}
     )  # a terminal sends it to all; the parent passes on SIGTERM
-    threading.Thread(target=_end_with_parent, daemon=True).start()
+    end_with_parent()
     os.environ.update(place)
     sys.path.insert(0, str(ROOT))
     if not is_first_process():
@@ -137,8 +156,21 @@ def _train_as_rank(
     except (UserError, Interrupted, OSError) as error:
         report.send(error)
         sys.exit(1)
+    except (HydraException, OmegaConfBaseException) as error:  # which cannot be sent as they are
+        report.send(UserError(one_line(error)))
+        sys.exit(1)
 
 
-def _end_with_parent() -> None:
-    parent_process().join()
-    os._exit(1)
+def end_with_parent() -> None:
+    """From here on this process ends when the one that started it does, however that ends."""
+    started_by = os.getppid()
+
+    def watch() -> None:
+        if parent := parent_process():
+            parent.join()
+        while os.getppid() == started_by:  # of another library's making
+            sleep(1)
+        os._exit(1)
+
+    if not any(thread.name == WATCH for thread in threading.enumerate()):
+        threading.Thread(target=watch, daemon=True, name=WATCH).start()

@@ -1,13 +1,17 @@
 """Ends a run of a search early, where others are better."""
 
 from csv import DictReader
+from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from lightning import Callback, LightningModule, Trainer
 
 from cifar10.errors import Pruned
 from cifar10.study import Trial, storage_errors
+
+if TYPE_CHECKING:
+    import optuna
 
 
 class Pruning(Callback):
@@ -18,6 +22,11 @@ class Pruning(Callback):
 
     def __init__(self, trial: Trial, table: Path, monitor: str) -> None:
         self.trial, self.table, self.monitor = trial, table, monitor
+
+    @cached_property
+    def study(self) -> "optuna.Study":
+        """Opened once: to open one is to check its whole storage."""
+        return self.trial.study.open(self.monitor)
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         # Not at an epoch's end: its checkpoints are not written yet, and the last epoch needs no such question.
@@ -30,10 +39,9 @@ class Pruning(Callback):
     def _is_poor(self) -> bool:
         import optuna
 
-        with storage_errors(self.trial.study.storage):
-            study = self.trial.study.open(self.monitor)
-            frozen = study.trials[self.trial.number]
-            trial = optuna.Trial(study, frozen._trial_id)
+        with storage_errors(self.trial.study):
+            frozen = self.study.trials[self.trial.number]
+            trial = optuna.Trial(self.study, frozen._trial_id)
             with self.table.open(newline="") as file:
                 rows: list[dict[str, Any]] = list(DictReader(file))
             for row in rows:

@@ -59,6 +59,7 @@ def find_records(paths: Iterable[Path]) -> tuple[dict[Path, Record], list[str]]:
             try:
                 record = json.loads(file.read_text())
                 record["test"]["accuracy"], record["seed"], sum(record["seconds"].values()), record["config"]["data"]
+                record["val_accuracy"], record["val_loss"]
                 settings_key(record)  # its model and data are still known
                 found[file.resolve()] = record
             except (OSError, ValueError, KeyError, TypeError, ImportError, AttributeError) as error:
@@ -118,6 +119,15 @@ def group_by_settings(records: Iterable[Record]) -> list[Group]:
         return data != "cifar10", rank, mean(group.accuracies), settings_key(group.records[0])
 
     return sorted(found, key=place)
+
+
+def best_first(groups: Iterable[Group]) -> list[Group]:
+    """By validation accuracy, of equal ones by validation loss; never by the test set: what is best is chosen so."""
+
+    def place(group: Group) -> tuple[float, ...]:
+        return -mean(record["val_accuracy"] for record in group.records), mean(one["val_loss"] for one in group.records)
+
+    return sorted(groups, key=place)
 
 
 def differences(groups: Sequence[Group]) -> list[str]:

@@ -3,7 +3,9 @@
 import json
 import logging
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from datetime import datetime
+from math import isfinite
 from threading import Event, Thread
 from time import sleep
 from typing import TYPE_CHECKING, Any
@@ -12,8 +14,8 @@ from hydra.core.override_parser.types import ChoiceSweep, IntervalSweep, Overrid
 from hydra.plugins.launcher import Launcher
 
 from cifar10.errors import UserError
-from cifar10.study import HEARTBEAT_SECONDS, Study, optuna_or_error, storage_errors
-from cifar10.sweep import Outcome, outcomes
+from cifar10.study import HEARTBEAT_SECONDS, SILENT_SECONDS, StudyPlace, optuna_or_error, storage_errors
+from cifar10.sweep import Outcome, launched
 
 if TYPE_CHECKING:
     import optuna
@@ -22,9 +24,15 @@ log = logging.getLogger(__name__)
 
 
 def search(
-    overrides: Sequence[Override], launcher: Launcher, monitor: str, of: Study, n_trials: int, at_once: int, seed: int
+    overrides: Sequence[Override],
+    launcher: Launcher,
+    monitor: str,
+    place: StudyPlace,
+    n_trials: int,
+    batch: int,
+    seed: int,
 ) -> list[Outcome]:
-    """Runs trials until the study has `n_trials`; returns the outcomes of those that this call ran.
+    """Runs trials, `batch` at a time, until the study has `n_trials`; returns the outcomes of those that it ran.
 
     Trials of a command that died are begun again, with the same settings, so that their runs go on. Raises UserError
     for a space or a storage that cannot be used.
@@ -33,30 +41,57 @@ def search(
     fixed = [override.input_line for override in overrides if not override.is_sweep_override()]
     if not space:
         raise UserError("nothing to search: give a space, as in 'model.learning_rate=tag(log,interval(1e-4,1e-1))'")
-    with storage_errors(of.storage):
-        kept, done = of.open(monitor), []
-        log.info("study %s in %s: %d of %d trials done", of.study, of.storage, _counted(kept), n_trials)
-        while True:
-            optuna_or_error().storages.fail_stale_trials(kept)
-            if (left := n_trials - _counted(kept)) > 0:
-                trials = [_asked(kept, space, seed, of.startup_trials) for _ in range(min(at_once, left))]
-                done += _launched(kept, trials, fixed, launcher, len(done), monitor, of)
-            elif any(trial.state.name == "RUNNING" for trial in kept.trials):
-                sleep(HEARTBEAT_SECONDS)  # of another command, which may die yet
-            else:
+    done: list[Outcome] = []
+    with storage_errors(place):
+        study = place.open(monitor)
+        _check_space(study, space)
+        log.info("study %s in %s: %d of %d trials done", place.study, place.shown, _counted(study), n_trials)
+        if _running(study):  # of another command, or of one that is dead: so it is begun again before others are
+            log.info("waiting %d seconds to see whether its %d running trials live", SILENT_SECONDS, _running(study))
+            sleep(SILENT_SECONDS)
+    while True:
+        with storage_errors(place):
+            _fail_dead(study)
+            left = n_trials - _counted(study)
+            trials = [_asked(study, space, seed, place.startup_trials) for _ in range(min(batch, left))]
+            if left <= 0 and not _running(study):
                 break
-        finished = [trial for trial in kept.trials if trial.state.name == "COMPLETE"]
-        if finished:
-            settings = " ".join(kept.best_trial.user_attrs["settings"])
-            log.info("best of %d finished trials: %s %.4f with %s", len(finished), monitor, kept.best_value, settings)
-        return done
+        if trials:
+            done += _launched(study, trials, fixed, launcher, len(done), monitor, place)
+        else:
+            sleep(HEARTBEAT_SECONDS)  # trials of another command, which may die yet
+    with storage_errors(place):
+        if finished := sum(trial.state.name == "COMPLETE" for trial in study.trials):
+            settings = " ".join(study.best_trial.user_attrs["settings"])
+            log.info("best of %d finished trials: %s %.4f with %s", finished, monitor, study.best_value, settings)
+    return done
 
 
 def _asked(study: "optuna.Study", space: dict[str, Any], seed: int, startup_trials: int) -> "optuna.Trial":
     """A new trial, or one to begin again; by a sampler of its own, so that a search goes on as if never stopped."""
     samplers, number = optuna_or_error().samplers, (seed * 1_000_003 + _counted(study)) % 2**32
-    study.sampler = samplers.TPESampler(seed=number, n_startup_trials=startup_trials)
-    return study.ask(space)
+    # constant_liar: trials that run count as poor, so that those launched together differ.
+    study.sampler = samplers.TPESampler(seed=number, n_startup_trials=startup_trials, constant_liar=True)
+    trial = study.ask()
+    _beat(study, trial)  # before it has settings: what dies from here on is known to be dead
+    for name, distribution in space.items():
+        trial._suggest(name, distribution)
+    trial.set_user_attr("settings", [f"{key}={_written(value)}" for key, value in trial.params.items()])
+    trial.set_user_attr("asked", trial.number)
+    return trial
+
+
+def _fail_dead(study: "optuna.Study") -> None:
+    """Trials whose command no longer says that they live have failed, and wait to be begun again."""
+    optuna = optuna_or_error()
+    optuna.storages.fail_stale_trials(study)
+    for trial in study.get_trials(states=(optuna.trial.TrialState.RUNNING,)):
+        silent = (datetime.now() - trial.datetime_start).total_seconds() > SILENT_SECONDS
+        # One that died before its first sign of life: Optuna would take it for alive for ever.
+        if silent and trial.user_attrs.get("asked") != trial.number:
+            study.tell(trial.number, state=optuna.trial.TrialState.FAIL, skip_if_finished=True)
+            if fixed := trial.system_attrs.get("fixed_params"):
+                study.enqueue_trial(fixed)
 
 
 def _launched(
@@ -64,34 +99,42 @@ def _launched(
     trials: "Sequence[optuna.Trial]",
     fixed: Sequence[str],
     launcher: Launcher,
-    first: int,
+    first_job: int,
     monitor: str,
-    of: Study,
+    place: StudyPlace,
 ) -> list[Outcome]:
+    """Runs trials and tells the study what they came to. Of equal ones, which would share a folder, one is run."""
+    jobs: dict[tuple[str, ...], int] = {}
     for trial in trials:
-        trial.set_user_attr("settings", [f"{key}={_written(value)}" for key, value in trial.params.items()])
-    batch = [
-        [*fixed, *trial.user_attrs["settings"], *of.overrides(), f"hydra.sweeper.trial={trial.number}"]
-        for trial in trials
-    ]
-    states = optuna_or_error().trial.TrialState
+        jobs.setdefault(tuple(trial.user_attrs["settings"]), trial.number)
+    batch = [[*fixed, *job, *place.overrides(), f"hydra.sweeper.trial={number}"] for job, number in jobs.items()]
     try:
         with _alive(study, trials):
-            done = outcomes(launcher.launch(batch, initial_job_idx=first))
+            done = dict(zip(jobs, launched(launcher, batch, first_job), strict=True))
     except BaseException:  # Ctrl-C, mostly: not failed, to be begun again
-        for trial in trials:
-            study.tell(trial, state=states.FAIL)
-            study.enqueue_trial(trial.params)
+        with storage_errors(place):
+            for trial in trials:
+                study.tell(trial, state=optuna_or_error().trial.TrialState.FAIL, skip_if_finished=True)
+                study.enqueue_trial(trial.params)
         raise
-    for trial, outcome in zip(trials, done, strict=True):
-        if outcome.status == "finished":
-            record = json.loads((outcome.folder / "metrics.json").read_text())
-            study.tell(trial, record[monitor.replace("/", "_")])
-        else:
-            if outcome.status == "failed":
-                trial.set_user_attr("error", outcome.message)
-            study.tell(trial, state=states.PRUNED if outcome.status == "pruned" else states.FAIL)
-    return done
+    with storage_errors(place):
+        return [_told(study, trial, done[tuple(trial.user_attrs["settings"])], monitor) for trial in trials]
+
+
+def _told(study: "optuna.Study", trial: "optuna.Trial", outcome: Outcome, monitor: str) -> Outcome:
+    """Tells the study what a trial came to. A result that is not finite is a failure."""
+    states = optuna_or_error().trial.TrialState
+    if outcome.status == "finished":
+        value = json.loads((outcome.folder / "metrics.json").read_text())[monitor.replace("/", "_")]
+        if isfinite(value):
+            study.tell(trial, value, skip_if_finished=True)  # taken for dead it may have been begun again elsewhere
+            return outcome
+        outcome = Outcome(outcome.folder, "failed", f"{monitor} is {value}")
+    if outcome.status == "failed":
+        trial.set_user_attr("error", outcome.message)
+    state = states.PRUNED if outcome.status == "pruned" else states.FAIL
+    study.tell(trial, state=state, skip_if_finished=True)
+    return outcome
 
 
 @contextmanager
@@ -100,11 +143,10 @@ def _alive(study: "optuna.Study", trials: "Sequence[optuna.Trial]") -> Iterator[
     ended = Event()
 
     def beat() -> None:
-        while True:
-            for trial in trials:
-                study._storage.record_heartbeat(trial._trial_id)
-            if ended.wait(HEARTBEAT_SECONDS):
-                return
+        while not ended.wait(HEARTBEAT_SECONDS):
+            with suppress(Exception):  # a storage that is busy or away for a moment: said again soon
+                for trial in trials:
+                    _beat(study, trial)
 
     thread = Thread(target=beat, daemon=True)
     thread.start()
@@ -115,30 +157,58 @@ def _alive(study: "optuna.Study", trials: "Sequence[optuna.Trial]") -> Iterator[
         thread.join()
 
 
+def _beat(study: "optuna.Study", trial: "optuna.Trial") -> None:
+    study._storage.record_heartbeat(trial._trial_id)
+
+
 def _space(overrides: Sequence[Override]) -> "dict[str, optuna.distributions.BaseDistribution]":
     """What Hydra calls a sweep, as Optuna's distributions; choices as they are written on the command line."""
-    distributions = optuna_or_error().distributions
+    optuna_or_error()
     space: dict[str, Any] = {}
     for override in overrides:
-        sweep, key = override.value(), override.get_key_element()
-        if not override.is_sweep_override():
-            continue
-        if isinstance(sweep, IntervalSweep):
-            whole = isinstance(sweep.start, int) and isinstance(sweep.end, int)
-            kind = distributions.IntDistribution if whole else distributions.FloatDistribution
-            space[key] = kind(sweep.start, sweep.end, log="log" in sweep.tags)
-        elif isinstance(sweep, RangeSweep) and all(isinstance(n, int) for n in (sweep.start, sweep.stop, sweep.step)):
-            numbers = range(sweep.start, sweep.stop, sweep.step)
-            space[key] = distributions.IntDistribution(numbers[0], numbers[-1], step=sweep.step)
-        elif isinstance(sweep, ChoiceSweep | RangeSweep):
-            space[key] = distributions.CategoricalDistribution(list(override.sweep_string_iterator()))
-        else:
-            raise UserError(f"{override.input_line}: a search knows interval, range and choice")
+        if override.is_sweep_override():
+            try:
+                space[override.get_key_element()] = _distribution(override)
+            except (ValueError, IndexError, TypeError) as error:
+                raise UserError(f"{override.input_line}: {error}; a search knows interval, range, choice") from error
     return space
+
+
+def _distribution(override: Override) -> "optuna.distributions.BaseDistribution":
+    """Raises ValueError, IndexError or TypeError for a sweep that has no values, or none in a search."""
+    distributions, sweep = optuna_or_error().distributions, override.value()
+    if isinstance(sweep, IntervalSweep):
+        whole = isinstance(sweep.start, int) and isinstance(sweep.end, int)
+        kind = distributions.IntDistribution if whole else distributions.FloatDistribution
+        return kind(sweep.start, sweep.end, log="log" in sweep.tags)
+    if isinstance(sweep, RangeSweep) and all(isinstance(n, int) for n in (sweep.start, sweep.stop, sweep.step)):
+        numbers = range(sweep.start, sweep.stop, sweep.step)
+        return distributions.IntDistribution(numbers[0], numbers[-1], step=sweep.step)
+    if isinstance(sweep, ChoiceSweep | RangeSweep):
+        return distributions.CategoricalDistribution(list(override.sweep_string_iterator()))
+    raise ValueError("no such sweep")
+
+
+def _check_space(study: "optuna.Study", space: "dict[str, optuna.distributions.BaseDistribution]") -> None:
+    """Raises UserError where the study was begun with a space that does not go with this one."""
+    compatible = optuna_or_error().distributions.check_distribution_compatibility
+    for trial in study.trials:
+        for name in trial.distributions.keys() & space.keys():
+            try:
+                compatible(trial.distributions[name], space[name])
+            except ValueError as error:
+                raise UserError(
+                    f"study {study.study_name} was begun with other values of {name}; set them back, or begin another "
+                    "with hydra.sweeper.study=NAME"
+                ) from error
 
 
 def _written(value: float | int | str) -> str:
     return f"{value:.4g}" if isinstance(value, float) else str(value)  # a run's name is made of it
+
+
+def _running(study: "optuna.Study") -> int:
+    return sum(trial.state.name == "RUNNING" for trial in study.trials)
 
 
 def _counted(study: "optuna.Study") -> int:

@@ -14,6 +14,20 @@ ONE_PRESS_SECONDS = 1.0
 """A terminal's signal that a launcher passes on as well comes twice, and is meant once."""
 
 
+@contextmanager
+def sigterm_interrupts() -> Iterator[None]:
+    """Within it SIGTERM raises Interrupted at once, where nothing else catches it: before and after training."""
+
+    def interrupt(signum: int, frame: FrameType | None) -> None:
+        raise Interrupted("the same command goes on", RESUME_ME)
+
+    before = signal.signal(signal.SIGTERM, interrupt)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
 class StopSignals:
     """Remembers that SIGINT or SIGTERM asked to stop; a second SIGINT raises Interrupted at once."""
 

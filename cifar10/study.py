@@ -1,5 +1,6 @@
 """A search's trials, where they are kept, for the command that proposes them and the jobs that they are."""
 
+import re
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,12 +15,12 @@ if TYPE_CHECKING:
 HEARTBEAT_SECONDS, SILENT_SECONDS = 5, 20
 """How often a command says that its trials live; after how long a silent one is taken for dead."""
 
-LOCK_SECONDS = 60
-"""How long to wait for an SQLite file that another process holds."""
+LOCK_SECONDS = 15
+"""How long to wait for an SQLite file that another process holds: less than until a silent one is taken for dead."""
 
 
-class Study(NamedTuple):
-    """Where trials are kept, by name and SQLAlchemy URL, and which of them are ended early.
+class StudyPlace(NamedTuple):
+    """Where a study's trials are kept, by name and SQLAlchemy URL, and which of them are ended early.
 
     pruner: `median` and `quarter` end a trial that is not in the better half or quarter of those that came as far,
     `hyperband` (Li and others, JMLR 18, 2018) gives few epochs to many and more to the best; None ends none.
@@ -37,7 +38,7 @@ class Study(NamedTuple):
         return [f"hydra.sweeper.{name}='{text}'" for name, text in zip(("study", "storage"), quoted, strict=True)]
 
     def open(self, monitor: str) -> "optuna.Study":
-        """The study, new or as it is."""
+        """The study, new or as it is. Raises UserError where it was begun for another `monitor`."""
         optuna = optuna_or_error()
         prune = {
             None: lambda: optuna.pruners.NopPruner(),
@@ -59,34 +60,49 @@ class Study(NamedTuple):
             grace_period=SILENT_SECONDS,
             heartbeat_stale_trial_callback=optuna.storages.RetryHeartbeatStaleTrialCallback(),
         )
-        return optuna.create_study(
+        study = optuna.create_study(
             study_name=self.study,
             storage=storage,
             pruner=prune[self.pruner](),
             direction="minimize" if monitor.endswith("loss") else "maximize",
             load_if_exists=True,
         )
+        if (begun := study.user_attrs.get("monitor", monitor)) != monitor:
+            raise UserError(
+                f"study {self.study} was begun for monitor={begun}, now it is {monitor}; set it back, or begin another "
+                "with hydra.sweeper.study=NAME"
+            )
+        if "monitor" not in study.user_attrs:
+            study.set_user_attr("monitor", monitor)
+        return study
+
+    @property
+    def shown(self) -> str:
+        """The URL for messages, without the password that it may hold."""
+        return re.sub(r"(://[^:@/]*):[^@/]*@", r"\1:***@", self.storage)
 
 
 class Trial(NamedTuple):
     """One trial of a study, by its number."""
 
-    study: Study
+    study: StudyPlace
     number: int
 
 
 @contextmanager
-def storage_errors(url: str) -> Iterator[None]:
+def storage_errors(place: StudyPlace) -> Iterator[None]:
     """What Optuna and SQLAlchemy say of a file that is locked, read-only or something else, in a line."""
     OptunaError = optuna_or_error().exceptions.OptunaError
     from sqlalchemy.exc import SQLAlchemyError
 
     try:
         yield
-    except (OptunaError, SQLAlchemyError, OSError) as error:
+    except (OptunaError, SQLAlchemyError, OSError, ImportError) as error:  # of a database's driver
         cause = getattr(error, "orig", None) or error.__cause__ or error
         reason = str(getattr(cause, "orig", None) or cause).splitlines()[0]
-        raise UserError(f"the study in {url} cannot be used: {reason}; set hydra.sweeper.storage=URL") from error
+        raise UserError(
+            f"the study in {place.shown} cannot be used: {reason}; set hydra.sweeper.storage=URL"
+        ) from error
 
 
 def optuna_or_error() -> Any:

@@ -4,10 +4,14 @@ import csv
 import io
 import logging
 from collections.abc import Iterable, Sequence
+from math import isfinite, nan
 from pathlib import Path
+from statistics import mean, stdev
 from typing import Any, NamedTuple
 
+from hydra.core.hydra_config import HydraConfig
 from hydra.core.utils import JobReturn, JobStatus
+from hydra.plugins.launcher import Launcher
 from omegaconf import DictConfig
 
 from cifar10.errors import UserError
@@ -25,8 +29,38 @@ class Outcome(NamedTuple):
     message: str = ""
 
 
-def outcomes(returns: Iterable[JobReturn]) -> list[Outcome]:
-    """What the jobs of a launcher returned; one that ended otherwise, as by a bug or a lost machine, has failed."""
+def launched(launcher: Launcher, jobs: Sequence[Sequence[str]], first: int) -> list[Outcome]:
+    """What the launcher's jobs, lists of overrides, came to. first: the number of the first one in its sweep.
+
+    Where the launcher itself ends with an error, as joblib, submitit and Ray do for a worker that was killed, each
+    job's folder tells whether it had finished.
+    """
+    try:
+        return _outcomes(launcher.launch(jobs, initial_job_idx=first))
+    except Exception as error:
+        log.exception("the launcher failed")
+        said = f"{type(error).__name__}: {one_line(error)}"
+        folders = [_folder(launcher, job) for job in jobs]
+        return [Outcome(folder, *_found(folder, said)) for folder in folders]
+
+
+def _folder(launcher: Any, job: Sequence[str]) -> Path:
+    """Where the job's run is. Every launcher of Hydra keeps its context and the sweep's configuration."""
+    config = launcher.hydra_context.config_loader.load_sweep_config(launcher.config, list(job))
+    of_hydra, before = HydraConfig.instance(), HydraConfig.instance().cfg
+    of_hydra.set_config(config)  # by which the folder's name is resolved
+    try:
+        return Path(config.hydra.sweep.dir) / config.hydra.sweep.subdir
+    finally:
+        of_hydra.cfg = before
+
+
+def _found(folder: Path, otherwise: str) -> tuple[str, str]:
+    return ("finished", "") if (folder / "metrics.json").exists() else ("failed", otherwise)
+
+
+def _outcomes(returns: Iterable[JobReturn]) -> list[Outcome]:
+    """What the jobs returned; one that ended otherwise, by a bug, has failed."""
     found = []
     for job in returns:
         if job.status == JobStatus.COMPLETED:
@@ -53,11 +87,13 @@ def finish(done: Sequence[Outcome], arguments: Sequence[str], config: DictConfig
     folders = list(dict.fromkeys(outcome.folder for outcome in done if outcome.status == "finished"))
     found, _ = find_records(folders)
     rows = table(group_by_settings(found.values()))
+    # As a study's name: what says how to sweep, and may hold a password, makes no other table.
+    name = safe_name(" ".join(line for line in arguments if not line.startswith("hydra"))) or "defaults"
     counts = {status: sum(outcome.status == status for outcome in done) for status in ("finished", "pruned", "failed")}
     lines = [", ".join(f"{count} {status}" for status, count in counts.items() if count) or "no job"]
     lines += [f"{outcome.status}: {outcome.message} ({outcome.folder})" for outcome in done if outcome.message]
     if rows:
-        path = Path(config.hydra.sweep.dir) / "sweeps" / f"{safe_name(' '.join(arguments)) or 'defaults'}.csv"
+        path = Path(config.hydra.sweep.dir) / "sweeps" / f"{name}.csv"
         write_atomically(path, lambda file: file.write(as_csv(rows).encode()))
         lines += [as_text(rows), f"kept as {path}"]
     log.info("%s", "\n".join(lines))
@@ -66,13 +102,13 @@ def finish(done: Sequence[Outcome], arguments: Sequence[str], config: DictConfig
 
 
 def table(groups: Sequence[Any]) -> list[dict[str, str]]:
-    """A row for each group of `cifar10.results`, the highest validation accuracy first: means, deviations, n.
+    """A row for each group of `cifar10.results`, in `best_first`'s order: means, deviations, n.
 
-    Never by the test set: what is best is chosen by this order. Shares are in percent, deviations empty for n = 1.
+    Shares are in percent, deviations empty for n = 1.
     """
-    from cifar10.results import differences, recipe
+    from cifar10.results import best_first, differences, recipe
 
-    rows = []
+    rows, groups = [], best_first(groups)
     for group, changed in zip(groups, differences(groups), strict=True):
         first = group.records[0]
         row = {"model": first["model"], "recipe": recipe(first), "data": first["data"], "settings": changed}
@@ -84,13 +120,13 @@ def table(groups: Sequence[Any]) -> list[dict[str, str]]:
         }.items():
             row |= _mean_and_deviation(name, values, 4 if name == "val_loss" else 2)
         rows.append(row | {"minutes": f"{group.minutes:.1f}"})
-    return sorted(rows, key=lambda row: -float(row["val_accuracy"]))
+    return rows
 
 
 def _mean_and_deviation(name: str, values: Sequence[float], digits: int) -> dict[str, str]:
-    from statistics import mean, stdev
-
-    deviation = f"{stdev(values):.{digits}f}" if len(values) > 1 else ""
+    deviation = ""
+    if len(values) > 1:
+        deviation = f"{stdev(values) if all(map(isfinite, values)) else nan:.{digits}f}"
     return {name: f"{mean(values):.{digits}f}", f"{name}_std": deviation}
 
 

@@ -1,6 +1,6 @@
 """One table of finished runs; with --page also a page of pictures, with --publish the README's table and figures.
 
-python scripts/report.py runs                    prints the table of all finished runs below runs/
+python scripts/report.py runs                    prints the table of all finished runs, best validation first
 python scripts/report.py runs --csv table.csv    writes it as CSV, by validation accuracy, best first
 python scripts/report.py runs --page page.html   writes one HTML file with all there is to see of them
 python scripts/report.py runs/cnn --publish      keeps their metrics.json in docs/results/ and redraws the README's part
@@ -10,7 +10,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from cifar10.results import Record, find_records, group_by_settings, markdown_table
+from cifar10.results import Record, best_first, find_records, group_by_settings, markdown_table
 from cifar10.sweep import as_csv, table
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -41,7 +41,7 @@ def main() -> None:
         runs = [FinishedRun(file.parent) for file in found if file.name == "metrics.json"]
         for line in publish(records, runs, ROOT):
             print(f"left out: {line}", file=sys.stderr)
-    print(markdown_table(group_by_settings(records)))
+    print(markdown_table(best_first(group_by_settings(records))))
 
 
 def write_page(path: Path, found: dict[Path, Record], complaints: list[str]) -> None:

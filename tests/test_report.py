@@ -9,6 +9,7 @@ import pytest
 from hydra import compose, initialize
 from test_results import record
 
+from cifar10.results import find_records, group_by_settings, markdown_table
 from train import train
 
 REPORT = str(Path(__file__).parent.parent / "scripts/report.py")
@@ -45,6 +46,14 @@ def test_a_table_of_all_runs_below_a_folder(report, tmp_path, capsys):
     )
 
 
+def test_the_best_by_validation_comes_first_in_it(report, tmp_path, capsys):
+    for name, accuracy in {"MLP": 0.6, "CNN": 0.5, "Prototype": 0.7}.items():
+        write_run(tmp_path / name, accuracy, 1, name)
+    report(tmp_path)
+    rows = capsys.readouterr().out.splitlines()[2:]
+    assert [row.split("|")[1].strip() for row in rows] == ["Prototype", "MLP", "CNN"]
+
+
 @pytest.fixture(scope="module")
 def real_runs(tmp_path_factory):
     """Small ones on drawn images, said to be CIFAR-10."""
@@ -62,16 +71,14 @@ def real_runs(tmp_path_factory):
     return folder
 
 
-def test_publishing_keeps_the_records_and_rewrites_table_and_figures(report, real_runs, tmp_path, capsys):
+def test_publishing_keeps_the_records_and_rewrites_table_and_figures(report, real_runs, tmp_path):
     root = tmp_path / "project"
     root.mkdir()
     (root / "README.md").write_text("before\n<!-- results -->\nold\n<!-- /results -->\nafter\n")
-    capsys.readouterr()
     for _ in range(2):  # publishing again adds nothing
         report(real_runs, "--publish", root=root)
-    table = capsys.readouterr().out
-    table = table[: len(table) // 2]
-    assert (root / "README.md").read_text() == f"before\n<!-- results -->\n{table}<!-- /results -->\nafter\n"
+    table = markdown_table(group_by_settings(find_records([real_runs])[0].values()))
+    assert (root / "README.md").read_text() == f"before\n<!-- results -->\n{table}\n<!-- /results -->\nafter\n"
     kept = [json.loads(file.read_text()) for file in sorted((root / "docs/results").iterdir())]
     assert [run["model"] for run in kept] == ["MLP", "Prototype", "Prototype"]
     assert not any("root" in run["config"]["data"] or "runs" in run["config"] for run in kept)

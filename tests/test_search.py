@@ -12,12 +12,13 @@ from pathlib import Path
 import optuna
 import pytest
 from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.plugins import Plugins
 
 from cifar10 import search as searching
 from cifar10 import study as studies
 from cifar10.errors import UserError
 from cifar10.pruning import Pruning
-from cifar10.study import Study, Trial
+from cifar10.study import StudyPlace, Trial
 
 TRAIN = str(Path(__file__).parent.parent / "train.py")
 SMALL = (
@@ -42,7 +43,7 @@ def search(monkeypatch, tmp_path, run_script):
 
 
 def study(folder):
-    return Study("s", f"sqlite:///{folder}/s.db", None, 1).open("val/accuracy")
+    return StudyPlace("s", f"sqlite:///{folder}/s.db", None, 1).open("val/accuracy")
 
 
 def test_a_search_goes_on_until_there_are_so_many_trials(search, tmp_path):
@@ -104,6 +105,7 @@ def test_an_interrupted_trial_is_begun_again(search, tmp_path, monkeypatch):
 
 
 @pytest.mark.slow
+@pytest.mark.fault("SIGKILL of a search", "its trial is begun again and goes on")
 def test_a_killed_search_goes_on(search, tmp_path, monkeypatch):
     arguments = ("epochs=60", "hydra.sweeper.n_trials=1")
     command = [sys.executable, TRAIN, "-m", *SMALL, *arguments]
@@ -123,11 +125,84 @@ def test_a_killed_search_goes_on(search, tmp_path, monkeypatch):
     assert json.loads(record.read_text())["epochs"] == 60
 
 
+def test_a_trial_that_died_before_its_first_sign_of_life_is_given_up(search, tmp_path, monkeypatch):
+    for module in (searching, studies):
+        monkeypatch.setattr(module, "SILENT_SECONDS", 1)
+    study(tmp_path).ask()
+    status, said = search("hydra.sweeper.n_trials=1")
+    assert status == 0
+    assert "waiting 1 seconds to see whether its 1 running trials live" in said
+    assert [trial.state.name for trial in study(tmp_path).trials] == ["FAIL", "COMPLETE"]
+
+
+def test_a_result_that_is_no_number_is_a_failed_trial(search, tmp_path):
+    settings = ("model.batch_norm=false", "stop_on_divergence=false", "monitor=val/loss", "hydra.sweeper.study=loss")
+    status, _ = search("hydra.sweeper.n_trials=2", "model.learning_rate=interval(1e29,1e30)", *settings)
+    assert status.startswith("train.py: 2 of 2 jobs failed: val/loss is nan")
+    trials = StudyPlace("loss", f"sqlite:///{tmp_path}/s.db", None, 1).open("val/loss").trials
+    assert [(trial.state.name, trial.user_attrs["error"]) for trial in trials] == [("FAIL", "val/loss is nan")] * 2
+
+
+def test_equal_proposals_of_one_batch_are_one_run(search, tmp_path):
+    """Three trials over two values: two of them would share a folder."""
+    fixed = [f"model.{name}=0.1" for name in ("learning_rate", "warmup", "weight_decay")]
+    fixed += ["model.warmup=0.5", "data.shift_px=0", "data.flip=choice(false,true)"]
+    status, said = search("hydra.sweeper.n_trials=3", "hydra.sweeper.max_batch_size=3", *fixed)
+    assert status == 0
+    trials = study(tmp_path).trials
+    assert [trial.state.name for trial in trials] == ["COMPLETE"] * 3
+    folders = list(tmp_path.rglob("metrics.json"))
+    assert len(folders) == len({trial.params["data.flip"] for trial in trials}) < 3
+    assert "finished before" not in said
+
+
+def test_a_launcher_that_ends_with_an_error_costs_only_what_had_not_finished(search, tmp_path, monkeypatch):
+    """As submitit does for a job that ran out of memory: here after the first of two."""
+    original = Plugins.instantiate_launcher
+
+    def instantiate(self, **settings):
+        launcher = original(self, **settings)
+        launch = launcher.launch
+
+        def fail(jobs, initial_job_idx):
+            launch(jobs[:1], initial_job_idx)
+            raise RuntimeError("a worker was killed")
+
+        launcher.launch = fail
+        return launcher
+
+    monkeypatch.setattr(Plugins, "instantiate_launcher", instantiate)
+    status, _ = search("hydra.sweeper.n_trials=2", "hydra.sweeper.max_batch_size=2")
+    assert status == "train.py: 1 of 2 jobs failed: RuntimeError: a worker was killed"
+    trials = study(tmp_path).trials
+    assert [trial.state.name for trial in trials] == ["COMPLETE", "FAIL"]
+    assert trials[1].user_attrs["error"] == "RuntimeError: a worker was killed"
+
+
+def test_a_study_is_of_one_monitor(search):
+    assert search("hydra.sweeper.n_trials=1")[0] == 0
+    assert search("hydra.sweeper.n_trials=2", "monitor=val/loss")[0].startswith(
+        "train.py: study s was begun for monitor=val/accuracy, now it is val/loss; set it back, or begin another"
+    )
+
+
+def test_a_study_is_of_one_space(search):
+    assert search("hydra.sweeper.n_trials=1")[0] == 0
+    assert search("hydra.sweeper.n_trials=2", "data.flip=choice(true)")[0].startswith(
+        "train.py: study s was begun with other values of data.flip; set them back, or begin another"
+    )
+
+
+def test_a_password_is_not_shown():
+    shown = [StudyPlace("s", url, None, 1).shown for url in ("postgresql://me:secret@host/db", "sqlite:///a.db")]
+    assert shown == ["postgresql://me:***@host/db", "sqlite:///a.db"]
+
+
 def test_epochs_before_a_resumption_are_reported_too(tmp_path):
     study(tmp_path).ask()
     table = tmp_path / "metrics.csv"
     table.write_text("epoch,val/accuracy\n1,0.25\n2,0.5\n")
-    pruning = Pruning(Trial(Study("s", f"sqlite:///{tmp_path}/s.db", None, 1), 0), table, "val/accuracy")
+    pruning = Pruning(Trial(StudyPlace("s", f"sqlite:///{tmp_path}/s.db", None, 1), 0), table, "val/accuracy")
     assert not pruning._is_poor()
     assert study(tmp_path).trials[0].intermediate_values == {1: 0.25, 2: 0.5}
     assert not pruning._is_poor()
@@ -149,7 +224,7 @@ def test_hydra_s_words_as_a_space(line, distribution):
 
 
 def test_a_name_of_a_study_may_hold_anything():
-    study_of = Study("it's model=a,b", "sqlite:///x.db", None, 1)
+    study_of = StudyPlace("it's model=a,b", "sqlite:///x.db", None, 1)
     parsed = OverridesParser.create().parse_overrides(study_of.overrides())
     assert [override.value() for override in parsed] == ["it's model=a,b", "sqlite:///x.db"]
 
@@ -164,6 +239,12 @@ def test_a_name_of_a_study_may_hold_anything():
         (["hydra.sweeper.pruner=x"], "hydra.sweeper.pruner=x: choose median, quarter, hyperband or null"),
         (["hydra.sweeper.params=null"], "nothing to search: give a space"),
         (["hydra.sweeper.storage=sqlite:////proc/x.db"], "the study in sqlite:////proc/x.db cannot be used: "),
+        (["model.learning_rate=interval(1,0)"], "model.learning_rate=interval(1,0): "),
+        (["data.shift_px=range(5,5)"], "data.shift_px=range(5,5): "),
+        (["hydra.sweeper.max_batch_size=0"], "hydra.sweeper.max_batch_size=0: input should be greater than 0"),
+        (["hydra.sweeper.n_trials=abc"], "hydra.sweeper.n_trials=abc: input should be a valid integer"),
+        (["hydra.sweeper.seed=null"], "hydra.sweeper.seed=None: input should be a valid integer"),
+        (["hydra.sweeper.storage=postgresql+none://a/b"], "the study in postgresql+none://a/b cannot be used: "),
         (["hydra.sweeper.storage=abc"], "the study in abc cannot be used: "),
         (["model.learning_rat=interval(0,1)"], "there is no setting model.learning_rat; did you mean"),
     ],

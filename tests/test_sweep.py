@@ -13,11 +13,15 @@ from pathlib import Path
 import pytest
 import torch
 
+from cifar10.command import composed
+from cifar10.results import Group
 from cifar10.run import run_name, safe_name
+from cifar10.sweep import table
 
 TRAIN = str(Path(__file__).parent.parent / "train.py")
 SMALL = ("data=synthetic", "data.train_size=140", "data.val_size=40", "data.test_size=50", "epochs=2", "batch_size=20")
 SMALL += ("trainer.enable_progress_bar=false",)
+CONFIG = composed("model=mlp")
 
 
 @pytest.fixture
@@ -54,6 +58,7 @@ def test_the_best_by_validation_comes_first_with_mean_and_deviation_over_seeds(s
         assert float(row["test_accuracy_std"]) == pytest.approx(accuracies.std().item(), abs=0.005)
 
 
+@pytest.mark.fault("a job of a sweep that diverges", "told and kept, the others finish")
 def test_a_failed_job_stops_no_other_and_is_told(sweep, tmp_path):
     status, said = sweep("model=mlp", "model.learning_rate=1e30,0.001", *SMALL)
     assert status.startswith("train.py: 1 of 2 jobs failed: train/loss is nan at step 2, epoch 1, learning rate 1e+30")
@@ -68,6 +73,7 @@ def test_a_failed_job_stops_no_other_and_is_told(sweep, tmp_path):
     assert said.count("finished before") == 1
 
 
+@pytest.mark.fault("a bug in a job of a sweep", "told, the others finish")
 def test_a_bug_in_one_job_stops_no_other(sweep, tmp_path, monkeypatch):
     from cifar10.models.mlp import MLP
 
@@ -77,6 +83,34 @@ def test_a_bug_in_one_job_stops_no_other(sweep, tmp_path, monkeypatch):
     assert "failed: ZeroDivisionError: division by zero" in said
     assert "Traceback" in said
     assert [row["model"] for row in rows(tmp_path)] == ["Prototype"]
+
+
+def test_deviations_of_what_is_no_number_are_none(sweep, tmp_path):
+    status, _ = sweep("model=mlp", "model.learning_rate=1e30", "seed=1,2", *SMALL, "stop_on_divergence=false")
+    assert status == 0
+    assert [(row["val_loss"], row["val_loss_std"]) for row in rows(tmp_path)] == [("nan", "nan")]
+
+
+def test_of_equal_accuracies_the_lower_loss_comes_first():
+    def group(loss, test):
+        record = {"model": "MLP", "data": "cifar10", "seed": 1, "val_accuracy": 0.5, "val_loss": loss, "config": CONFIG}
+        record |= {"test": {"accuracy": test}, "seconds": {}, "data_sha256": "", "device": str(loss), "precision": "32"}
+        return Group([record])
+
+    ordered = table([group(1.2, 0.1), group(1.1, 0.3), group(1.3, 0.2)])
+    assert [row["val_loss"] for row in ordered] == ["1.1000", "1.2000", "1.3000"]
+
+
+def test_a_stop_after_the_test_ends_the_sweep(sweep, tmp_path, monkeypatch):
+    """Ctrl-C while the first run's results are written."""
+    import cifar10.tensorboard as board
+
+    original = board.log_hyperparameters
+    monkeypatch.setattr(
+        board, "log_hyperparameters", lambda *args: [signal.raise_signal(signal.SIGINT), original(*args)]
+    )
+    assert sweep("model=mlp", "seed=1,2", *SMALL)[0] == 130
+    assert [path.parent.name for path in tmp_path.rglob("metrics.json")] == ["seed=1"]
 
 
 def test_what_is_listed_twice_runs_once(sweep, tmp_path):
@@ -94,6 +128,20 @@ def test_the_study_is_the_runs_of_its_models(sweep, tmp_path):
     ]
 
 
+@pytest.mark.parametrize("choice", ["search=mlp", "experiment=study"])
+def test_what_lists_many_runs_is_no_single_one(choice, monkeypatch, tmp_path, run_script):
+    monkeypatch.chdir(tmp_path)
+    assert run_script(TRAIN, choice)[0] == f"train.py: {choice} is of many runs: python train.py -m {choice}"
+    assert not list(tmp_path.rglob("*.ckpt"))
+
+
+def test_a_trial_of_an_experiment_has_its_name():
+    choices = {"model": "mlp", "data": "cifar10", "search": "any", "experiment": "mlp_best"}
+    assert run_name(choices, ["search=any", "experiment=mlp_best", "batch_size=7"]) == (
+        "search_any/batch_size=7,experiment=mlp_best/seed=1"
+    )
+
+
 def test_a_study_s_run_has_the_folder_of_its_model():
     choices = {"model": "mlp", "data": "cifar10"}
     assert run_name(choices | {"experiment": "study"}, ["experiment=study", "model=mlp", "seed=2"]) == "mlp/seed=2"
@@ -108,6 +156,7 @@ def test_a_study_s_run_has_the_folder_of_its_model():
             "there is no setting hydra.sweeper.max_batch; did you mean hydra.sweeper.max_b",
         ),
         (["hydra/launcher=slurm"], "there is no hydra/launcher=slurm; choose from basic"),
+        (["hydra.sweeper.max_batch_size=0"], "hydra.sweeper.max_batch_size=0: input should be greater than 0"),
     ],
 )
 def test_a_mistake_is_one_line(sweep, arguments, line):
@@ -159,6 +208,7 @@ def uninterrupted(tmp_path_factory):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("when", [random.Random(number).uniform(3, 14) for number in range(3)])
+@pytest.mark.fault("SIGKILL of a sweep of six jobs, twice", "each job finished once, same bits")
 def test_a_sweep_that_is_killed_and_begun_again_ends_as_if_it_had_not_been(when, uninterrupted, tmp_path):
     """Six jobs; SIGKILL after some seconds, twice; then the same command to its end."""
     for _ in range(2):

@@ -11,6 +11,7 @@ from torch.nn import functional as F
 from torch.optim.lr_scheduler import OneCycleLR
 
 from cifar10.augment import Pixels, moved
+from cifar10.data.loader import TrainBatches
 from cifar10.errors import UserError
 from cifar10.models.base import Classifier, Rate, to_unit
 
@@ -81,6 +82,19 @@ class Network(Classifier):
     def first_layer(self) -> Tensor:
         weight = next(layer.weight for layer in self.layers if isinstance(layer, nn.Linear | nn.Conv2d)).detach()
         return weight if weight.ndim == 4 else weight.unflatten(1, (3, 32, 32))
+
+    def on_train_start(self) -> None:
+        """Raises UserError where a process would have to normalise over a single image, which has no deviation."""
+        batches = self.trainer.train_dataloader
+        alone = self.device.type == "cpu"  # on GPUs PyTorch normalises over all processes
+        normalised = any(isinstance(layer, nn.BatchNorm1d) for layer in self.modules())
+        if alone and normalised and self.processes > 1 and isinstance(batches, TrainBatches):
+            smallest = min(batches.size(batch) for batch in (0, len(batches) - 1))
+            if smallest < 2 * self.processes:
+                raise UserError(
+                    f"model.batch_norm=true: a batch of {smallest} images is too small for {self.processes} processes, "
+                    "each needs two of it; choose another batch_size, or fewer processes with trainer.devices=N"
+                )
 
     def configure_optimizers(self) -> torch.optim.Optimizer | dict[str, Any]:
         # Fused: one kernel for all parameters. Lightning cannot clip gradients before it in mixed precision.

@@ -134,14 +134,18 @@ def scale_table(found: dict[str, Any]) -> Iterator[str]:
 def search_table(found: list[dict[str, Any]]) -> Iterator[str]:
     yield "## Searches"
     yield ""
-    yield "| seed | pruner | trials | ended early | epochs | seconds | of the time without | best validation accuracy |"
-    yield "| --- | --- | --- | --- | --- | --- | --- | --- |"
+    yield "| seed | without: trials, epochs, seconds | best | ending poor ones, in half of these seconds | best "
+    yield "| as good after |"
+    yield "| --- | --- | --- | --- | --- | --- |"
     for row in found:
-        whole = next(other for other in found if other["seed"] == row["seed"] and other["pruner"] == "null")
+        reached = "not in 40 trials" if row["reached"] is None else f"{row['reached']:.0%} of the time"
         yield (
-            f"| {row['seed']} | {row['pruner']} | {row['trials']} | {row['pruned']} | {row['epochs']} "
-            f"| {row['seconds']:.0f} | {row['seconds'] / whole['seconds']:.2f} | {row['best']:.2%} |"
+            f"| {row['seed']} | {row['trials_in_all']}, {row['epochs']}, {row['seconds']:.0f} | {row['best']:.2%} "
+            f"| {row['trials_in_half']} trials, {row['pruned_in_half']} ended early, {row['epochs_in_half']} epochs "
+            f"| {row['best_in_half']:.2%} | {reached} |"
         )
+    yield ""
+    yield "`search=mlp`; seed: of what is proposed; best: accuracy on 5,000 images held out, standard error 0.7 points."
 
 
 def accuracy_table(found: dict[str, list[dict[str, Any]]]) -> Iterator[str]:

@@ -220,7 +220,7 @@ def test_what_is_no_run_of_this_version_is_named_and_the_page_comes_out_of_the_o
     (tmp_path / "empty").mkdir()
     (tmp_path / "torn.json").write_text('{"test": {"accu')
     older = json.loads((runs / "model=mlp/metrics.json").read_text())
-    del older["val_accuracy"]
+    del older["best_epoch"]
     older["seed"] = 9
     (tmp_path / "older.json").write_text(json.dumps(older))
     script = str(ROOT / "scripts/report.py")
@@ -236,7 +236,7 @@ def test_what_is_no_run_of_this_version_is_named_and_the_page_comes_out_of_the_o
         f"{runs}/model=cnn: not finished; the command that began it goes on",
         f"{tmp_path}/empty: no finished run here",
         f"{tmp_path}/torn.json: not a run's metrics.json",
-        f"{tmp_path}/older.json: of another version, left out (KeyError: 'val_accuracy')",
+        f"{tmp_path}/older.json: of another version, left out (KeyError: 'best_epoch')",
     ):
         assert f"left out: {line}" in printed.err
         assert line in shown.text

@@ -1,7 +1,9 @@
 """The two sweepers of `python train.py -m`, in the namespace where Hydra looks for its plugins."""
 
-from typing import Any
+from inspect import signature
+from typing import Annotated, Any
 
+from annotated_types import Ge, Gt
 from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
@@ -12,7 +14,8 @@ from omegaconf import DictConfig
 
 from cifar10.errors import UserError
 from cifar10.run import safe_name
-from cifar10.sweep import distinct, finish, outcomes
+from cifar10.settings import check_arguments
+from cifar10.sweep import Outcome, distinct, finish, launched
 
 
 class Grid(BasicSweeper):
@@ -21,24 +24,28 @@ class Grid(BasicSweeper):
     params: such lists, which the command line may replace.
     """
 
+    def __init__(self, max_batch_size: Annotated[int, Gt(0)] | None, params: DictConfig | None) -> None:
+        super().__init__(max_batch_size, params)
+
     def sweep(self, arguments: list[str]) -> None:
+        _check(self)
         overrides = _parsed(self.hydra_context, self.params, arguments)
-        done = []
+        done: list[Outcome] = []
         for override in overrides:
             if override.is_sweep_override() and not override.is_discrete_sweep():
                 raise UserError(f"{override.input_line}: a grid needs a list; to search in it add search=any")
         for batch in self.split_arguments(overrides, self.max_batch_size):
             batch = distinct(batch)
             self.validate_batch_is_legal(batch)
-            done += outcomes(self.launcher.launch(batch, initial_job_idx=len(done)))
+            done += launched(self.launcher, batch, len(done))
         finish(done, arguments, self.config)
 
 
 class Search(Sweeper):
     """Settings proposed by Optuna from the results so far; poor trials are ended early. See `cifar10.search`.
 
-    study, storage, pruner, startup_trials: of `cifar10.study.Study`; by default they are named by the command line and
-    lie in `<runs>/searches`. n_trials: of the study in all, those of earlier or other commands included.
+    study, storage, pruner, startup_trials: of `cifar10.study.StudyPlace`; by default a study is named by the command
+    line and lies in `<runs>/searches`. n_trials: of the study in all, those of earlier or other commands included.
     max_batch_size: trials that are launched together. seed: of the sampler, TPE, which tries startup_trials at random
     first. params: the space, in Hydra's words, `interval(0, 1)`,
     `tag(log, interval(1e-4, 1))`, `choice(a, b)`, `range(1, 5)`. trial: tells each job which one it is.
@@ -49,34 +56,41 @@ class Search(Sweeper):
         study: str | None,
         storage: str | None,
         pruner: str | None,
-        startup_trials: int,
-        n_trials: int,
-        max_batch_size: int,
-        seed: int,
+        startup_trials: Annotated[int, Gt(0)],
+        n_trials: Annotated[int, Gt(0)],
+        max_batch_size: Annotated[int, Gt(0)],
+        seed: Annotated[int, Ge(0)],
         params: DictConfig | None,
         trial: int | None,
     ) -> None:
-        self.of = study, storage, pruner, startup_trials
-        self.n_trials, self.at_once, self.seed, self.params = n_trials, max_batch_size, seed, params or {}
+        self.study, self.storage, self.pruner, self.startup_trials = study, storage, pruner, startup_trials
+        self.n_trials, self.max_batch_size, self.seed, self.params = n_trials, max_batch_size, seed, params or {}
 
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
-        self.context, self.config = hydra_context, config
+        self.hydra_context, self.config = hydra_context, config
         self.launcher = Plugins.instance().instantiate_launcher(
             hydra_context=hydra_context, task_function=task_function, config=config
         )
 
     def sweep(self, arguments: list[str]) -> None:
         from cifar10.search import search
-        from cifar10.study import Study
+        from cifar10.study import StudyPlace
 
-        overrides = _parsed(self.context, self.params, arguments)
-        study, storage, *rest = self.of
+        _check(self)
+        overrides = _parsed(self.hydra_context, self.params, arguments)
         # By default a function of what is searched, so that the same command goes on and another one begins anew.
-        study = study or safe_name(" ".join(line for line in arguments if not line.startswith("hydra")))
-        storage = storage or f"sqlite:///{self.config.runs}/searches/{study}.db"
-        of = Study(study, storage, *rest)
-        done = search(overrides, self.launcher, self.config.monitor, of, self.n_trials, self.at_once, self.seed)
+        study = self.study or safe_name(" ".join(line for line in arguments if not line.startswith("hydra")))
+        storage = self.storage or f"sqlite:///{self.config.runs}/searches/{study}.db"
+        place = StudyPlace(study, storage, self.pruner, self.startup_trials)
+        limits = self.n_trials, self.max_batch_size, self.seed
+        done = search(overrides, self.launcher, self.config.monitor, place, *limits)
         finish(done, arguments, self.config)
+
+
+def _check(sweeper: Sweeper) -> None:
+    """Raises UserError for an argument of a wrong type or out of its range."""
+    names = signature(type(sweeper).__init__).parameters.keys() - {"self", "params", "trial"}
+    check_arguments("hydra.sweeper", type(sweeper), {name: getattr(sweeper, name) for name in names}, ())
 
 
 def _parsed(context: HydraContext, params: Any, arguments: list[str]) -> list[Override]:
