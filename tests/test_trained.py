@@ -32,8 +32,13 @@ def pixels():
 def test_it_says_of_the_test_images_what_the_run_said(name, file, drawn_runs):
     run = FinishedRun(drawn_runs / f"model={name}")
     answers = cifar10.load(run.folder / file).predict(run.data.test_images)
-    np.testing.assert_allclose(answers.probabilities, run.predictions.probabilities, rtol=1e-4, atol=1e-6)
-    assert answers.names == [run.class_names[guess] for guess in run.predictions.guesses]
+    # The CNN's run is in bfloat16, of three digits, where the processor has it; answers are always in float32.
+    off = 1e-6 if run.record["precision"] == "32-true" else 0.02
+    np.testing.assert_allclose(answers.probabilities, run.predictions.probabilities, rtol=1e-4, atol=off)
+    second, first = np.sort(run.predictions.probabilities)[:, -2:].T
+    same = answers.labels == run.predictions.guesses
+    assert same[first - second > 2 * off].all()
+    assert answers.names == [run.class_names[label] for label in answers.labels]
 
 
 def test_importing_it_does_not_import_pytorch():
