@@ -1,6 +1,6 @@
 """Measures the speed of this project beside a bare loop and the usual ways, and writes it as JSON and Markdown.
 
-python scripts/benchmark.py                          everything, twenty minutes on two CPU cores
+python scripts/benchmark.py                          everything, half an hour on two CPU cores
 python scripts/benchmark.py --only training          one part
 python scripts/benchmark.py --data synthetic         without CIFAR-10; the speeds are the same
 python scripts/benchmark.py --out docs               rewrites docs/benchmark.json and docs/benchmark.md
@@ -17,7 +17,7 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # train.py and conf/ lie beside scripts/
 
-PARTS = ("training", "choices", "loading", "startup", "figures", "growth", "scale", "accuracy", "search")
+PARTS = ("training", "choices", "loading", "startup", "figures", "growth", "scale", "predict", "accuracy", "search")
 
 
 def main() -> None:
@@ -71,6 +71,7 @@ def measure(args: argparse.Namespace) -> Iterator[dict[str, Any]]:
     from benchmarks.figures import figures
     from benchmarks.growth import growth
     from benchmarks.loading import loading
+    from benchmarks.predict import predict
     from benchmarks.scale import scale
     from benchmarks.search import search
     from benchmarks.startup import startup
@@ -87,6 +88,7 @@ def measure(args: argparse.Namespace) -> Iterator[dict[str, Any]]:
         "figures": lambda: figures(args.data, min(args.rounds, 3)),
         "growth": growth,
         "scale": lambda: scale(args.data, min(args.rounds, 3)),
+        "predict": lambda: predict(args.data, args.rounds),
         "accuracy": lambda: accuracy(args.data, args.rounds),
         "search": lambda: search(args.data),
     }

@@ -8,12 +8,17 @@ import numpy as np
 import pytest
 import torch
 
+import cifar10
+from cifar10.data.image_files import read_image
+from cifar10.finished import FinishedRun
+
 ROOT = Path(__file__).parent.parent
 sys.path.insert(0, str(ROOT / "scripts"))
 
 from benchmarks import loading  # noqa: E402
 from benchmarks.accuracy import seconds_to  # noqa: E402
 from benchmarks.measure import compose, interleaved, ratio, read_images, spread  # noqa: E402
+from benchmarks.predict import FILES, answers, written  # noqa: E402
 from benchmarks.tables import markdown  # noqa: E402
 from benchmarks.training import PerImage, bare_loop, lightning_alone, this_project, usual_way  # noqa: E402
 
@@ -87,3 +92,35 @@ def test_an_accuracy_never_reached_says_so():
     assert markdown(results | {"accuracy": {"cnn_best": runs}}).splitlines()[-1] == (
         "| cnn_best | 93.0% | 90.00 (90.00 to 90.00) | 60.0 (60.0 to 60.0) | never (0 of 1) |"
     )
+
+
+def test_all_ways_to_an_answer_are_measured_and_answer(drawn_runs, tmp_path, monkeypatch):
+    monkeypatch.setattr("benchmarks.predict.TIMES", 2)
+    images = FinishedRun(drawn_runs / "model=mlp").data.test_images[:5]
+    paths = written(images.numpy(), tmp_path / "images")
+    assert torch.equal(torch.stack([read_image(path) for path in paths]), images)
+    trained = cifar10.load(drawn_runs / "model=mlp", "cpu")
+    seen = []
+    logits = trained.logits
+    monkeypatch.setattr(trained, "logits", lambda batch, *size: seen.append(len(batch)) or logits(batch, *size))
+    one, many = answers(trained, images, paths[0], rounds=1)
+    # Two rounds, one of them to warm up: twice an image in three ways, then all of them in one.
+    assert seen == [1] * 12 + [5] * 2
+    assert list(one) == ["PyTorch alone", "predict, an array", "predict, a PNG file", "onnxruntime"]
+    assert list(many) == ["predict", "onnxruntime"]
+    assert all(value > 0 for values in (one | many).values() for value in values)
+
+
+def test_the_table_of_answers_tells_what_was_measured():
+    results = {"device": "D", "threads": 1, "versions": {"torch": "2"}, "commit": "c", "rounds": 3, "command": "x"}
+    one = {"PyTorch alone": [1, 2, 3], "predict, an array": [2, 2, 2], "predict, a PNG file": [3, 3, 3]}
+    found = {
+        "one": {"mlp": one | {"onnxruntime": [0.25, 0.5, 1]}},
+        "many": {"mlp": {"predict": [100, 200, 400], "onnxruntime": [200, 200, 200]}},
+        "folder": {"files": FILES, "seconds": {"decoding alone": [2, 4, 5], "predict.py, mlp, one file": [3, 3, 3]}},
+    }
+    lines = markdown(results | {"predict": found}).splitlines()
+    assert "| mlp | 2.00 (1.00 to 3.00) | 2.00 (2.00 to 2.00) | 3.00 (3.00 to 3.00) | 0.50 (0.25 to 1.00) |" in lines
+    assert "| mlp | 200 (100 to 400) | 200 (200 to 200) | 1.00 (0.50 to 2.00) |" in lines
+    assert "| decoding alone | 4.00 (2.00 to 5.00) | 2,500 (2,000 to 5,000) |" in lines
+    assert "| predict.py, mlp, one file | 3.00 (3.00 to 3.00) |  |" in lines

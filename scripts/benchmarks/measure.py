@@ -32,6 +32,11 @@ def spread(values: Sequence[float]) -> Spread:
     return Spread(median(values), min(values), max(values))
 
 
+def number(value: Spread, digits: int = 0) -> str:
+    """The median, with the least and the greatest in brackets."""
+    return f"{value.median:,.{digits}f} ({value.least:,.{digits}f} to {value.greatest:,.{digits}f})"
+
+
 def ratio(first: Sequence[float], second: Sequence[float]) -> Spread:
     """first / second, each pair measured in the same round: what slows the machine slows both."""
     return spread([a / b for a, b in zip(first, second, strict=True)])

@@ -3,7 +3,8 @@
 from collections.abc import Iterator
 from typing import Any
 
-from benchmarks.measure import Spread, ratio, spread
+from benchmarks.measure import number, ratio, spread
+from benchmarks.predict_table import predict_table
 
 
 def markdown(results: dict[str, Any]) -> str:
@@ -16,6 +17,7 @@ def markdown(results: dict[str, Any]) -> str:
         "figures": figures_table,
         "growth": growth_table,
         "scale": scale_table,
+        "predict": predict_table,
         "accuracy": accuracy_table,
         "search": search_table,
     }
@@ -161,7 +163,3 @@ def accuracy_table(found: dict[str, list[dict[str, Any]]]) -> Iterator[str]:
             f"| {number(spread([run['seconds'] for run in runs]), 1)} "
             f"| {number(spread(reached), 1) if reached else 'never'} ({len(reached)} of {len(runs)}) |"
         )
-
-
-def number(value: Spread, digits: int = 0) -> str:
-    return f"{value.median:,.{digits}f} ({value.least:,.{digits}f} to {value.greatest:,.{digits}f})"
