@@ -147,6 +147,7 @@ def test_it_fits_a_phone_in_both_themes(scheme, opened, photo, tmp_path):
     upload(tab, photo)
     tab.locator(".compared figure").first.wait_for()
     assert tab.evaluate("document.documentElement.scrollWidth") <= PHONE["width"]
+    assert tab.locator("#samples").bounding_box()["height"] < 200, "the samples are more than a row"
     background = tab.evaluate("getComputedStyle(document.body).backgroundColor")
     assert (sum(map(int, re.findall(r"\d+", background)[:3])) < 200) == (scheme == "dark")
     tab.screenshot(path=tmp_path / f"phone-{scheme}.png", full_page=True)
