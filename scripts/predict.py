@@ -88,6 +88,7 @@ def answers(model: Any, paths: Sequence[Path], top: int, bad: list[str]) -> Iter
             bad.append(shown(paths[place]))
             bar.write(f"{bad[-1]}: {image}", file=sys.stderr)
         if images and (len(images) == BLOCK or place == len(paths) - 1):
+            bar.clear()  # a terminal gets the rows in its place
             yield from zip(names, model.predict(torch.stack(images)).top(top), strict=True)
             images, names = [], []
 

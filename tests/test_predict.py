@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
+from tqdm import tqdm
 
 import cifar10
 
@@ -81,6 +82,25 @@ def test_a_bad_image_is_named_and_the_rest_go_on(predict):
 
 def test_a_bad_last_image_costs_no_answer(predict):
     assert len(json.loads(predict("a.png", "photos", "bad.png", "--json")[1])) == 3
+
+
+def test_a_terminal_shows_rows_and_progress_on_lines_of_their_own(predict, monkeypatch):
+    def at_once(*arguments, **settings):
+        return tqdm(*arguments, **settings | {"delay": 0, "mininterval": 0, "disable": False, "ncols": 70})
+
+    terminal = io.StringIO()
+    monkeypatch.setattr("tqdm.tqdm", at_once)
+    monkeypatch.setattr(sys, "stdout", terminal)
+    monkeypatch.setattr(sys, "stderr", terminal)
+    predict("a.png", "bad.png", "photos")
+    seen = []
+    for line in terminal.getvalue().split("\n"):
+        shown = ""
+        for part in line.split("\r"):  # what is written after a carriage return covers what was there
+            shown = part + shown[len(part) :]
+        seen.append(shown.split()[0] if shown.split() else "")
+    assert "Images:" in terminal.getvalue()
+    assert seen == ["image", "bad.png:", *NAMES, ""]
 
 
 def test_an_image_of_too_many_pixels_is_not_decoded(predict, monkeypatch):
