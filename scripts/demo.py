@@ -26,6 +26,8 @@ def main() -> None:
     parser.add_argument("--port", type=int, metavar="N", help="default: the first free one from 7860")
     parser.add_argument("--device", help="cpu, cuda ... (default: the accelerator, if there is one)")
     args = parser.parse_args()
+    if args.port is not None and not 1 <= args.port <= 65535:
+        parser.error(f"--port {args.port}: choose 1 to 65535")
     if find_spec("gradio") is None:
         sys.exit("demo.py: gradio is not installed; pip install -e '.[demo]'")
     os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"  # read when Gradio is imported

@@ -68,7 +68,8 @@ def export(checkpoint: Path, overrides: list[str], out: Path | None) -> None:
             f"{found.same_answers:,} of {found.images:,} answers the same, logits within {found.largest_difference:.1e}"
         )
         print(f"  {name:<12}  {told}, {found.images_per_second:,.0f} images/s")
-    print(f"  on {torch.get_num_threads()} threads, in batches of 100")
+    threads = torch.get_num_threads()
+    print(f"  on {threads} thread{'s' if threads > 1 else ''}, in batches of 100")
 
 
 if __name__ == "__main__":

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from cifar10.data.image_files import read_each
 from cifar10.demo.parts import as_pixels, comparison, small_picture
+from cifar10.errors import UserError
 from cifar10.models.prototype import Prototype
 from cifar10.trained import TrainedModel
 
@@ -85,19 +86,25 @@ def answering(models: dict[str, TrainedModel]) -> Callable[[str | None], list[An
 
 
 def launch(page: gradio.Blocks, port: int | None, block: bool = True) -> str:
-    """Serves it to this machine alone, without a call to anywhere; returns the address, at once unless `block`."""
-    _, address, _ = page.launch(
-        server_name="127.0.0.1",
-        server_port=port,
-        share=False,
-        quiet=True,
-        prevent_thread_lock=True,
-        ssr_mode=False,
-        max_file_size="50mb",
-        footer_links=[],
-        theme=gradio.themes.Default(font=FONTS, font_mono=["ui-monospace", "monospace"]),
-        css_paths=STYLE,
-    )
+    """Serves it to this machine alone, without a call to anywhere; returns the address, at once unless `block`.
+
+    Raises UserError where the port is taken.
+    """
+    try:
+        _, address, _ = page.launch(
+            server_name="127.0.0.1",
+            server_port=port,
+            share=False,
+            quiet=True,
+            prevent_thread_lock=True,
+            ssr_mode=False,
+            max_file_size="50mb",
+            footer_links=[],
+            theme=gradio.themes.Default(font=FONTS, font_mono=["ui-monospace", "monospace"]),
+            css_paths=STYLE,
+        )
+    except OSError as error:
+        raise UserError(f"port {port or 'from 7860'} is taken; choose a free one with --port") from error
     if block:
         print(f"{address} (Ctrl-C ends it)", flush=True)
         page.block_thread()
