@@ -63,7 +63,9 @@ def make_page(models: dict[str, TrainedModel], samples: Tensor | None, names: Se
 
             gallery.select(pick, None, image, show_progress="hidden", api_visibility="private")
         with gradio.Row():
-            labels = [gradio.Label(label=title, num_top_classes=SHOWN, min_width=240) for title in models]
+            labels = [
+                gradio.Label(label=title, num_top_classes=SHOWN, min_width=180, elem_classes="said") for title in models
+            ]
         compared = [gradio.HTML(elem_classes="compared") for one in models.values() if isinstance(one.model, Prototype)]
         outputs = [seen, *labels, *compared]
         image.change(answering(models), image, outputs, show_progress="hidden", api_visibility="private")
