@@ -18,7 +18,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from cifar10.errors import CTRL_C, Interrupted, Pruned, UserError
+from cifar10.errors import CTRL_C, Busy, Interrupted, Pruned, UserError
 from cifar10.messages import one_line
 from cifar10.processes import end_with_parent
 from cifar10.run import STOPPED, claim, finished_result, run_name
@@ -43,23 +43,22 @@ def train(cfg: DictConfig, folder: Path, trial: Trial | None = None) -> dict[str
     from cifar10.settings import check_settings
 
     check_settings(cfg)
-    if finished := finished_result(folder, cfg):
-        from cifar10.record import summary
-
-        if is_first_process():
-            log.info("finished before (force=true does it again)\n%s", summary(finished, folder))
+    if finished := _finished(folder, cfg):
         return finished
 
     if (count := processes_to_start(cfg)) > 1:
         try:
             train_in_processes(cfg, folder, trial, count)
         except UserError as error:  # of a rank, or of one that died without a word
-            _tell(folder / STOPPED, error)
+            if not isinstance(error, Busy):
+                _tell(folder / STOPPED, error)
             raise
         return json.loads((folder / "metrics.json").read_text())
     if not is_first_process():
         return _train(cfg, folder, trial)
     with held(folder):
+        if finished := _finished(folder, cfg):  # by another process, while this one started
+            return finished
         stopped = folder / STOPPED
         stopped.unlink(missing_ok=True)
         try:
@@ -67,6 +66,18 @@ def train(cfg: DictConfig, folder: Path, trial: Trial | None = None) -> dict[str
         except Exception as error:
             _tell(stopped, error)
             raise
+
+
+def _finished(folder: Path, cfg: DictConfig) -> dict[str, Any] | None:
+    """What the folder's run came to, shown; None where there is something to do."""
+    from cifar10.processes import is_first_process
+
+    if finished := finished_result(folder, cfg):
+        from cifar10.record import summary
+
+        if is_first_process():
+            log.info("finished before (force=true does it again)\n%s", summary(finished, folder))
+    return finished
 
 
 def _tell(stopped: Path, error: Exception) -> None:

@@ -11,7 +11,7 @@ from lightning import LightningModule, Trainer
 from lightning.pytorch.callbacks import Checkpoint, ModelCheckpoint
 
 from cifar10.averaging import MovingAverage
-from cifar10.errors import Diverged, Interrupted
+from cifar10.errors import Diverged, Interrupted, UserError
 from cifar10.events import sync_events
 from cifar10.models.base import LOSSES_AT_ONCE, Classifier
 from cifar10.random_state import random_state, set_random_state
@@ -39,13 +39,9 @@ class LastCheckpoint(Checkpoint):
         self.random_states: list[dict[str, Any]] = []
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        self.stop.install()
         self.saved = monotonic()
         if self.random_states:  # only now: what was before, such as the making of the model, has drawn some
             set_random_state(self.random_states[trainer.global_rank], pl_module.device)
-
-    def on_test_start(self, *args: Any) -> None:
-        self.stop.install()
 
     def on_train_batch_end(self, trainer: Trainer, pl_module: Classifier, *args: Any) -> None:
         last_of_epoch = trainer.fit_loop.epoch_loop.batch_progress.is_last_batch
@@ -62,6 +58,7 @@ class LastCheckpoint(Checkpoint):
 
     def on_validation_end(self, trainer: Trainer, pl_module: Classifier) -> None:
         self._check("val/loss", float(trainer.callback_metrics["val/loss"]), trainer.global_step, trainer)
+        self._check_weights(trainer, pl_module)
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self._save(trainer)
@@ -82,6 +79,11 @@ class LastCheckpoint(Checkpoint):
 
     def on_load_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
         self.random_states = checkpoint.get("random_states", [])  # one of an older version has none
+        if self.random_states and len(self.random_states) != trainer.world_size:
+            raise UserError(
+                f"{self.path} is of a run of {len(self.random_states)} processes, now there are {trainer.world_size}; "
+                f"set trainer.devices={len(self.random_states)}, or start over with force=true"
+            )
 
     def _is_due(self, trainer: Trainer) -> bool:
         by_steps = self.every_n_steps is not None and trainer.global_step % self.every_n_steps == 0
@@ -114,7 +116,7 @@ class LastCheckpoint(Checkpoint):
 
     def _check_weights(self, trainer: Trainer, model: LightningModule) -> None:
         """A step may spoil them whose loss, of the weights before, was finite yet."""
-        total = sum(parameter.detach().abs().sum() for parameter in model.parameters())
+        total = sum(tensor.detach().abs().sum() for tensor in (*model.parameters(), *model.buffers()))
         self._check("the sum of all weights' magnitudes", float(total), trainer.global_step, trainer)
 
     def _check(self, name: str, value: float, step: int, trainer: Trainer) -> None:

@@ -10,6 +10,10 @@ class UserError(Exception):
     """Its message is one line: what is wrong, where, and what to do. `train.py` and the scripts print just that."""
 
 
+class Busy(UserError):
+    """Another process has the run's folder."""
+
+
 class Diverged(UserError):
     """A loss that is not finite."""
 

@@ -9,8 +9,8 @@ from tensorboard.summary.writer.record_writer import RecordWriter
 
 from cifar10.files import write_atomically
 
-WRITTEN_AGAIN = ("custom_scalars", "test/", "best/", "_hparams_", "first_layer")
-"""How the tags begin of what a run writes whenever it goes on, and of what it writes after its last epoch."""
+AT_THE_END = ("test/", "best/", "_hparams_", "first_layer")
+"""How the tags begin of what a run writes after its last epoch."""
 
 
 def forget_after(epochs: int | None, folder: Path) -> None:
@@ -18,7 +18,9 @@ def forget_after(epochs: int | None, folder: Path) -> None:
 
     Otherwise charts would show it twice. A record that a kill has torn is the last of its file.
     """
-    for path in folder.glob("events.out.tfevents.*"):
+    for left in folder.glob("*.partial"):  # by a kill in here
+        left.unlink()
+    for path in sorted(folder.glob("events.out.tfevents.*")):
         records = [] if epochs is None else list(RawEventFileLoader(str(path)).Load())
         if kept := [record for record in records if _is_of(Event.FromString(record), epochs)]:
             write_atomically(path, lambda file, kept=kept: [RecordWriter(file).write(record) for record in kept])
@@ -35,4 +37,4 @@ def sync_events(folder: Path) -> None:
 
 def _is_of(event: Event, epochs: int) -> bool:
     """Whether the first so many epochs wrote it."""
-    return event.step <= epochs and not any(value.tag.startswith(WRITTEN_AGAIN) for value in event.summary.value)
+    return event.step <= epochs and not any(value.tag.startswith(AT_THE_END) for value in event.summary.value)

@@ -2,6 +2,8 @@
 
 import json
 import os
+import pickletools
+import re
 import warnings
 from collections.abc import Callable
 from contextlib import suppress
@@ -14,6 +16,11 @@ import torch
 from lightning.pytorch.plugins.io import TorchCheckpointIO
 
 from cifar10.errors import UserError
+
+TENSORS = re.compile(
+    r"collections OrderedDict|torch\._utils _rebuild_(tensor_v2|parameter)|torch (\w+Storage|Size|device)"
+)
+"""What a checkpoint's pickle names, as its opcode has it: module and name."""
 
 
 def write_atomically(path: Path, write: Callable[[BinaryIO], Any]) -> None:
@@ -34,7 +41,8 @@ def write_atomically(path: Path, write: Callable[[BinaryIO], Any]) -> None:
         with suppress(OSError):
             partial.unlink()
         raise UserError(
-            f"cannot write {path}: {error.strerror}; what was saved before is whole: make room and repeat the command"
+            f"cannot write {path}: {error.strerror or error}; what was saved before is whole: make room and repeat "
+            "the command"
         ) from error
 
 
@@ -42,10 +50,9 @@ def _sync_names(folder: Path) -> None:
     """A name is the folder's, and is not on the disk with the file. Windows has no such thing."""
     if hasattr(os, "O_DIRECTORY"):
         handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-        try:
+        with suppress(OSError):  # some network file systems have no such thing either
             os.fsync(handle)
-        finally:
-            os.close(handle)
+        os.close(handle)
 
 
 def write_json(path: Path, value: Any) -> None:
@@ -64,6 +71,9 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
                 raise ValueError("compressed, which PyTorch's own files are not")
             if damaged := archive.testzip():
                 raise ValueError(f"the checksum of {damaged} is wrong")
+            for name in archive.namelist():
+                if name.endswith("data.pkl"):
+                    _check_names(archive.read(name))
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of PyTorch, on pickles that it refuses
             checkpoint = torch.load(path, map_location="cpu", weights_only=True)
@@ -94,6 +104,23 @@ class SafeCheckpointIO(TorchCheckpointIO):
             raise UserError(f"{error}; start over with force=true") from error
 
 
+def _check_names(pickled: bytes) -> None:
+    """Raises ValueError where a pickle names more than tensors are made of.
+
+    PyTorch's weights-only reader runs no code, but makes a bytearray or an old-style tensor of any size for the asking.
+    """
+    for operation, name, _ in pickletools.genops(pickled):
+        if operation.name == "GLOBAL" and not TENSORS.fullmatch(name):
+            raise ValueError(f"it names {name}")
+        if operation.name in ("STACK_GLOBAL", "INST", "EXT1", "EXT2", "EXT4"):  # other ways to name, not PyTorch's
+            raise ValueError(operation.name)
+
+
 def epochs_done(path: Path) -> int:
     """How many whole epochs a checkpoint has behind it. Raises UserError for what is none."""
-    return SafeCheckpointIO().load_checkpoint(path)["loops"]["fit_loop"]["epoch_progress"]["current"]["processed"]
+    checkpoint = SafeCheckpointIO().load_checkpoint(path)
+    try:
+        checkpoint["optimizer_states"], checkpoint["callbacks"]
+        return checkpoint["loops"]["fit_loop"]["epoch_progress"]["current"]["processed"]
+    except (KeyError, TypeError) as error:
+        raise UserError(f"{path} holds weights, but nothing to go on from; start over with force=true") from error

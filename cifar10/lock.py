@@ -9,7 +9,7 @@ from time import sleep
 
 from filelock import FileLock, Timeout
 
-from cifar10.errors import UserError
+from cifar10.errors import Busy, UserError
 
 LOCK, HOLDER = ".lock", ".holder"
 
@@ -25,7 +25,7 @@ def held(folder: Path) -> Iterator[None]:
         folder.mkdir(parents=True, exist_ok=True)
         lock.acquire(blocking=False)
     except Timeout:
-        raise UserError(f"{folder} is in use by {_who(holder)}; wait, or choose another with runs=PATH") from None
+        raise Busy(f"{folder} is in use by {_who(holder)}; wait, or choose another with runs=PATH") from None
     except OSError as error:
         raise UserError(f"cannot write {folder}: {error.strerror}; choose another place with runs=PATH") from error
     try:

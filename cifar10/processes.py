@@ -98,6 +98,8 @@ def train_in_processes(cfg: DictConfig, folder: Path, trial: Trial | None, count
         try:
             for rank in ranks:
                 rank.start()
+            if stop.asked:  # before there was one to tell
+                pass_on()
             _wait(ranks, reports)
         except (Interrupted, UserError) as error:
             if stop.asked:  # to the ranks it is SIGTERM in any case, of which one dies that has not yet begun
@@ -110,7 +112,8 @@ def train_in_processes(cfg: DictConfig, folder: Path, trial: Trial | None, count
                 if rank.pid is not None:  # the last ones could not be started
                     rank.join()
     if stop.asked:
-        raise Interrupted("the run is finished", stop.status)
+        ended = "is finished" if (folder / "metrics.json").exists() else "is not finished; the same command goes on"
+        raise Interrupted(f"{folder} {ended}", stop.status)
 
 
 def _wait(ranks: Sequence[BaseProcess], reports: Sequence[connection.Connection]) -> None:

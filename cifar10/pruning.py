@@ -3,11 +3,12 @@
 from csv import DictReader
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from lightning import Callback, LightningModule, Trainer
 
 from cifar10.errors import Pruned
+from cifar10.run import readable
 from cifar10.study import Trial, storage_errors
 
 if TYPE_CHECKING:
@@ -42,9 +43,8 @@ class Pruning(Callback):
         with storage_errors(self.trial.study):
             frozen = self.study.trials[self.trial.number]
             trial = optuna.Trial(self.study, frozen._trial_id)
-            with self.table.open(newline="") as file:
-                rows: list[dict[str, Any]] = list(DictReader(file))
-            for row in rows:
-                if int(row["epoch"]) not in frozen.intermediate_values:
-                    trial.report(float(row[self.monitor]), int(row["epoch"]))
+            with readable(self.table), self.table.open(newline="") as file:
+                found = {int(row["epoch"]): float(row[self.monitor]) for row in DictReader(file)}
+            for epoch in found.keys() - frozen.intermediate_values.keys():
+                trial.report(found[epoch], epoch)
             return trial.should_prune()

@@ -11,13 +11,15 @@ def random_state(device: torch.device) -> dict[str, Any]:
     """Of Python's, NumPy's and PyTorch's generators, on the CPU and on `device`, which dropout there draws from."""
     name, keys, *rest = np.random.get_state()
     state = {"python": random.getstate(), "numpy": (name, keys.tolist(), *rest), "cpu": torch.get_rng_state()}
-    return state if device.type == "cpu" else state | {"device": torch.get_device_module(device).get_rng_state()}
+    if device.type != "cpu":
+        state[device.type] = torch.get_device_module(device).get_rng_state()
+    return state
 
 
 def set_random_state(state: dict[str, Any], device: torch.device) -> None:
-    """Goes on from a state that `random_state` told."""
+    """Goes on from a state that `random_state` told; that of another kind of device is left out."""
     random.setstate(state["python"])
     np.random.set_state(state["numpy"])
     torch.set_rng_state(state["cpu"])
-    if "device" in state:
-        torch.get_device_module(device).set_rng_state(state["device"])
+    if device.type != "cpu" and device.type in state:
+        torch.get_device_module(device).set_rng_state(state[device.type])

@@ -14,6 +14,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from cifar10.data.module import ImageData
 from cifar10.models.base import Classifier
+from cifar10.run import readable
 
 PACKAGES = ("torch", "torchvision", "lightning", "torchmetrics", "kornia", "hydra-core")
 
@@ -22,11 +23,11 @@ def make_record(
     cfg: DictConfig, trainer: Trainer, model: Classifier, data: ImageData, folder: Path, phases: dict[str, Any]
 ) -> dict[str, Any]:
     """Everything about a finished run, as plain Python. phases: `git` at the start, seconds of `data` and `test`."""
-    with (folder / "metrics.csv").open(newline="") as file:
+    table, monitor = folder / "metrics.csv", cfg.monitor
+    with readable(table), table.open(newline="") as file:
         epochs = list(csv.DictReader(file))
-    lowest, monitor = cfg.monitor.endswith("loss"), cfg.monitor
-    best = (min if lowest else max)(epochs, key=lambda row: float(row[monitor]))
-    train_seconds, val_seconds = (sum(float(row[name]) for row in epochs) for name in ("seconds", "val_seconds"))
+        best = (min if monitor.endswith("loss") else max)(epochs, key=lambda row: float(row[monitor]))
+        train_seconds, val_seconds = (sum(float(row[name]) for row in epochs) for name in ("seconds", "val_seconds"))
     trained = len(epochs) * min(trainer.num_training_batches * data.batch_size, len(data.train_labels))
     return {
         "model": OmegaConf.select(cfg, "model._target_").rpartition(".")[2],

@@ -86,7 +86,21 @@ def finished_result(folder: Path, cfg: DictConfig) -> dict[str, Any] | None:
     if not result.exists():
         return None
     with readable(result):
-        return json.loads(result.read_text())
+        record = json.loads(result.read_text())
+        record["test"]
+        return record
+
+
+UNREADABLE = (
+    YAMLError,
+    OmegaConfBaseException,
+    OSError,
+    ValueError,
+    LookupError,
+    TypeError,
+    AttributeError,
+    ImportError,
+)
 
 
 @contextmanager
@@ -94,7 +108,16 @@ def readable(path: Path) -> Iterator[None]:
     """Turns what a damaged file of a run makes its reader raise into one line."""
     try:
         yield
-    except (YAMLError, OmegaConfBaseException, OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+    except (
+        YAMLError,
+        OmegaConfBaseException,
+        OSError,
+        ValueError,
+        LookupError,
+        TypeError,
+        AttributeError,
+        ImportError,
+    ) as error:
         raise UserError(f"{path} cannot be read; start over with force=true") from error
 
 

@@ -41,19 +41,12 @@ class StopSignals:
         if threading.current_thread() is not threading.main_thread():
             yield
             return
-        before = {signum: signal.getsignal(signum) for signum in SIGNALS}
-        self.install()
+        before = {signum: signal.signal(signum, self._remember) for signum in SIGNALS}
         try:
             yield
         finally:
             for signum, handler in before.items():
                 signal.signal(signum, handler)
-
-    def install(self) -> None:
-        """Takes the signals (back): Lightning puts its own handler of SIGTERM in front of others."""
-        if threading.current_thread() is threading.main_thread():
-            for signum in SIGNALS:
-                signal.signal(signum, self._remember)
 
     def _remember(self, signum: int, frame: FrameType | None) -> None:
         if not self.asked:

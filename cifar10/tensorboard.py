@@ -26,9 +26,9 @@ class TensorBoardPictures(Callback):
 
     def on_train_start(self, trainer: Trainer, pl_module: Classifier) -> None:
         example = pl_module.example_input_array
-        for writer in _writers(trainer):
+        for writer in _writers(trainer) if trainer.global_step == 0 else []:  # not where the run goes on
             writer.add_custom_scalars(CHARTS)
-            if example is not None and trainer.global_step == 0:  # Lightning's own way writes it again for the test
+            if example is not None:  # Lightning's own way writes it again for the test
                 writer.add_graph(pl_module, example.to(pl_module.device))
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: Classifier) -> None:

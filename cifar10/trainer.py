@@ -51,7 +51,7 @@ def make_trainer(
         callbacks.append(TQDMProgressBar(refresh_rate=50))
     for part, base in [(model, LightningModule), *((callback, Callback) for callback in callbacks)]:
         skip_idle_hooks(part, base)
-    return _trainer(
+    trainer = _trainer(
         cfg,
         max_epochs=cfg.epochs,
         precision=chosen_precision(cfg.precision, cfg.trainer.accelerator),
@@ -65,6 +65,9 @@ def make_trainer(
         sync_batchnorm=cfg.trainer.accelerator != "cpu" and torch.cuda.is_available(),  # PyTorch has it for GPUs alone
         num_sanity_val_steps=0,
     )
+    # Signals are the business of `StopSignals` alone: Lightning's handler of SIGTERM ends a run without saving it.
+    trainer._signal_connector.register_signal_handlers = lambda: None
+    return trainer
 
 
 def bare_trainer(cfg: DictConfig) -> Trainer:

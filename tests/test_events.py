@@ -58,3 +58,11 @@ def test_what_is_kept_is_kept_to_the_byte(folder):
 def test_a_folder_that_is_not_there_has_nothing(tmp_path):
     forget_after(2, tmp_path / "none")
     assert not (tmp_path / "none").exists()
+
+
+def test_half_of_a_file_that_a_kill_left_is_no_file(folder):
+    whole = min(folder.iterdir())
+    whole.with_name(whole.name + ".partial").write_bytes(whole.read_bytes()[:100])
+    forget_after(3, folder)
+    assert len(list(folder.iterdir())) == 2
+    assert len(shown(folder)["train/loss"]) == 3

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from cifar10.errors import UserError
-from cifar10.files import SafeCheckpointIO, read_checkpoint, write_atomically, write_json
+from cifar10.files import SafeCheckpointIO, epochs_done, read_checkpoint, write_atomically, write_json
 
 
 def refuse(file):
@@ -82,3 +82,21 @@ def test_names_are_synced_after_files(tmp_path, monkeypatch):
     monkeypatch.setattr(Path, "replace", lambda self, target: calls.append("rename") or replace(self, target))
     write_json(tmp_path / "metrics.json", 1)
     assert calls == [str(tmp_path / "metrics.json.partial"), "rename", str(tmp_path)]
+
+
+class Large:
+    def __reduce__(self):
+        return bytearray, (10**13,)
+
+
+def test_a_checkpoint_that_asks_for_memory_is_not_opened(tmp_path):
+    """A bytearray of any size is what PyTorch's weights-only reader makes for the asking."""
+    torch.save({"model": "MLP", "weights": Large()}, tmp_path / "large.ckpt")
+    with pytest.raises(UserError, match=r"large.ckpt: not a whole checkpoint of this project"):
+        read_checkpoint(tmp_path / "large.ckpt")
+
+
+def test_weights_alone_are_nothing_to_go_on_from(tmp_path):
+    torch.save({"model": "MLP", "state_dict": {}}, tmp_path / "last.ckpt")
+    with pytest.raises(UserError, match=r"last.ckpt holds weights, but nothing to go on from; start over with force"):
+        epochs_done(tmp_path / "last.ckpt")

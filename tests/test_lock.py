@@ -22,7 +22,7 @@ def test_another_process_is_told_who_holds_the_folder(tmp_path):
     with held(tmp_path):
         other = other_process(tmp_path, "pass")
     assert other.stderr.splitlines()[-1].startswith(
-        f"cifar10.errors.UserError: {tmp_path} is in use by process {os.getpid()} on "
+        f"cifar10.errors.Busy: {tmp_path} is in use by process {os.getpid()} on "
     )
 
 

@@ -23,3 +23,10 @@ def test_all_generators_go_on_from_a_state_that_a_file_held():
     file.seek(0)
     set_random_state(torch.load(file, weights_only=True), CPU)
     assert [draw() for _ in range(3)] == drawn
+
+
+def test_the_state_of_another_kind_of_device_is_left_out():
+    state = random_state(CPU)
+    drawn = draw()
+    set_random_state(state | {"cuda": torch.zeros(16, dtype=torch.uint8)}, CPU)
+    assert draw() == drawn

@@ -50,15 +50,6 @@ def test_a_signal_that_comes_twice_within_a_moment_is_one(clock):
     assert stop.status == 130
 
 
-def test_a_handler_that_came_between_is_replaced():
-    stop = StopSignals()
-    with stop.caught():
-        signal.signal(signal.SIGTERM, lambda *_: pytest.fail("not ours"))
-        stop.install()
-        signal.raise_signal(signal.SIGTERM)
-    assert stop.asked
-
-
 def test_a_thread_catches_none():
     found = []
     before = signal.getsignal(signal.SIGINT)

@@ -308,3 +308,19 @@ def test_what_only_the_parts_can_know_is_one_line(override, message, tmp_path):
     with pytest.raises(UserError, match=message) as error:
         train(composed("model=mlp", override), tmp_path)
     assert "\n" not in str(error.value)
+
+
+def test_a_run_of_two_processes_does_not_go_on_in_one(mlp_run, tmp_path):
+    checkpoint = torch.load(mlp_run / "last.ckpt", weights_only=True)
+    torch.save(checkpoint | {"random_states": checkpoint["random_states"] * 2}, tmp_path / "last.ckpt")
+    with pytest.raises(UserError, match=r"is of a run of 2 processes, now there are 1; set trainer.devices=2, or"):
+        train(composed("model=mlp"), tmp_path)
+
+
+@pytest.mark.parametrize("content", ["{}", "[]", "null"])
+def test_a_result_that_is_none_is_named(content, mlp_run, tmp_path):
+    (tmp_path / "config.yaml").write_bytes((mlp_run / "config.yaml").read_bytes())
+    (tmp_path / "metrics.json").write_text(content)
+    with pytest.raises(UserError, match=r"metrics.json cannot be read; start over with force=true"):
+        train(composed("model=mlp"), tmp_path)
+    assert (tmp_path / "metrics.json").read_text() == content

@@ -201,7 +201,7 @@ def _events(path: Path) -> dict[str, list[Any]]:
         if event.HasField("graph_def"):
             found.setdefault("graph", []).append(event.step)
         for value in event.summary.value:
-            if value.tag not in TIMES and not value.tag.startswith(("_hparams_", "custom_scalars")):
+            if value.tag not in TIMES and not value.tag.startswith("_hparams_"):
                 found.setdefault(f"event {value.tag}", []).append((event.step, value.SerializeToString()))
     return found
 

@@ -25,6 +25,9 @@ SCENARIOS = {
 }
 
 
+EACH = max(KILLS // len(SCENARIOS), 1)
+
+
 @pytest.fixture(scope="module", params=SCENARIOS)
 def whole(request, tmp_path_factory):
     """A run that was let alone: what it was, its folder, and how many moments it had."""
@@ -37,19 +40,19 @@ def test_a_killed_run_ends_as_if_it_had_not_been(whole, tmp_path, tally):
     name, settings, folder, moments = whole
     dice, kills = random.Random(f"kills of {name}"), 0
     for run in range(KILLS):
-        if kills == KILLS // len(SCENARIOS):
+        if kills == EACH:
             break
         broken = tmp_path / str(run)
         for _ in range(3):  # killed up to three times on its way
             die_at = dice.randint(1, moments)
             ending = Attempt(settings, broken, die_at).end()
             kills += ending == "killed"
-            if ending != "killed" or kills == KILLS // len(SCENARIOS):
+            if ending != "killed" or kills == EACH:
                 break
         if ending == "killed":
             Attempt(settings, broken).finish()
         assert difference(broken, folder) == "", f"{run}, at the last {die_at}"
-    assert kills == KILLS // len(SCENARIOS)
+    assert kills == EACH
     tally(f"SIGKILL at a random moment ({name})", kills, "same weights, tables, curves and results to the bit")
 
 
