@@ -75,12 +75,14 @@ def said(tab, title):
 
 
 def test_each_model_answers_what_it_says_in_python(opened, models, photo, tmp_path):
-    tab = opened(viewport={"width": 1280, "height": 1200})
+    tab = opened(viewport={"width": 1000, "height": 1200})
     upload(tab, photo)
     tab.locator(".compared figure").first.wait_for()
     for title, model in models.items():
         expected = [(name, f"{100 * value:.0f}") for name, value in model.predict(photo).top(5)[0]]
         assert said(tab, title) == expected
+    tops = {tab.locator(".said").nth(place).bounding_box()["y"] for place in range(3)}
+    assert len(tops) == 1, "the answers are not side by side"
     assert tab.locator("#seen img").evaluate("image => [image.naturalWidth, image.naturalHeight]") == [32, 32]
     [first, *_] = names = tab.locator(".compared figcaption b").all_inner_texts()
     assert len(names) == 5
