@@ -14,7 +14,7 @@ from cifar10.averaging import MovingAverage
 from cifar10.errors import Diverged, Interrupted, UserError
 from cifar10.events import sync_events
 from cifar10.models.base import LOSSES_AT_ONCE, Classifier
-from cifar10.random_state import random_state, set_random_state
+from cifar10.random_state import of_each_rank, random_state, set_random_state
 from cifar10.signals import StopSignals
 
 
@@ -71,11 +71,7 @@ class LastCheckpoint(Checkpoint):
             self._interrupt()
 
     def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
-        own = random_state(pl_module.device)
-        states = [own] * trainer.world_size
-        if trainer.world_size > 1:
-            torch.distributed.all_gather_object(states, own)
-        checkpoint["random_states"] = states
+        checkpoint["random_states"] = of_each_rank(random_state(pl_module.device), trainer.world_size)
 
     def on_load_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
         self.random_states = checkpoint.get("random_states", [])  # one of an older version has none

@@ -16,6 +16,7 @@ from cifar10.data.module import ImageData
 from cifar10.errors import UserError
 from cifar10.medians import Medians
 from cifar10.models.base import Batch, to_unit
+from cifar10.random_state import of_each_rank
 
 log = logging.getLogger(__name__)
 LAB_BYTES = 2**30
@@ -91,21 +92,20 @@ class ExactSolver:
                 f"tolerance={self.tolerance:g}{moving}; set epochs={2 * epochs} or more"
             )
 
-    def state(self, strategy: Strategy) -> dict[str, Any]:
-        """What a checkpoint needs, at any moment of a pass, with the sums over all ranks."""
+    def state(self, trainer: Trainer) -> dict[str, Any]:
+        """What a checkpoint needs, at any moment of a pass, with the sums of each rank."""
         medians = self.medians
-        sums = [strategy.reduce(sums.clone(), reduce_op="sum") for sums in medians.sums()]
+        sums = of_each_rank([sums.cpu() for sums in medians.sums()], trainer.world_size)
         passes = {"medians": medians.medians, "begun": medians.begun, "before": medians.before, "sums": sums}
         return passes | {"gap": self.gap, "settled": self.settled}
 
     def load(self, state: dict[str, Any], trainer: Trainer) -> None:
-        """Goes on from `state`. Of all ranks one counts on from its sums."""
+        """Goes on from `state`."""
         device = trainer.strategy.root_device  # the model is not there yet
         self.medians, self.gap = Medians(state["medians"].to(device), state["begun"]), state["gap"]
         self.medians.before, self.settled = tuple(sums.to(device) for sums in state["before"]), state["settled"]
-        if trainer.is_global_zero:
-            for sums, value in zip(self.medians.sums(), state["sums"], strict=True):
-                sums.copy_(value)
+        for sums, value in zip(self.medians.sums(), state["sums"][trainer.global_rank], strict=True):
+            sums.copy_(value)
 
 
 def training_data(trainer: Trainer) -> ImageData:

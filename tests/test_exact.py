@@ -174,7 +174,8 @@ def test_a_checkpoint_goes_to_the_trainer_s_device():
     solver, resumed = ExactSolver(1, 1e-3), ExactSolver(1, 1e-3)
     solver.begin(torch.rand(2, 3, 4, 4))
     strategy = SimpleNamespace(root_device=torch.device("meta"), reduce=lambda sums, reduce_op: sums)
-    resumed.load(solver.state(strategy), SimpleNamespace(strategy=strategy, is_global_zero=True))
+    trainer = SimpleNamespace(strategy=strategy, world_size=1, global_rank=0)
+    resumed.load(solver.state(trainer), trainer)
     tensors = [resumed.medians.medians, *resumed.medians.before, *resumed.medians.sums()]
     assert {tensor.device.type for tensor in tensors} == {"meta"}
 

@@ -16,6 +16,7 @@ from torchmetrics.classification import MulticlassAccuracy, MulticlassConfusionM
 from cifar10.data.loader import TrainBatches
 from cifar10.errors import UserError
 from cifar10.predictions import Predictions
+from cifar10.random_state import of_each_rank
 
 CIFAR10_CLASSES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
 
@@ -174,7 +175,8 @@ class Classifier(LightningModule):
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         checkpoint["model"] = type(self).__name__
-        checkpoint["train_totals"] = self._totals()
+        counted = float(self.loss_sum), int(self.correct), self.seen
+        checkpoint["train_totals"] = of_each_rank(counted, self.trainer.world_size)
 
     @classmethod
     def load_from_checkpoint(cls, checkpoint_path: Any, *args: Any, **kwargs: Any) -> Self:
@@ -195,6 +197,5 @@ class Classifier(LightningModule):
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         self._check_is_own(checkpoint)
-        # The sums over all ranks, so that one of them goes on counting from there.
-        counts_on = self._trainer is None or self.trainer.is_global_zero
-        self.loss_sum, self.correct, self.seen = checkpoint["train_totals"] if counts_on else (0.0, 0, 0)
+        if self._trainer is not None and self.trainer.training:
+            self.loss_sum, self.correct, self.seen = checkpoint["train_totals"][self.trainer.global_rank]

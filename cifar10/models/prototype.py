@@ -189,7 +189,7 @@ class Prototype(Classifier):
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         super().on_save_checkpoint(checkpoint)
         if self.exact is not None and self.exact.medians is not None:
-            checkpoint["exact"] = self.exact.state(self.trainer.strategy)
+            checkpoint["exact"] = self.exact.state(self.trainer)
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         super().on_load_checkpoint(checkpoint)
