@@ -1,6 +1,6 @@
 """Tries every fault that the tests know of, more often than they do by themselves, and writes docs/reliability.md.
 
-python scripts/reliability.py                     100 kills, 1,000 cases of each kind; half an hour on two CPU cores
+python scripts/reliability.py                     100 kills, 1,000 cases of each kind; twenty minutes on two CPU cores
 python scripts/reliability.py --kills 500         more
 """
 
@@ -38,7 +38,7 @@ def main() -> None:
 def with_table(page: str, rows: dict[str, tuple[int, str]]) -> str:
     """The page with a row for each fault, (how often it was tried, what came of it), between its two marks."""
     lines = ["| fault | tried | what happened |", "| --- | --- | --- |"]
-    lines += [f"| {fault} | {count:,} | {outcome} |" for fault, (count, outcome) in rows.items()]
+    lines += [f"| {fault} | {count:,} | {outcome} |" for fault, (count, outcome) in sorted(rows.items())]
     table = "\n".join(["<!-- faults -->", *lines, "<!-- /faults -->"])
     return re.sub(r"<!-- faults -->.*<!-- /faults -->", lambda match: table, page, flags=re.DOTALL)
 

@@ -228,7 +228,8 @@ def test_random_colours(delta, tally):
         count[0] += 1
 
     check()
-    tally(f"random colours, {delta}", count[0], "zero of equals, symmetric, in range, finite slopes")
+    symmetric = "" if delta == "cie94" else "symmetric, "
+    tally(f"random colours, {delta}", count[0], f"zero of equals, {symmetric}in range, finite slopes")
 
 
 def told(found):
