@@ -87,7 +87,7 @@ def finished_result(folder: Path, cfg: DictConfig) -> dict[str, Any] | None:
         return None
     with readable(result):
         record = json.loads(result.read_text())
-        record["test"]
+        record["test"]  # what is no result has none
         return record
 
 
@@ -108,16 +108,7 @@ def readable(path: Path) -> Iterator[None]:
     """Turns what a damaged file of a run makes its reader raise into one line."""
     try:
         yield
-    except (
-        YAMLError,
-        OmegaConfBaseException,
-        OSError,
-        ValueError,
-        LookupError,
-        TypeError,
-        AttributeError,
-        ImportError,
-    ) as error:
+    except UNREADABLE as error:
         raise UserError(f"{path} cannot be read; start over with force=true") from error
 
 
