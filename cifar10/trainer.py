@@ -77,10 +77,12 @@ def bare_trainer(cfg: DictConfig) -> Trainer:
 
 def _trainer(cfg: DictConfig, **settings: Any) -> Trainer:
     _quiet()
+    chosen = OmegaConf.to_container(cfg.trainer, resolve=True)
     try:
-        return Trainer(enable_model_summary=False, **settings, **OmegaConf.to_container(cfg.trainer, resolve=True))
+        return Trainer(enable_model_summary=False, **settings, **chosen)
     except (TypeError, ValueError, MisconfigurationException) as error:
-        raise UserError(f"trainer: {str(error).splitlines()[0]}") from error
+        said = " ".join(f"{name}={chosen[name]}" for name in ("accelerator", "devices"))
+        raise UserError(f"trainer: {said}: {str(error).splitlines()[0]}") from error  # of a GPU it may name neither
 
 
 def _cluster() -> list[SLURMEnvironment]:

@@ -29,7 +29,7 @@ def command(run_script):
 @pytest.mark.parametrize("name", ["prototype", "mlp", "cnn"])
 def test_the_checkpoint_alone_gives_the_run_s_numbers_to_the_bit(name, command, drawn_runs, tmp_path):
     run = FinishedRun(drawn_runs / f"model={name}")
-    code, text = command(run.folder, "--json", tmp_path / "found.json", "--device", "cpu")
+    code, text = command(run.folder, "--json", tmp_path / "found.json")
     found = json.loads((tmp_path / "found.json").read_text())
     assert code == 0
     assert found["test"] == run.record["test"]

@@ -14,6 +14,7 @@ from cifar10.data.loader import epoch_order
 from cifar10.trainer import make_trainer
 
 STEPS = 12
+QUIET = ("trainer.accelerator=cpu", "trainer.enable_progress_bar=false")
 
 
 class Losses(Callback):
@@ -27,7 +28,7 @@ class Losses(Callback):
 def trained(folder, *overrides):
     """The first steps' losses under the Trainer; the model as it began; the batches as a plain loop takes them."""
     with initialize(version_base="1.3", config_path="../conf"):
-        cfg = compose("train", [*overrides, "data=synthetic", "epochs=1", "trainer.enable_progress_bar=false"])
+        cfg = compose("train", [*overrides, "data=synthetic", "epochs=1", *QUIET])
     data = instantiate(cfg.data, _convert_="all", batch_size=cfg.batch_size, seed=cfg.seed)
     data.setup()
     seed_everything(cfg.seed, verbose=False)
@@ -37,7 +38,7 @@ def trained(folder, *overrides):
     trainer.callbacks.append(losses := Losses())
     trainer.fit(model, data)
     order = epoch_order(len(data.train_labels), cfg.seed, 0).split(cfg.batch_size)[:STEPS]
-    return losses.values[:STEPS], begun, data.train_images, data.train_labels, order
+    return losses.values[:STEPS], begun, data.train_images.cpu(), data.train_labels.cpu(), order
 
 
 def with_weights(layers, begun):
