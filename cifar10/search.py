@@ -10,10 +10,11 @@ from threading import Event, Thread
 from time import sleep
 from typing import TYPE_CHECKING, Any
 
-from hydra.core.override_parser.types import ChoiceSweep, IntervalSweep, Override, RangeSweep
+from hydra.core.override_parser.types import Override
 from hydra.plugins.launcher import Launcher
 
 from cifar10.errors import UserError
+from cifar10.space import check_space, read_space
 from cifar10.study import HEARTBEAT_SECONDS, SILENT_SECONDS, StudyPlace, optuna_or_error, storage_errors
 from cifar10.sweep import Outcome, launched
 
@@ -37,14 +38,14 @@ def search(
     Trials of a command that died are begun again, with the same settings, so that their runs go on. Raises UserError
     for a space or a storage that cannot be used.
     """
-    space = _space(overrides)
+    space = read_space(overrides)
     fixed = [override.input_line for override in overrides if not override.is_sweep_override()]
     if not space:
         raise UserError("nothing to search: give a space, as in 'model.learning_rate=tag(log,interval(1e-4,1e-1))'")
     done: list[Outcome] = []
     with storage_errors(place):
         study = place.open(monitor)
-        _check_space(study, space)
+        check_space(study, space)
         log.info("study %s in %s: %d of %d trials done", place.study, place.shown, _counted(study), n_trials)
         if _running(study):  # of another command, or of one that is dead: so it is begun again before others are
             log.info("waiting %d seconds to see whether its %d running trials live", SILENT_SECONDS, _running(study))
@@ -159,48 +160,6 @@ def _alive(study: "optuna.Study", trials: "Sequence[optuna.Trial]") -> Iterator[
 
 def _beat(study: "optuna.Study", trial: "optuna.Trial") -> None:
     study._storage.record_heartbeat(trial._trial_id)
-
-
-def _space(overrides: Sequence[Override]) -> "dict[str, optuna.distributions.BaseDistribution]":
-    """What Hydra calls a sweep, as Optuna's distributions; choices as they are written on the command line."""
-    optuna_or_error()
-    space: dict[str, Any] = {}
-    for override in overrides:
-        if override.is_sweep_override():
-            try:
-                space[override.get_key_element()] = _distribution(override)
-            except (ValueError, IndexError, TypeError) as error:
-                raise UserError(f"{override.input_line}: {error}; a search knows interval, range, choice") from error
-    return space
-
-
-def _distribution(override: Override) -> "optuna.distributions.BaseDistribution":
-    """Raises ValueError, IndexError or TypeError for a sweep that has no values, or none in a search."""
-    distributions, sweep = optuna_or_error().distributions, override.value()
-    if isinstance(sweep, IntervalSweep):
-        whole = isinstance(sweep.start, int) and isinstance(sweep.end, int)
-        kind = distributions.IntDistribution if whole else distributions.FloatDistribution
-        return kind(sweep.start, sweep.end, log="log" in sweep.tags)
-    if isinstance(sweep, RangeSweep) and all(isinstance(n, int) for n in (sweep.start, sweep.stop, sweep.step)):
-        numbers = range(sweep.start, sweep.stop, sweep.step)
-        return distributions.IntDistribution(numbers[0], numbers[-1], step=sweep.step)
-    if isinstance(sweep, ChoiceSweep | RangeSweep):
-        return distributions.CategoricalDistribution(list(override.sweep_string_iterator()))
-    raise ValueError("no such sweep")
-
-
-def _check_space(study: "optuna.Study", space: "dict[str, optuna.distributions.BaseDistribution]") -> None:
-    """Raises UserError where the study was begun with a space that does not go with this one."""
-    compatible = optuna_or_error().distributions.check_distribution_compatibility
-    for trial in study.trials:
-        for name in trial.distributions.keys() & space.keys():
-            try:
-                compatible(trial.distributions[name], space[name])
-            except ValueError as error:
-                raise UserError(
-                    f"study {study.study_name} was begun with other values of {name}; set them back, or begin another "
-                    "with hydra.sweeper.study=NAME"
-                ) from error
 
 
 def _written(value: float | int | str) -> str:

@@ -1,4 +1,4 @@
-"""Searches by Optuna through `python train.py -m`, on drawn images, and the space they search."""
+"""Searches by Optuna through `python train.py -m`, on drawn images."""
 
 import json
 import os
@@ -9,14 +9,12 @@ import sys
 from functools import partial
 from pathlib import Path
 
-import optuna
 import pytest
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.plugins import Plugins
 
 from cifar10 import search as searching
 from cifar10 import study as studies
-from cifar10.errors import UserError
 from cifar10.pruning import Pruning
 from cifar10.study import StudyPlace, Trial
 
@@ -208,21 +206,6 @@ def test_epochs_before_a_resumption_are_reported_too(tmp_path):
     assert not pruning._is_poor()
 
 
-@pytest.mark.parametrize(
-    ("line", "distribution"),
-    [
-        ("a=interval(0.5,2)", optuna.distributions.FloatDistribution(0.5, 2)),
-        ("a=tag(log,interval(1e-4,1e-1))", optuna.distributions.FloatDistribution(1e-4, 1e-1, log=True)),
-        ("a=int(interval(1,9))", optuna.distributions.IntDistribution(1, 9)),
-        ("a=range(1,10,3)", optuna.distributions.IntDistribution(1, 7, step=3)),
-        ("a=choice(x,false,3)", optuna.distributions.CategoricalDistribution(["x", "False", "3"])),
-        ("a=x,y", optuna.distributions.CategoricalDistribution(["x", "y"])),
-    ],
-)
-def test_hydra_s_words_as_a_space(line, distribution):
-    assert searching._space([OverridesParser.create().parse_override(line)]) == {"a": distribution}
-
-
 def test_a_name_of_a_study_may_hold_anything():
     study_of = StudyPlace("it's model=a,b", "sqlite:///x.db", None, 1)
     parsed = OverridesParser.create().parse_overrides(study_of.overrides())
@@ -266,9 +249,3 @@ def test_a_locked_study(search, tmp_path, monkeypatch):
     with sqlite3.connect(tmp_path / "s.db", isolation_level=None) as other:
         other.execute("BEGIN EXCLUSIVE")
         assert search()[0].startswith("train.py: the study in sqlite:///s.db cannot be used: database is locked")
-
-
-def test_without_optuna_it_is_said_how_to_install_it(monkeypatch):
-    monkeypatch.setitem(sys.modules, "optuna", None)
-    with pytest.raises(UserError, match=r"a search needs Optuna: pip install -e '.\[search\]'"):
-        searching._space([])

@@ -1,0 +1,54 @@
+"""What a search varies: Hydra's sweeps as Optuna's distributions."""
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from hydra.core.override_parser.types import ChoiceSweep, IntervalSweep, Override, RangeSweep
+
+from cifar10.errors import UserError
+from cifar10.study import optuna_or_error
+
+if TYPE_CHECKING:
+    import optuna
+
+
+def read_space(overrides: Sequence[Override]) -> "dict[str, optuna.distributions.BaseDistribution]":
+    """What Hydra calls a sweep, as Optuna's distributions; choices as they are written on the command line."""
+    optuna_or_error()
+    space: dict[str, Any] = {}
+    for override in overrides:
+        if override.is_sweep_override():
+            try:
+                space[override.get_key_element()] = _distribution(override)
+            except (ValueError, IndexError, TypeError) as error:
+                raise UserError(f"{override.input_line}: {error}; a search knows interval, range, choice") from error
+    return space
+
+
+def _distribution(override: Override) -> "optuna.distributions.BaseDistribution":
+    """Raises ValueError, IndexError or TypeError for a sweep that has no values, or none in a search."""
+    distributions, sweep = optuna_or_error().distributions, override.value()
+    if isinstance(sweep, IntervalSweep):
+        whole = isinstance(sweep.start, int) and isinstance(sweep.end, int)
+        kind = distributions.IntDistribution if whole else distributions.FloatDistribution
+        return kind(sweep.start, sweep.end, log="log" in sweep.tags)
+    if isinstance(sweep, RangeSweep) and all(isinstance(n, int) for n in (sweep.start, sweep.stop, sweep.step)):
+        numbers = range(sweep.start, sweep.stop, sweep.step)
+        return distributions.IntDistribution(numbers[0], numbers[-1], step=sweep.step)
+    if isinstance(sweep, ChoiceSweep | RangeSweep):
+        return distributions.CategoricalDistribution(list(override.sweep_string_iterator()))
+    raise ValueError("no such sweep")
+
+
+def check_space(study: "optuna.Study", space: "dict[str, optuna.distributions.BaseDistribution]") -> None:
+    """Raises UserError where the study was begun with a space that does not go with this one."""
+    compatible = optuna_or_error().distributions.check_distribution_compatibility
+    for trial in study.trials:
+        for name in trial.distributions.keys() & space.keys():
+            try:
+                compatible(trial.distributions[name], space[name])
+            except ValueError as error:
+                raise UserError(
+                    f"study {study.study_name} was begun with other values of {name}; set them back, or begin another "
+                    "with hydra.sweeper.study=NAME"
+                ) from error
