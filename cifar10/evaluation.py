@@ -9,12 +9,12 @@ from hydra.utils import instantiate
 from omegaconf import OmegaConf
 from torch import Tensor
 
-from cifar10.command import composed
-from cifar10.data.image_files import some
+from cifar10.command import DEFAULT_DATA, composed
 from cifar10.data.loader import EvalBatches
 from cifar10.data.module import ImageData
 from cifar10.errors import UserError
 from cifar10.finished import FinishedRun
+from cifar10.messages import some
 from cifar10.models.base import Classifier
 from cifar10.plots.curves import calibration
 from cifar10.precision import autocast
@@ -74,6 +74,8 @@ def chosen_data(trained: TrainedModel, overrides: Sequence[str]) -> ImageData:
         return run.data
     if other := [text for text in overrides if not text.startswith(("data=", "data."))]:
         raise UserError(f"{some(other)}: only data=NAME and data.SETTING=VALUE can be chosen here")
+    if run and run.record["data"] != DEFAULT_DATA and not any(text.startswith("data=") for text in overrides):
+        raise UserError(f"{some(overrides)}: of which data? this run's is data={run.record['data']}; name it too")
     settings = OmegaConf.create(composed(*overrides))
     if missing := OmegaConf.missing_keys(settings):
         raise UserError(f"{', '.join(sorted(missing))} is not set; add it as NAME=VALUE")

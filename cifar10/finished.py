@@ -6,6 +6,7 @@ import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from functools import cache, cached_property
+from importlib import import_module
 from pathlib import Path
 from pickle import UnpicklingError
 from typing import Any
@@ -13,7 +14,7 @@ from zipfile import BadZipFile
 
 import torch
 from hydra.errors import HydraException, InstantiationException
-from hydra.utils import get_class, instantiate
+from hydra.utils import get_class
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from torch import Tensor
@@ -62,19 +63,13 @@ class FinishedRun:
     @cached_property
     def model(self) -> Classifier:
         """With the tested weights, on the CPU, for evaluation."""
-        path = self.folder / "best.ckpt"
-        if not path.exists():
-            raise UserError(f"{path} is missing; the run's weights are needed")
-        read_checkpoint(path)  # whole, and harmless
-        with reading(self.folder):
-            cls = get_class(self.record["config"]["model"]["_target_"])
-            return cls.load_from_checkpoint(path, map_location="cpu").eval()
+        return read_model(weights_of(self.folder))
 
     @cached_property
     def data(self) -> ImageData:
         """The images that it was trained and tested on. Raises UserError where they are not there any more."""
         with reading(self.folder):
-            data = _data(OmegaConf.to_yaml(OmegaConf.load(self.folder / "config.yaml").data))
+            data = _data(OmegaConf.to_yaml(OmegaConf.load(self.folder / "config.yaml").data, resolve=True))
         if data.checksum != self.record["data_sha256"]:
             raise UserError(f"{self.folder}: the images of data={data.name} are not those that this run was tested on")
         return data
@@ -113,6 +108,39 @@ def reading(folder: Path) -> Iterator[None]:
 
 @cache
 def _data(settings: str) -> ImageData:
-    data = instantiate(OmegaConf.create(settings), _convert_="all")
+    """What a run's settings describe, which may be a stranger's: nothing but data sets is made of them."""
+    arguments = OmegaConf.to_container(OmegaConf.create(settings))
+    kind = get_class(arguments.pop("_target_"))
+    if not issubclass(kind, ImageData):
+        raise ValueError(f"{kind.__name__} is no data set")
+    data = kind(**arguments)
     data.setup()  # what is there no more is not fetched again to look at a run
     return data
+
+
+def weights_of(folder: Path) -> Path:
+    """A finished run's `best.ckpt`. Raises UserError where it is missing."""
+    path = folder / "best.ckpt"
+    if not path.is_file():
+        raise UserError(f"{path} is missing; the run's weights are needed")
+    return path
+
+
+def read_model(path: Path) -> Classifier:
+    """The classifier that a checkpoint says it is of, with its weights, on the CPU, for evaluation."""
+    checkpoint = read_checkpoint(path)
+    with reading(path):
+        return model_class(checkpoint["model"]).load_from_checkpoint(path, map_location="cpu").eval()
+
+
+def model_class(name: str) -> type[Classifier]:
+    """The class of that name in the module of `cifar10.models` that is named like it.
+
+    Raises ValueError, ImportError or AttributeError for what is no model.
+    """
+    if not (isinstance(name, str) and name.isidentifier()):
+        raise ValueError(f"model {name!r}")
+    found = getattr(import_module(f"cifar10.models.{name.lower()}"), name)
+    if not (isinstance(found, type) and issubclass(found, Classifier)):
+        raise ValueError(f"model {name!r}")
+    return found

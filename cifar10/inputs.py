@@ -33,7 +33,7 @@ def as_batch(images: Any, layout: Layout = "NCHW") -> Tensor:
     if not isinstance(images, Sequence) or not images:
         raise UserError(f"images: expected an array, a tensor, images or paths, not {_told(images)}")
     if all(isinstance(image, Image.Image) for image in images):
-        return torch.stack([to_tensor(image) for image in images])
+        return torch.stack([_from_pillow(image, place) for place, image in enumerate(images)])
     if all(isinstance(image, str | PathLike) for image in images):
         return read_images([Path(image) for image in images])
     kinds = ", ".join(sorted({type(image).__name__ for image in images}))
@@ -44,7 +44,8 @@ def _checked(images: np.ndarray | Tensor, layout: Layout) -> Tensor:
     if isinstance(images, np.ndarray):
         if images.dtype != np.uint8 and images.dtype.kind != "f":
             raise UserError(_wrong_kind(images.dtype))
-        images = torch.from_numpy(np.ascontiguousarray(images))  # no negative strides
+        kind = np.uint8 if images.dtype == np.uint8 else np.float32
+        images = torch.from_numpy(np.require(images, kind, ["C", "W"]))  # no negative strides, no foreign byte order
     elif images.dtype != torch.uint8 and not images.is_floating_point():
         raise UserError(_wrong_kind(images.dtype))
     images, given = images.detach(), tuple(images.shape)
@@ -64,6 +65,13 @@ def _checked(images: np.ndarray | Tensor, layout: Layout) -> Tensor:
             raise UserError(f"floating point images must lie in [0, 1], not in [{low:g}, {high:g}]; divide by 255")
         return images.float().clamp(0, 1)
     return images
+
+
+def _from_pillow(image: Image.Image, place: int) -> Tensor:
+    try:
+        return to_tensor(image)
+    except Exception as error:  # it is decoded only now: a damaged file makes Pillow raise anything
+        raise UserError(f"images[{place}] cannot be read: {' '.join(str(error).split())}") from error
 
 
 def _wrong_kind(kind: Any) -> str:

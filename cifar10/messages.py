@@ -1,6 +1,7 @@
 """Errors as one line each: what is wrong, where, what to do."""
 
 import re
+from collections.abc import Sequence
 from difflib import get_close_matches
 from pathlib import Path
 
@@ -8,6 +9,8 @@ from hydra.errors import MissingConfigException
 from omegaconf import OmegaConf
 
 CONF = Path(__file__).resolve().parent.parent / "conf"
+NAMED = 3
+"""Examples in a message that stands for many."""
 
 
 def one_line(error: Exception) -> str:
@@ -43,3 +46,9 @@ def _settings() -> list[str]:
             OmegaConf.to_container(OmegaConf.load(file)),
         )
     return keys
+
+
+def some(names: Sequence[str]) -> str:
+    """The first few, quoted, so that a line break in a name stays one line, and how many more."""
+    more = f" and {len(names) - NAMED} more" if len(names) > NAMED else ""
+    return ", ".join(map(repr, names[:NAMED])) + more

@@ -1,6 +1,5 @@
 """A trained model, from its run's folder or a checkpoint alone: images in, class names and probabilities out."""
 
-from importlib import import_module
 from os import PathLike
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -9,12 +8,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from cifar10.data.image_files import some
 from cifar10.errors import UserError
-from cifar10.files import read_checkpoint
-from cifar10.finished import reading
+from cifar10.finished import read_model, weights_of
 from cifar10.inputs import Layout, as_batch
-from cifar10.models.base import Classifier
+from cifar10.messages import some
 from cifar10.precision import best_device
 from cifar10.run import CONFIG
 
@@ -59,9 +56,9 @@ class TrainedModel:
         self.checkpoint = checkpoint_of(Path(path))
         try:
             self.device = best_device() if device is None else torch.device(device)
-            self.model = _read_model(self.checkpoint).to(self.device)
+            self.model = read_model(self.checkpoint).to(self.device)
         except (RuntimeError, AssertionError) as error:  # no such device, or not in this build of PyTorch
-            raise UserError(f"device {device}: {str(error).splitlines()[0]}") from error
+            raise UserError(f"device {device or best_device()}: {str(error).splitlines()[0]}") from error
         self.class_names = self.model.class_names
 
     def predict(self, images: Any, layout: Layout = "NCHW", batch_size: int = 100) -> Answers:
@@ -91,30 +88,8 @@ def checkpoint_of(path: Path) -> Path:
         raise UserError(f"{path}: no such file or folder; name a finished run's folder or a checkpoint")
     if not (path / "metrics.json").exists():
         if (path / CONFIG).exists():
-            raise UserError(f"{path}: this run is not finished; the command that began it goes on")
+            raise UserError(f"{path}: not finished; the command that began it goes on, or name its best.ckpt")
         below = [str(file.parent) for file in sorted(path.rglob("metrics.json"))]
         hint = f"there are {some(below)}" if below else "name the folder that train.py told at its end"
         raise UserError(f"{path}: no finished run here; {hint}")
-    if not (path / "best.ckpt").is_file():
-        raise UserError(f"{path / 'best.ckpt'} is missing; the run's weights are needed")
-    return path / "best.ckpt"
-
-
-def _read_model(path: Path) -> Classifier:
-    """The classifier that a checkpoint says it is of, with its weights, on the CPU, for evaluation."""
-    checkpoint = read_checkpoint(path)
-    with reading(path):
-        return model_class(checkpoint["model"]).load_from_checkpoint(path, map_location="cpu").eval()
-
-
-def model_class(name: str) -> type[Classifier]:
-    """The class of that name in the module of `cifar10.models` that is named like it.
-
-    Raises ValueError, ImportError or AttributeError for what is no model.
-    """
-    if not (isinstance(name, str) and name.isidentifier()):
-        raise ValueError(f"model {name!r}")
-    found = getattr(import_module(f"cifar10.models.{name.lower()}"), name)
-    if not (isinstance(found, type) and issubclass(found, Classifier)):
-        raise ValueError(f"model {name!r}")
-    return found
+    return weights_of(path)

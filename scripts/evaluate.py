@@ -62,9 +62,10 @@ def report(args: argparse.Namespace) -> dict[str, Any]:
 
     trained = cifar10.load(args.checkpoint, args.device)
     data, run = chosen_data(trained, args.data), run_of(trained.checkpoint)
-    if args.mirrored and trained.model.mirrored:
-        raise UserError("--mirrored: this model looks at mirrored images already; leave it out")
-    trained.model.mirrored |= args.mirrored
+    if args.mirrored:
+        if getattr(trained.model, "mirrored", True):
+            raise UserError("--mirrored: this model looks at mirrored images already, or never does; leave it out")
+        trained.model.mirrored = True
     precision = args.precision or (run.record["precision"] if run else "32-true")
     clean = evaluate(trained.model, data, precision, images=args.images)
     about = {
@@ -72,7 +73,7 @@ def report(args: argparse.Namespace) -> dict[str, Any]:
         "checkpoint": str(trained.checkpoint),
         "data": data.name,
         "images": len(clean.predictions.labels),
-        "mirrored": trained.model.mirrored,
+        "mirrored": getattr(trained.model, "mirrored", False),
         "precision": precision,
         "device": device_name(trained.device),
     }

@@ -106,6 +106,9 @@ def test_what_a_user_may_get_wrong_is_one_line(command, drawn_runs, other_classe
     assert command(mlp, "data=cifar100")[0] == (
         "evaluate.py: there is no data=cifar100; choose from cifar10, folder, synthetic"
     )
+    assert command(mlp, "data.test_size=50")[0] == (
+        "evaluate.py: 'data.test_size=50': of which data? this run's is data=synthetic; name it too"
+    )
     assert command(mlp, "data=folder")[0] == "evaluate.py: data.root is not set; add it as NAME=VALUE"
     assert command(mlp, "epochs=3")[0].startswith("evaluate.py: 'epochs=3': only data=NAME and data.SETTING=VALUE can")
     assert command(mlp, "data=synthetic", "data.test_size=0")[0].startswith("evaluate.py: data.test_size=0: input")

@@ -62,21 +62,28 @@ def test_other_images_than_those_of_the_run_are_refused(mlp):
     [
         ("data: {_target_: cifar10.data.synthetic.SyntheticData, of_old: 3}", "of_old"),
         ("data: {_target_: cifar10.data.forgotten.Data}", "forgotten"),
+        ("data: {_target_: os.mkdir, path: harm}", "mkdir"),
+        ("data: {_target_: cifar10.lock.Lock}", "torn, or a run of another version"),
+        (
+            "data: {_target_: cifar10.data.synthetic.SyntheticData, seed: {_target_: os.mkdir, path: harm}}",
+            "are not those",
+        ),
         ("data: [", "parsing"),
         ("seed: 1", "data"),
     ],
 )
-def test_settings_of_another_version_and_torn_ones_are_one_line(text, told, mlp):
+def test_settings_of_another_version_and_torn_or_harmful_ones_are_one_line(text, told, mlp, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
     (mlp / "config.yaml").write_text(text)
     with pytest.raises(UserError) as error:
         _ = FinishedRun(mlp).data
     assert told in str(error.value)
     assert "\n" not in str(error.value)
+    assert not (tmp_path / "harm").exists()
 
 
 def test_a_model_that_is_no_more_is_one_line(mlp):
-    record = json.loads((mlp / "metrics.json").read_text())
-    record["config"]["model"]["_target_"] = "cifar10.models.forgotten.Model"
-    (mlp / "metrics.json").write_text(json.dumps(record))
+    checkpoint = torch.load(mlp / "best.ckpt", weights_only=True)
+    torch.save(checkpoint | {"model": "Forgotten"}, mlp / "best.ckpt")
     with pytest.raises(UserError, match="torn, or a run of another version"):
         _ = FinishedRun(mlp).model

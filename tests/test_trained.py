@@ -5,6 +5,7 @@ import pickle
 import shutil
 import subprocess
 import sys
+from io import BytesIO
 from pathlib import Path
 
 import numpy as np
@@ -61,6 +62,7 @@ def test_every_way_to_give_the_same_images_gets_the_same_answer(model, pixels):
         (last, "NHWC"),
         (last.astype(np.float32) / 255, "NHWC"),
         (last[:, ::-1][:, ::-1], "NHWC"),
+        ((last / 255).astype(">f8"), "NHWC"),
         ([Image.fromarray(image) for image in last], "NCHW"),
     ]:
         np.testing.assert_allclose(model.predict(images, layout).probabilities, expected, rtol=1e-4, atol=1e-6)
@@ -97,6 +99,13 @@ def test_top_is_in_order(model, pixels):
         assert name == top[0][0]
 
 
+def torn_image():
+    """Opened by its head; its pixels end too early."""
+    content = BytesIO()
+    Image.new("RGB", (64, 64)).save(content, "BMP")
+    return Image.open(BytesIO(content.getvalue()[:500]))
+
+
 @pytest.mark.parametrize(
     ("images", "layout", "line"),
     [
@@ -110,6 +119,7 @@ def test_top_is_in_order(model, pixels):
         (torch.zeros(1, 3, 32, 32, dtype=torch.int32), "NCHW", "images of torch.int32: expected is uint8"),
         (np.zeros((1, 3, 32, 32), np.uint8), "CHWN", "layout='CHWN': choose NCHW"),
         ([], "NCHW", "not an empty list"),
+        ([Image.new("RGB", (8, 8)), torn_image()], "NCHW", "images[1] cannot be read: "),
         (7, "NCHW", "not int"),
         ([np.zeros((3, 32, 32), np.uint8), "cat.png"], "NCHW", "not of ndarray, str"),
         ("no/such.png", "NCHW", "1 of 1 files cannot be read as images: 'no/such.png: No such file or directory"),
@@ -154,7 +164,7 @@ def _files(folder, run):
         ),
         *((f"{name}.ckpt", "could run code and is not opened") for name in ("pickle", "harmful")),
         *((f"{name}.ckpt", "torn, or a run of another version") for name in ("Resnet", "..os", "Network")),
-        ("begun", "this run is not finished; the command that began it goes on"),
+        ("begun", "not finished; the command that began it goes on, or name its best.ckpt"),
         ("above", "no finished run here; there are 'above/run'"),
         ("above/run", "best.ckpt is missing"),
         (".", "no finished run here; there are 'above/run'"),

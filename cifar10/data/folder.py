@@ -12,9 +12,10 @@ from typing import Any
 
 import torch
 
-from cifar10.data.image_files import read_images, some
+from cifar10.data.image_files import read_images
 from cifar10.data.module import ImageData, ImageSet
 from cifar10.errors import UserError
+from cifar10.messages import some
 
 SPLITS = ("train", "test")
 MIN_CLASSES, MAX_CLASSES = 2, 1000

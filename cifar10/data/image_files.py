@@ -13,12 +13,12 @@ from torch import Tensor
 from tqdm import tqdm
 
 from cifar10.errors import UserError
+from cifar10.messages import some
 
 SIZE = 32  # pixels, height and width
 EXTENSIONS = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif")
 FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF")  # Pillow's names; the content decides, whatever the extension
 THREADS = 4  # decoding at once: an image at the limit of pixels takes about a gigabyte
-NAMED = 3  # examples in a message that stands for many
 
 
 def read_images(paths: Sequence[Path], root: Path | None = None) -> Tensor:
@@ -92,9 +92,3 @@ def _try_read(path: Path) -> Tensor | str:
     except Exception as error:  # a damaged file makes Pillow's decoders raise anything: OSError, SyntaxError, ...
         told = getattr(error, "strerror", None) or str(error)  # strerror: without the path, which is named already
         return " ".join(told.split()) or type(error).__name__
-
-
-def some(names: Sequence[str]) -> str:
-    """The first few, quoted, so that a line break in a name stays one line, and how many more."""
-    more = f" and {len(names) - NAMED} more" if len(names) > NAMED else ""
-    return ", ".join(map(repr, names[:NAMED])) + more
