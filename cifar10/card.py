@@ -8,9 +8,9 @@ from typing import Any
 
 from cifar10.command import command
 from cifar10.errors import UserError
+from cifar10.evaluation import Evaluation
 from cifar10.export import Check
 from cifar10.finished import FinishedRun
-from cifar10.plots.curves import calibration
 from cifar10.results import recipe
 from cifar10.trained import TrainedModel
 
@@ -26,9 +26,16 @@ NO_PROBABILITIES = (
 
 
 def make_card(
-    trained: TrainedModel, run: FinishedRun | None, files: Mapping[str, bytes], checks: Mapping[str, Check]
+    trained: TrainedModel,
+    run: FinishedRun | None,
+    tested: Evaluation,
+    files: Mapping[str, bytes],
+    checks: Mapping[str, Check],
 ) -> Card:
-    """All of it as plain Python. run: what the checkpoint lies in; without it nobody knows what it was trained on."""
+    """All of it as plain Python. run: what the checkpoint lies in; without it nobody knows what it was trained on.
+
+    tested: these weights in float32, on the images that the files were checked on.
+    """
     model = trained.model
     typical = model.hparams.get("objective") == "typical"
     return {
@@ -42,10 +49,9 @@ def make_card(
         "files": {name: {"bytes": len(content), "sha256": _sha256(content)} for name, content in files.items()},
         "checked": {name: found._asdict() for name, found in checks.items()},
         "training": _training(run) if run else None,
-        "test": _test(run) if run else None,
+        "test": _test(tested),
         "limits": [*LIMITS, *([NO_PROBABILITIES] if typical else [])],
         "versions": {name: version(name) for name in ("torch", "onnx", "onnxruntime")},
-        "licence": "MIT",
     }
 
 
@@ -60,9 +66,9 @@ def _training(run: FinishedRun) -> dict[str, Any]:
     return told | {"commit": record["git"]}
 
 
-def _test(run: FinishedRun) -> dict[str, Any]:
-    found = {name: run.record["test"][name] for name in ("accuracy", "loss", "class_accuracy")}
-    return found | {"calibration_error": calibration(*run.predictions).ece}
+def _test(tested: Evaluation) -> dict[str, Any]:
+    found = {name: tested.test[name] for name in ("accuracy", "loss", "class_accuracy")}
+    return {"images": len(tested.predictions.labels)} | found | {"calibration_error": tested.ece}
 
 
 def _sha256(content: bytes) -> str:
@@ -71,7 +77,7 @@ def _sha256(content: bytes) -> str:
 
 def markdown(card: Card) -> str:
     """The card to read."""
-    lines = [f"# {card['model']}", "", card["what"], "", f"{card['parameters']:,} parameters; MIT licence.", ""]
+    lines = [f"# {card['model']}", "", card["what"], "", f"{card['parameters']:,} parameters.", ""]
     lines += [
         "## Use",
         "",
@@ -87,14 +93,15 @@ def markdown(card: Card) -> str:
         lines += [f"Data {training['data']} ({images}), recipe {training['recipe']}, seed {training['seed']}, "]
         lines[-1] += f"{training['epochs']} epochs on {training['device']}:"
         lines += ["", "```sh", training["command"] or "# by settings that no file describes any more", "```"]
-        lines += ["", f"Commit {training['commit']}; the data's SHA-256 is {training['data_sha256']}."]
+        commit = f"Commit {training['commit']}; the" if training["commit"] else "The"
+        lines += ["", f"{commit} data's SHA-256 is {training['data_sha256']}."]
     else:
         lines += ["Unknown: there was no run beside the checkpoint."]
-    if test := card["test"]:
-        lines += ["", "## Test", "", f"{test['accuracy']:.2%} of the test images, loss {test['loss']:.4f}, expected "]
-        lines[-1] += f"calibration error {test['calibration_error']:.2%}."
-        lines += ["", "| class | accuracy |", "| --- | --- |"]
-        lines += [f"| {name} | {value:.1%} |" for name, value in test["class_accuracy"].items()]
+    test = card["test"]
+    lines += ["", "## Test", "", f"In float32 {test['accuracy']:.2%} of {test['images']:,} test images, loss "]
+    lines[-1] += f"{test['loss']:.4f}, expected calibration error {test['calibration_error']:.2%}."
+    lines += ["", "| class | accuracy |", "| --- | --- |"]
+    lines += [f"| {name} | {value:.1%} |" for name, value in test["class_accuracy"].items()]
     lines += ["", "## Files", "", "| file | bytes | SHA-256 |", "| --- | --- | --- |"]
     lines += [f"| {name} | {file['bytes']:,} | `{file['sha256']}` |" for name, file in card["files"].items()]
     lines += [

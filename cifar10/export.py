@@ -80,7 +80,7 @@ def onnx_runtime(content: bytes) -> Runtime:
 def check(name: str, runtime: Runtime, images: Tensor, expected: Tensor) -> Check:
     """Runs it on all images, in batches. expected: PyTorch's logits, (N, C).
 
-    Raises UserError where an answer is another, or a logit is further away than TOLERANCE.
+    Raises UserError where a logit is further away than TOLERANCE. The answer is then PyTorch's too, but for ties.
     """
     with torch.inference_mode():
         start = perf_counter()
@@ -88,10 +88,11 @@ def check(name: str, runtime: Runtime, images: Tensor, expected: Tensor) -> Chec
         seconds = perf_counter() - start
     same = int((logits.argmax(1) == expected.argmax(1)).sum())
     found = Check(len(images), same, float((logits - expected).abs().max()), len(images) / seconds)
-    if same < len(images) or not found.largest_difference <= TOLERANCE:
+    if not found.largest_difference <= TOLERANCE:
         raise UserError(
             f"{name} says of {len(images) - same:,} of {len(images):,} images something else than PyTorch, logits are "
-            f"up to {found.largest_difference:.1e} apart ({TOLERANCE:g} is allowed); nothing was written"
+            f"up to {found.largest_difference:.1e} apart ({TOLERANCE:g} is allowed); nothing was written. Try another "
+            "version of it"
         )
     return found
 

@@ -94,7 +94,11 @@ def test_the_card_tells_of_the_run(command, drawn_runs, tmp_path):
     for name, file in card["files"].items():
         assert file["sha256"] == hashlib.sha256((tmp_path / name).read_bytes()).hexdigest()
     text = (tmp_path / "card.md").read_text()
-    for part in (card["training"]["command"], f"{card['test']['accuracy']:.2%} of the test images", *card["classes"]):
+    for part in (
+        card["training"]["command"],
+        f"In float32 {card['test']['accuracy']:.2%} of 100 test images",
+        *card["classes"],
+    ):
         assert part in text
 
 
@@ -113,8 +117,25 @@ def test_the_code_on_the_card_runs(command, drawn_runs, tmp_path, monkeypatch, c
 def test_a_checkpoint_alone_has_a_card_that_says_what_is_unknown(command, drawn_runs, tmp_path):
     shutil.copy(drawn_runs / "model=mlp/best.ckpt", tmp_path / "mine.ckpt")
     assert command(tmp_path / "mine.ckpt", "data=synthetic", "data.test_size=30")[0] == 0
-    assert json.loads((tmp_path / "export/card.json").read_text())["training"] is None
+    card = json.loads((tmp_path / "export/card.json").read_text())
+    assert card["training"] is None
+    assert card["test"]["images"] == 30
     assert "Unknown: there was no run beside the checkpoint." in (tmp_path / "export/card.md").read_text()
+
+
+def test_the_card_of_another_checkpoint_of_a_run_has_its_own_numbers(command, drawn_runs, tmp_path):
+    folder = tmp_path / "run"
+    shutil.copytree(drawn_runs / "model=mlp", folder, ignore=shutil.ignore_patterns("seed=2", "tensorboard"))
+    checkpoint = torch.load(folder / "best.ckpt", weights_only=True)
+    for values in checkpoint["state_dict"].values():
+        values *= 1.5
+    torch.save(checkpoint, folder / "other.ckpt")
+    assert command(folder / "other.ckpt", "--out", tmp_path)[0] == 0
+    run = FinishedRun(folder)
+    logits = MLP.load_from_checkpoint(folder / "other.ckpt", map_location="cpu").eval()(run.data.test_images).detach()
+    test = json.loads((tmp_path / "card.json").read_text())["test"]
+    assert test["loss"] == pytest.approx(torch.nn.functional.cross_entropy(logits, run.data.test_labels).item())
+    assert test["loss"] != pytest.approx(run.record["test"]["loss"])
 
 
 def test_what_a_user_may_get_wrong_is_one_line(command, drawn_runs, tmp_path, monkeypatch):
