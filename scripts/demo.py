@@ -8,6 +8,7 @@ Needs pip install -e '.[demo]'. It is served to this machine alone and calls now
 import argparse
 import os
 import sys
+from collections.abc import Mapping, Sequence
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -37,41 +38,45 @@ def main() -> None:
     from cifar10.demo.page import launch, make_page
 
     try:
-        models = {title: trained for run in args.runs for title, trained in [opened(run, args.device)]}
-        names = {tuple(trained.class_names) for trained in models.values()}
-        if len(names) > 1:
-            sys.exit("demo.py: these models have different classes; show those together that were trained on the same")
-        launch(make_page(models, *samples(next(iter(models.values())))), args.port)
+        models = opened(args.runs, args.device)
+        launch(make_page(models, *samples(models)), args.port)
     except (cifar10.UserError, OSError) as error:
         sys.exit(f"demo.py: {error}")
     except KeyboardInterrupt:
         sys.exit("\ndemo.py: stopped")
 
 
-def opened(path: Path, device: str | None) -> tuple[str, "TrainedModel"]:
-    """A title for the page, and the model."""
+def opened(paths: Sequence[Path], device: str | None) -> "dict[str, TrainedModel]":
+    """The models by what the page calls them. Raises UserError for those that cannot be shown together."""
     import cifar10
     from cifar10.evaluation import run_of
 
-    trained = cifar10.load(path, device)
-    run = run_of(trained.checkpoint)
-    return run.title if run else f"{type(trained.model).__name__}, {path}", trained
+    models: dict[str, TrainedModel] = {}
+    for path in paths:
+        trained = cifar10.load(path, device)
+        run = run_of(trained.checkpoint)
+        title = run.title if run else f"{type(trained.model).__name__}, {path}"
+        models[f"{title}, {path}" if title in models else title] = trained
+    if len({tuple(trained.class_names) for trained in models.values()}) > 1:
+        raise cifar10.UserError(
+            "these models have different classes; show those together that were trained on the same"
+        )
+    return models
 
 
-def samples(trained: "TrainedModel") -> tuple["Tensor | None", list[str]]:
-    """The first test images of its run with their classes; none where the data is not there any more."""
+def samples(models: "Mapping[str, TrainedModel]") -> tuple["Tensor | None", list[str]]:
+    """The first test images, with their classes, of the first run whose data is there still; none without any."""
     from cifar10.errors import UserError
     from cifar10.evaluation import run_of
 
-    run = run_of(trained.checkpoint)
-    if run is None:
-        return None, []
-    try:
-        data = run.data
-    except UserError as error:
-        print(f"demo.py: no test images to pick from: {error}", file=sys.stderr)
-        return None, []
-    return data.test_images[:SAMPLES], [data.class_names[label] for label in data.test_labels[:SAMPLES]]
+    for run in filter(None, (run_of(trained.checkpoint) for trained in models.values())):
+        try:
+            data = run.data
+        except UserError as error:
+            print(f"demo.py: no test images to pick from: {error}", file=sys.stderr)
+        else:
+            return data.test_images[:SAMPLES], [data.class_names[label] for label in data.test_labels[:SAMPLES]]
+    return None, []
 
 
 if __name__ == "__main__":

@@ -33,18 +33,18 @@ def main() -> None:
     chromium = shutil.which("chromium")
     if chromium is None:
         sys.exit("screenshot.py: there is no chromium; install it, apt-get install chromium")
-    if not args.image.is_file():
-        sys.exit(f"screenshot.py: {args.image}: no such file")
     os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"  # read when Gradio is imported
 
     import cifar10
+    from cifar10.data.image_files import read_images
     from cifar10.demo.page import launch, make_page
     from cifar10.files import write_atomically
     from demo import opened, samples
 
     try:
-        models = dict(opened(run, "cpu") for run in args.runs)
-        page = make_page(models, *samples(next(iter(models.values()))))
+        read_images([args.image])  # or its error, before a browser waits for it
+        models = opened(args.runs, "cpu")
+        page = make_page(models, *samples(models))
         content = pictured(launch(page, None, block=False), args.image, chromium, args.width, args.scheme)
         page.close(verbose=False)
         write_atomically(args.out, lambda file: file.write(content))

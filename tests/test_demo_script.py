@@ -1,5 +1,6 @@
-"""scripts/demo.py as typed: what a user may get wrong is one line. Its page is in tests/browser."""
+"""scripts/demo.py as typed: what it opens; what a user may get wrong is one line. Its page is in tests/browser."""
 
+import runpy
 import shutil
 import socket
 from functools import partial
@@ -8,7 +9,10 @@ from pathlib import Path
 import pytest
 import torch
 
+from cifar10.finished import FinishedRun
+
 SCRIPT = str(Path(__file__).parent.parent / "scripts/demo.py")
+SCRIPT_NAMES = runpy.run_path(SCRIPT)
 
 
 @pytest.fixture
@@ -32,6 +36,26 @@ def test_models_of_different_classes_are_not_shown_together(command, drawn_runs,
     )
 
 
+def test_runs_of_one_title_are_told_apart(drawn_runs, tmp_path):
+    other = tmp_path / "other"
+    shutil.copytree(drawn_runs / "model=mlp", other, ignore=shutil.ignore_patterns("seed=2", "tensorboard"))
+    opened = SCRIPT_NAMES["opened"]
+    models = opened([drawn_runs / "model=mlp", other, drawn_runs / "model=cnn/best.ckpt"], "cpu")
+    title = FinishedRun(other).title
+    assert list(models) == [title, f"{title}, {other}", FinishedRun(drawn_runs / "model=cnn").title]
+    assert [type(one.model).__name__ for one in models.values()] == ["MLP", "MLP", "CNN"]
+
+
+def test_test_images_are_of_the_first_run_that_has_some(drawn_runs, tmp_path):
+    shutil.copy(drawn_runs / "model=mlp/best.ckpt", tmp_path)
+    opened, samples = SCRIPT_NAMES["opened"], SCRIPT_NAMES["samples"]
+    assert samples(opened([tmp_path / "best.ckpt"], "cpu")) == (None, [])
+    images, names = samples(opened([tmp_path / "best.ckpt", drawn_runs / "model=cnn"], "cpu"))
+    data = FinishedRun(drawn_runs / "model=cnn").data
+    assert torch.equal(images, data.test_images[:20])
+    assert names == [data.class_names[label] for label in data.test_labels[:20]]
+
+
 def test_a_port_that_cannot_be_had_is_one_line(command, drawn_runs, tmp_path):
     shutil.copy(drawn_runs / "model=mlp/best.ckpt", tmp_path)
     with socket.socket() as taken:
@@ -39,5 +63,5 @@ def test_a_port_that_cannot_be_had_is_one_line(command, drawn_runs, tmp_path):
         taken.listen()
         port = taken.getsockname()[1]
         message = command(tmp_path / "best.ckpt", "--port", port, "--device", "cpu")[0]
-    assert message == f"demo.py: port {port} is taken; choose a free one with --port"
+    assert message == f"demo.py: port {port} is taken, or not allowed; choose a free one with --port"
     assert command(tmp_path / "best.ckpt", "--port", 99999)[0] == 2

@@ -90,7 +90,7 @@ def answering(models: dict[str, TrainedModel]) -> Callable[[str | None], list[An
 def launch(page: gradio.Blocks, port: int | None, block: bool = True) -> str:
     """Serves it to this machine alone, without a call to anywhere; returns the address, at once unless `block`.
 
-    Raises UserError where the port is taken.
+    Raises UserError where the port cannot be had.
     """
     try:
         _, address, _ = page.launch(
@@ -106,7 +106,9 @@ def launch(page: gradio.Blocks, port: int | None, block: bool = True) -> str:
             css_paths=STYLE,
         )
     except OSError as error:
-        raise UserError(f"port {port or 'from 7860'} is taken; choose a free one with --port") from error
+        raise UserError(
+            f"port {port or 'from 7860'} is taken, or not allowed; choose a free one with --port"
+        ) from error
     if block:
         print(f"{address} (Ctrl-C ends it)", flush=True)
         page.block_thread()
