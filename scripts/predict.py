@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 BLOCK = 500
-"""Images that are in memory at once; the next ones are decoded while the model looks at them."""
+"""Images that the model looks at at once; the next ones are decoded meanwhile."""
 CELL = 18
 """Characters of a column."""
 Row = tuple[str, list[tuple[str, float]]]
@@ -39,10 +39,13 @@ def main() -> None:
     import cifar10
 
     try:
-        paths = listed(args.images)
+        bad: list[Path] = []
+        paths = listed(args.images, bad)
+        if not paths:
+            sys.exit("predict.py: there is no image to look at")
+        total = len(paths) + len(bad)
         model = cifar10.load(args.checkpoint, args.device)
         args.top = min(args.top, len(model.class_names))
-        bad: list[str] = []
         show = as_json if args.json else as_csv if args.csv else as_table
         show(answers(model, paths, args.top, bad), args.top, max(len(shown(path)) for path in paths))
     except (cifar10.UserError, OSError) as error:
@@ -50,26 +53,28 @@ def main() -> None:
     except KeyboardInterrupt:
         sys.exit("\npredict.py: stopped")
     if bad:
-        sys.exit(f"predict.py: {len(bad):,} of {len(paths):,} images cannot be read")
+        sys.exit(f"predict.py: {len(bad):,} of {total:,} images cannot be read")
 
 
-def listed(names: Sequence[Path]) -> list[Path]:
-    """The files and those below the folders. Raises UserError for what is not there and for a folder without any."""
+def listed(names: Sequence[Path], bad: list[Path]) -> list[Path]:
+    """The files and those below the folders; what has none goes to `bad` and to standard error."""
     from cifar10.data.folder import image_files
-    from cifar10.errors import UserError
 
     found = []
     for name in names:
-        if not name.exists():
-            raise UserError(f"{name}: no such file or folder")
-        below = image_files(name) if name.is_dir() else [name]
+        try:
+            below = image_files(name) if name.is_dir() else [name] if name.exists() else []
+            reason = "no images in this folder" if name.is_dir() else "no such file or folder"
+        except OSError as error:  # a folder that may not be listed
+            below, reason = [], error.strerror
         if not below:
-            raise UserError(f"{name}: no images in this folder")
+            bad.append(name)
+            print(f"{shown(name)}: {reason}", file=sys.stderr)
         found += below
     return found
 
 
-def answers(model: Any, paths: Sequence[Path], top: int, bad: list[str]) -> Iterator[Row]:
+def answers(model: Any, paths: Sequence[Path], top: int, bad: list[Path]) -> Iterator[Row]:
     """A row for each image that can be read, in order; the others go to `bad` and to standard error."""
     import torch
     from torch import Tensor
@@ -83,17 +88,17 @@ def answers(model: Any, paths: Sequence[Path], top: int, bad: list[str]) -> Iter
     for place, image in enumerate(bar):
         if isinstance(image, Tensor):
             images.append(image)
-            names.append(shown(paths[place]))
+            names.append(str(paths[place]))
         else:
-            bad.append(shown(paths[place]))
-            bar.write(f"{bad[-1]}: {image}", file=sys.stderr)
+            bad.append(paths[place])
+            bar.write(f"{shown(paths[place])}: {image}", file=sys.stderr)
         if images and (len(images) == BLOCK or place == len(paths) - 1):
             bar.clear()  # a terminal gets the rows in its place
             yield from zip(names, model.predict(torch.stack(images)).top(top), strict=True)
             images, names = [], []
 
 
-def shown(path: Path) -> str:
+def shown(path: Path | str) -> str:
     """The path on one line."""
     return str(path) if str(path).isprintable() else repr(str(path))
 
@@ -103,7 +108,7 @@ def as_table(rows: Iterable[Row], top: int, width: int) -> None:
     print("  ".join([f"{'image':<{width}}", *(f"{cell:<{CELL}}" for cell in cells)]).rstrip())
     for name, classes in rows:
         cells = [f"{probability:>6.1%} {one}" for one, probability in classes]
-        print("  ".join([f"{name:<{width}}", *(f"{cell:<{CELL}}" for cell in cells)]).rstrip())
+        print("  ".join([f"{shown(name):<{width}}", *(f"{cell:<{CELL}}" for cell in cells)]).rstrip())
 
 
 def as_csv(rows: Iterable[Row], top: int, width: int) -> None:

@@ -110,20 +110,39 @@ def test_an_image_of_too_many_pixels_is_not_decoded(predict, monkeypatch):
     assert errors == "a.png: more than 1,500 pixels\n"
 
 
-def test_a_line_break_in_a_name_stays_one_line(predict, folder):
+def test_a_line_break_in_a_name_stays_one_line_and_programs_get_the_name(predict, folder):
     (folder / "a.png").rename(folder / "a\nb.png")
     assert len(predict("a\nb.png")[1].splitlines()) == 2
+    assert json.loads(predict("a\nb.png", "--json")[1])[0]["image"] == "a\nb.png"
+    assert list(csv.reader(io.StringIO(predict("a\nb.png", "--csv")[1])))[1][0] == "a\nb.png"
+
+
+def test_more_images_than_the_model_looks_at_at_once(predict, drawn_runs):
+    answers = runpy.run_path(SCRIPT)["answers"]
+    answers.__globals__["BLOCK"] = 2
+    model = cifar10.load(drawn_runs / "model=mlp")
+    rows = list(answers(model, [Path(name) for name in NAMES], 1, []))
+    assert [name for name, _ in rows] == NAMES
+    for (_, [(said, probability)]), image in zip(rows, NAMES, strict=True):
+        assert [(said, pytest.approx(probability, rel=1e-4))] == model.predict([image]).top(1)[0]
+
+
+def test_a_name_that_is_not_there_costs_no_answer(predict):
+    code, text, errors = predict("nowhere", "a.png", "empty", "--json")
+    assert [one["image"] for one in json.loads(text)] == ["a.png"]
+    assert errors == "nowhere: no such file or folder\nempty: no images in this folder\n"
+    assert code == "predict.py: 2 of 3 images cannot be read"
 
 
 @pytest.mark.parametrize(
     ("arguments", "line"),
     [
-        (["nowhere"], "predict.py: nowhere: no such file or folder"),
-        (["empty"], "predict.py: empty: no images in this folder"),
+        (["nowhere"], "nowhere: no such file or folder"),
+        (["empty"], "empty: no images in this folder"),
     ],
 )
 def test_nothing_to_look_at_is_one_line(arguments, line, predict):
-    assert predict(*arguments)[0] == line
+    assert predict(*arguments) == ("predict.py: there is no image to look at", "", f"{line}\n")
 
 
 def test_what_is_no_run_is_one_line(predict):
