@@ -44,6 +44,7 @@ def main() -> None:
         for name, path in {"runs": args.runs, "scripts": ROOT / "scripts", "data": ROOT / "data"}.items():
             (here / name).symlink_to(path.resolve())
         run = shell(here)
+        run("python scripts/photos.py photos")  # others look at them
         for page in PAGES:
             text = (ROOT / page).read_text()
             text = CONSOLE.sub(lambda block: again(block[0], run, args.only), text)
@@ -57,7 +58,7 @@ def main() -> None:
 
 
 def shell(here: Path) -> Callable[[str], str]:
-    """What a command says in the folder `here`, on both streams, as in a terminal; each runs once."""
+    """What a command says in the folder `here`, as in a terminal; each runs once, one that fails ends all."""
     environment = os.environ | {"PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": "1"}
     environment["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{environment['PATH']}"
 
@@ -65,10 +66,10 @@ def shell(here: Path) -> Callable[[str], str]:
     def run(command: str) -> str:
         print(f"$ {command}", file=sys.stderr)
         streams: dict[str, Any] = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT}
-        said = subprocess.run(command, shell=True, cwd=here, env=environment, text=True, check=False, **streams).stdout
-        if "Traceback" in said:
-            sys.exit(f"examples.py: {command}\n{said}")
-        return "".join(f"{line.rstrip()}\n" for line in said.splitlines())
+        done = subprocess.run(command, shell=True, cwd=here, env=environment, text=True, check=False, **streams)
+        if done.returncode:
+            sys.exit(f"examples.py: {command}\n{done.stdout}")
+        return "".join(f"{line.rstrip()}\n" for line in done.stdout.splitlines())
 
     return run
 

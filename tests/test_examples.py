@@ -90,11 +90,13 @@ def test_python_is_answered_line_by_line():
 
 def test_commands_are_run_again_and_others_stay(tmp_path):
     run = SCRIPT["shell"](tmp_path)
-    block = "$ echo one; echo two >&2; false\nold\n$ touch mark; ls; echo '  a  '\nold\nold\n"
+    block = "$ echo one; echo two >&2\nold\n$ touch mark; ls; echo '  a  '\nold\nold\n"
     assert SCRIPT["again"](block, run) == (
-        "$ echo one; echo two >&2; false\none\ntwo\n$ touch mark; ls; echo '  a  '\nmark\n  a\n"
+        "$ echo one; echo two >&2\none\ntwo\n$ touch mark; ls; echo '  a  '\nmark\n  a\n"
     )
     assert SCRIPT["again"](block, run, "echo one").endswith("\nold\nold\n")
+    with pytest.raises(SystemExit, match=r"examples.py: echo no; false\nno"):
+        run("echo no; false")
     with pytest.raises(ValueError, match="output of no command"):
         SCRIPT["commands"]("lost\n$ ls\n")
 
