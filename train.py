@@ -21,7 +21,7 @@ from omegaconf.errors import OmegaConfBaseException
 from cifar10.errors import CTRL_C, Busy, Interrupted, Pruned, UserError
 from cifar10.messages import one_line
 from cifar10.processes import end_with_parent
-from cifar10.run import STOPPED, claim, finished_result, run_name
+from cifar10.run import STOPPED, claim, finished_result, monitored, run_name
 from cifar10.signals import sigterm_interrupts
 from cifar10.study import StudyPlace, Trial
 from cifar10.sweep import Outcome
@@ -202,17 +202,18 @@ def job(cfg: DictConfig, folder: Path, sweeper: DictConfig) -> Outcome:
         end_with_parent()  # joblib's own workers would train on when the sweep is killed
     trial = None
     if sweeper.get("trial") is not None:
-        study = StudyPlace(sweeper.study, sweeper.storage, sweeper.pruner, sweeper.startup_trials)
+        study = StudyPlace(sweeper.study, sweeper.storage, sweeper.pruner)
         trial = Trial(study, sweeper.trial)
     try:
-        train(cfg, folder, trial)
+        record = train(cfg, folder, trial)
     except (UserError, HydraException, OmegaConfBaseException, OSError) as error:
-        log.error("%s: %s", _ending(error), one_line(error))
-        return Outcome(folder, _ending(error), one_line(error))
+        status = "lost" if isinstance(error, Busy | OSError) else _ending(error)
+        log.error("%s: %s", status, one_line(error))
+        return Outcome(folder, status, one_line(error))
     except Exception:
         log.exception("failed")
         raise
-    return Outcome(folder, "finished")
+    return Outcome(folder, "finished", value=monitored(record))
 
 
 if __name__ == "__main__":

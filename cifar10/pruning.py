@@ -45,6 +45,9 @@ class Pruning(Callback):
             trial = optuna.Trial(self.study, frozen._trial_id)
             with readable(self.table), self.table.open(newline="") as file:
                 found = {int(row["epoch"]): float(row[self.monitor]) for row in DictReader(file)}
-            for epoch in found.keys() - frozen.intermediate_values.keys():
-                trial.report(found[epoch], epoch)
+            try:
+                for epoch in found.keys() - frozen.intermediate_values.keys():
+                    trial.report(found[epoch], epoch)
+            except optuna.exceptions.UpdateFinishedTrialError:
+                return False  # taken for dead or lost while it lived: it goes on, and is found finished
             return trial.should_prune()

@@ -58,6 +58,20 @@ def run_name(choices: Mapping[str, str], overrides: Sequence[str]) -> str:
     return "/".join(filter(None, (base or choices["model"], name, f"seed={seed}")))
 
 
+def words(overrides: Sequence[str]) -> list[str]:
+    """What tells one sweep from another: its overrides in order, without those that change no result."""
+    without_effect = set(WITHOUT_EFFECT)
+    parsed = OverridesParser.create().parse_overrides(list(overrides))
+    if any(override.key_or_group == "data" and override.value() != DEFAULT_DATA for override in parsed):
+        without_effect.remove("data.root")
+    return sorted(override.input_line for override in parsed if override.key_or_group not in without_effect)
+
+
+def monitored(record: Mapping[str, Any]) -> float:
+    """What a finished run's `monitor` was, in its best epoch."""
+    return record[record["config"]["monitor"].replace("/", "_")]
+
+
 def safe_name(text: str) -> str:
     """A file's name for words of a command line."""
     return _shortened(re.sub(r"[^\w.=,+~-]+", "_", text))

@@ -1,11 +1,11 @@
 """Searches for settings: Optuna proposes, Hydra's launcher runs the jobs, poor ones are ended early."""
 
-import json
 import logging
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from datetime import datetime
 from math import isfinite
+from pathlib import Path
 from threading import Event, Thread
 from time import sleep
 from typing import TYPE_CHECKING, Any
@@ -14,14 +14,18 @@ from hydra.core.override_parser.types import Override
 from hydra.plugins.launcher import Launcher
 
 from cifar10.errors import UserError
-from cifar10.space import check_space, read_space
+from cifar10.run import words
+from cifar10.space import check_words, first_value, read_space
 from cifar10.study import HEARTBEAT_SECONDS, SILENT_SECONDS, StudyPlace, optuna_or_error, storage_errors
-from cifar10.sweep import Outcome, launched
+from cifar10.sweep import Outcome, launched, settings
 
 if TYPE_CHECKING:
     import optuna
 
 log = logging.getLogger(__name__)
+
+ALIKE = 3
+"""Failures in a row with the same words that are the command's, not the settings': no data, or a full disk."""
 
 
 def search(
@@ -30,22 +34,27 @@ def search(
     monitor: str,
     place: StudyPlace,
     n_trials: int,
+    startup_trials: int,
     batch: int,
     seed: int,
 ) -> list[Outcome]:
-    """Runs trials, `batch` at a time, until the study has `n_trials`; returns the outcomes of those that it ran.
+    """Runs trials, `batch` at a time, until the study has `n_trials`; returns what all of the study's came to.
 
-    Trials of a command that died are begun again, with the same settings, so that their runs go on. Raises UserError
-    for a space or a storage that cannot be used.
+    The first `startup_trials` of the study are random, later ones proposed by TPE (Bergstra and others, NIPS 2011).
+    Trials of a command that died are begun again, with the same settings, so that their runs go on; so are those that
+    were lost, by the next command: this one ends there, and where ALIKE trials in a row failed with the same words.
+    Raises UserError for a space or a storage that cannot be used, HydraException for settings that there are not.
     """
     space = read_space(overrides)
     fixed = [override.input_line for override in overrides if not override.is_sweep_override()]
     if not space:
         raise UserError("nothing to search: give a space, as in 'model.learning_rate=tag(log,interval(1e-4,1e-1))'")
+    settings(launcher, [*fixed, *(f"{name}={_written(first_value(values))}" for name, values in space.items())])
     done: list[Outcome] = []
+    lost: list[Outcome] = []
     with storage_errors(place):
         study = place.open(monitor)
-        check_space(study, space)
+        check_words(study, words([override.input_line for override in overrides]))
         log.info("study %s in %s: %d of %d trials done", place.study, place.shown, _counted(study), n_trials)
         if _running(study):  # of another command, or of one that is dead: so it is begun again before others are
             log.info("waiting %d seconds to see whether its %d running trials live", SILENT_SECONDS, _running(study))
@@ -54,18 +63,37 @@ def search(
         with storage_errors(place):
             _fail_dead(study)
             left = n_trials - _counted(study)
-            trials = [_asked(study, space, seed, place.startup_trials) for _ in range(min(batch, left))]
+            trials = [_asked(study, space, seed, startup_trials) for _ in range(min(batch, left))]
             if left <= 0 and not _running(study):
                 break
         if trials:
             done += _launched(study, trials, fixed, launcher, len(done), monitor, place)
         else:
             sleep(HEARTBEAT_SECONDS)  # trials of another command, which may die yet
+        lost = [outcome for outcome in done if outcome.status == "lost"]
+        if lost or _failed_alike(done[-ALIKE:]):
+            break
     with storage_errors(place):
         if finished := sum(trial.state.name == "COMPLETE" for trial in study.trials):
-            settings = " ".join(study.best_trial.user_attrs["settings"])
-            log.info("best of %d finished trials: %s %.4f with %s", finished, monitor, study.best_value, settings)
-    return done
+            best = " ".join(study.best_trial.user_attrs["settings"])
+            log.info("best of %d finished trials: %s %.4f with %s", finished, monitor, study.best_value, best)
+        return [*_outcomes(study), *lost]
+
+
+def _failed_alike(last: Sequence[Outcome]) -> bool:
+    """Whether these are ALIKE failures with the same words, and not results that are no numbers."""
+    kinds = {(outcome.status, outcome.message, outcome.value) for outcome in last}
+    return len(last) == ALIKE and len(kinds) == 1 and last[0].status == "failed" and last[0].value is None
+
+
+def _outcomes(study: "optuna.Study") -> list[Outcome]:
+    """What its trials came to, those of other commands too."""
+    statuses = {"COMPLETE": "finished", "PRUNED": "pruned", "FAIL": "failed"}
+    return [
+        Outcome(Path(trial.user_attrs["folder"]), statuses[trial.state.name], trial.user_attrs.get("error", ""))
+        for trial in study.trials
+        if "folder" in trial.user_attrs and trial.state.is_finished()
+    ]
 
 
 def _asked(study: "optuna.Study", space: dict[str, Any], seed: int, startup_trials: int) -> "optuna.Trial":
@@ -112,11 +140,10 @@ def _launched(
     try:
         with _alive(study, trials):
             done = dict(zip(jobs, launched(launcher, batch, first_job), strict=True))
-    except BaseException:  # Ctrl-C, mostly: not failed, to be begun again
+    except BaseException:  # Ctrl-C, mostly
         with storage_errors(place):
             for trial in trials:
-                study.tell(trial, state=optuna_or_error().trial.TrialState.FAIL, skip_if_finished=True)
-                study.enqueue_trial(trial.params)
+                _again(study, trial)
         raise
     with storage_errors(place):
         return [_told(study, trial, done[tuple(trial.user_attrs["settings"])], monitor) for trial in trials]
@@ -124,18 +151,28 @@ def _launched(
 
 def _told(study: "optuna.Study", trial: "optuna.Trial", outcome: Outcome, monitor: str) -> Outcome:
     """Tells the study what a trial came to. A result that is not finite is a failure."""
-    states = optuna_or_error().trial.TrialState
-    if outcome.status == "finished":
-        value = json.loads((outcome.folder / "metrics.json").read_text())[monitor.replace("/", "_")]
-        if isfinite(value):
-            study.tell(trial, value, skip_if_finished=True)  # taken for dead it may have been begun again elsewhere
-            return outcome
-        outcome = Outcome(outcome.folder, "failed", f"{monitor} is {value}")
-    if outcome.status == "failed":
-        trial.set_user_attr("error", outcome.message)
-    state = states.PRUNED if outcome.status == "pruned" else states.FAIL
-    study.tell(trial, state=state, skip_if_finished=True)
+    optuna = optuna_or_error()
+    if outcome.value is not None and not isfinite(outcome.value):
+        outcome = outcome._replace(status="failed", message=f"{monitor} is {outcome.value}")
+    if outcome.status == "lost":
+        _again(study, trial)
+        return outcome
+    with suppress(optuna.exceptions.UpdateFinishedTrialError):  # taken for dead, and begun again elsewhere
+        trial.set_user_attr("folder", str(outcome.folder))
+        if outcome.status == "failed":
+            trial.set_user_attr("error", outcome.message)
+    states = optuna.trial.TrialState
+    state = {"finished": states.COMPLETE, "pruned": states.PRUNED, "failed": states.FAIL}[outcome.status]
+    value = outcome.value if outcome.status == "finished" else None
+    study.tell(trial, value, state, skip_if_finished=True)
     return outcome
+
+
+def _again(study: "optuna.Study", trial: "optuna.Trial") -> None:
+    """A trial that has no result and is no failure: to be begun again, by this command or the next."""
+    told = study.tell(trial, state=optuna_or_error().trial.TrialState.FAIL, skip_if_finished=True)
+    if "folder" not in told.user_attrs:
+        study.enqueue_trial(trial.params)
 
 
 @contextmanager
@@ -171,7 +208,7 @@ def _running(study: "optuna.Study") -> int:
 
 
 def _counted(study: "optuna.Study") -> int:
-    """Trials that count: not those that died or were interrupted, which are begun again under another number."""
+    """Trials that count: not those that were lost or interrupted, which are begun again under another number."""
     return sum(
-        trial.state.name in ("COMPLETE", "PRUNED", "RUNNING") or "error" in trial.user_attrs for trial in study.trials
+        trial.state.name in ("COMPLETE", "PRUNED", "RUNNING") or "folder" in trial.user_attrs for trial in study.trials
     )

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 from hydra.core.override_parser.types import ChoiceSweep, IntervalSweep, Override, RangeSweep
 
 from cifar10.errors import UserError
+from cifar10.messages import some
 from cifar10.study import optuna_or_error
 
 if TYPE_CHECKING:
@@ -40,15 +41,18 @@ def _distribution(override: Override) -> "optuna.distributions.BaseDistribution"
     raise ValueError("no such sweep")
 
 
-def check_space(study: "optuna.Study", space: "dict[str, optuna.distributions.BaseDistribution]") -> None:
-    """Raises UserError where the study was begun with a space that does not go with this one."""
-    compatible = optuna_or_error().distributions.check_distribution_compatibility
-    for trial in study.trials:
-        for name in trial.distributions.keys() & space.keys():
-            try:
-                compatible(trial.distributions[name], space[name])
-            except ValueError as error:
-                raise UserError(
-                    f"study {study.study_name} was begun with other values of {name}; set them back, or begin another "
-                    "with hydra.sweeper.study=NAME"
-                ) from error
+def first_value(distribution: "optuna.distributions.BaseDistribution") -> float | int | str:
+    """One of its values."""
+    return distribution.choices[0] if hasattr(distribution, "choices") else distribution.low
+
+
+def check_words(study: "optuna.Study", words: list[str]) -> None:
+    """Raises UserError where a study was begun by other `words`: trials of other settings cannot be compared."""
+    begun = study.user_attrs.get("words", words)
+    if changed := sorted(set(begun) ^ set(words)):
+        raise UserError(
+            f"study {study.study_name} was begun with other settings, see {some(changed)}; set them back, or begin "
+            "another with hydra.sweeper.study=NAME"
+        )
+    if "words" not in study.user_attrs:
+        study.set_user_attr("words", words)

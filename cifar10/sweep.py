@@ -2,61 +2,83 @@
 
 import csv
 import io
+import json
 import logging
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from math import isfinite, nan
 from pathlib import Path
 from statistics import mean, stdev
+from time import time
 from typing import Any, NamedTuple
 
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.utils import JobReturn, JobStatus
+from hydra.errors import HydraException
 from hydra.plugins.launcher import Launcher
 from omegaconf import DictConfig
 
 from cifar10.errors import UserError
 from cifar10.messages import one_line
-from cifar10.run import safe_name
+from cifar10.run import STOPPED, monitored, safe_name, words
 
 log = logging.getLogger(__name__)
 
 
+STATUSES = ("finished", "pruned", "failed", "lost")
+"""failed: by its settings or a bug. lost: with its worker or launcher, or since another process has its folder."""
+
+
 class Outcome(NamedTuple):
-    """Of one job: its run's folder, `finished`, `failed` or `pruned`, and why, in a line."""
+    """Of one job: its run's folder, one of STATUSES, why, in a line, and what its `monitor` was if it finished."""
 
     folder: Path
     status: str
     message: str = ""
+    value: float | None = None
 
 
 def launched(launcher: Launcher, jobs: Sequence[Sequence[str]], first: int) -> list[Outcome]:
     """What the launcher's jobs, lists of overrides, came to. first: the number of the first one in its sweep.
 
     Where the launcher itself ends with an error, as joblib, submitit and Ray do for a worker that was killed, each
-    job's folder tells whether it had finished.
+    job's folder tells what it came to. Raises HydraException for settings that there are not.
     """
+    begun = time()
     try:
         return _outcomes(launcher.launch(jobs, initial_job_idx=first))
+    except HydraException:
+        raise
     except Exception as error:
-        log.exception("the launcher failed")
         said = f"{type(error).__name__}: {one_line(error)}"
-        folders = [_folder(launcher, job) for job in jobs]
-        return [Outcome(folder, *_found(folder, said)) for folder in folders]
+        log.error("the launcher failed: %s", said)
+        return [_found(launcher, job, begun, said) for job in jobs]
 
 
-def _folder(launcher: Any, job: Sequence[str]) -> Path:
-    """Where the job's run is. Every launcher of Hydra keeps its context and the sweep's configuration."""
+def settings(launcher: Any, job: Sequence[str]) -> tuple[Path, bool]:
+    """Where the job's run is, and whether it is forced; every launcher of Hydra keeps its context and configuration.
+
+    Raises HydraException for settings that there are not.
+    """
     config = launcher.hydra_context.config_loader.load_sweep_config(launcher.config, list(job))
     of_hydra, before = HydraConfig.instance(), HydraConfig.instance().cfg
     of_hydra.set_config(config)  # by which the folder's name is resolved
     try:
-        return Path(config.hydra.sweep.dir) / config.hydra.sweep.subdir
+        return Path(config.hydra.sweep.dir) / config.hydra.sweep.subdir, config.force
     finally:
         of_hydra.cfg = before
 
 
-def _found(folder: Path, otherwise: str) -> tuple[str, str]:
-    return ("finished", "") if (folder / "metrics.json").exists() else ("failed", otherwise)
+def _found(launcher: Launcher, job: Sequence[str], begun: float, otherwise: str) -> Outcome:
+    """What the job's folder tells of it. begun: when it was launched, in seconds."""
+    folder, forced = settings(launcher, job)
+    result, stopped = folder / "metrics.json", folder / STOPPED
+    if result.exists() and (not forced or result.stat().st_mtime >= begun):
+        return Outcome(folder, "finished", value=monitored(json.loads(result.read_text())))
+    if stopped.exists() and stopped.stat().st_mtime >= begun:
+        status, _, message = stopped.read_text().strip().partition(": ")
+        return Outcome(folder, status, message)
+    return Outcome(folder, "lost", otherwise)
 
 
 def _outcomes(returns: Iterable[JobReturn]) -> list[Outcome]:
@@ -79,25 +101,25 @@ def distinct(jobs: Sequence[Sequence[str]]) -> list[list[str]]:
 def finish(done: Sequence[Outcome], arguments: Sequence[str], config: DictConfig) -> None:
     """Prints the table of a sweep's runs, best first, and keeps it as a CSV file, whose name the arguments make.
 
-    Raises UserError where a job has failed.
+    Raises UserError where a job has failed or was lost.
     """
     from cifar10.files import write_atomically
     from cifar10.results import find_records, group_by_settings
 
     folders = list(dict.fromkeys(outcome.folder for outcome in done if outcome.status == "finished"))
-    found, _ = find_records(folders)
+    found, complaints = find_records(folders)
     rows = table(group_by_settings(found.values()))
-    # As a study's name: what says how to sweep, and may hold a password, makes no other table.
-    name = safe_name(" ".join(line for line in arguments if not line.startswith("hydra"))) or "defaults"
-    counts = {status: sum(outcome.status == status for outcome in done) for status in ("finished", "pruned", "failed")}
-    lines = [", ".join(f"{count} {status}" for status, count in counts.items() if count) or "no job"]
+    counts = Counter(outcome.status for outcome in done)
+    lines = [", ".join(f"{counts[status]} {status}" for status in STATUSES if counts[status]) or "no job"]
     lines += [f"{outcome.status}: {outcome.message} ({outcome.folder})" for outcome in done if outcome.message]
+    lines += complaints
     if rows:
+        name = safe_name(" ".join(words(arguments))) or "defaults"
         path = Path(config.hydra.sweep.dir) / "sweeps" / f"{name}.csv"
         write_atomically(path, lambda file: file.write(as_csv(rows).encode()))
         lines += [as_text(rows), f"kept as {path}"]
     log.info("%s", "\n".join(lines))
-    if failed := [outcome.message for outcome in done if outcome.status == "failed"]:
+    if failed := [outcome.message for outcome in done if outcome.status in ("failed", "lost")]:
         raise UserError(f"{len(failed)} of {len(done)} jobs failed: {failed[0]}")
 
 

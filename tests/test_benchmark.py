@@ -1,10 +1,13 @@
 """scripts/benchmark.py: what is measured is what is said, and the page is made from the measurements."""
 
 import json
+import re
 import sys
+from datetime import timedelta
 from pathlib import Path
 
 import numpy as np
+import optuna
 import pytest
 import torch
 
@@ -19,8 +22,11 @@ from benchmarks import loading  # noqa: E402
 from benchmarks.accuracy import seconds_to  # noqa: E402
 from benchmarks.measure import compose, interleaved, ratio, read_images, spread  # noqa: E402
 from benchmarks.predict import FILES, answers, written  # noqa: E402
+from benchmarks.search import compared  # noqa: E402
 from benchmarks.tables import markdown  # noqa: E402
 from benchmarks.training import PerImage, bare_loop, lightning_alone, this_project, usual_way  # noqa: E402
+
+ABOUT = {"device": "D", "threads": 1, "versions": {"torch": "2"}, "commit": "c", "rounds": 3, "command": "x"}
 
 
 def test_all_ways_take_turns_after_a_round_of_warming_up():
@@ -88,10 +94,44 @@ def test_the_page_is_made_from_the_published_measurements():
 
 def test_an_accuracy_never_reached_says_so():
     runs = [{"target": 0.93, "test_accuracy": 0.9, "seconds": 60.0, "seconds_to_target": None}]
-    results = {"device": "D", "threads": 1, "versions": {"torch": "2"}, "commit": "c", "rounds": 1, "command": "x"}
-    assert markdown(results | {"accuracy": {"cnn_best": runs}}).splitlines()[-1] == (
+    assert markdown(ABOUT | {"accuracy": {"cnn_best": runs}}).splitlines()[-1] == (
         "| cnn_best | 93.0% | 90.00 (90.00 to 90.00) | 60.0 (60.0 to 60.0) | never (0 of 1) |"
     )
+
+
+def trial(result, seconds, epochs):
+    """Of a search; ended early where it has no result."""
+    state = optuna.trial.TrialState.PRUNED if result is None else optuna.trial.TrialState.COMPLETE
+    done = optuna.create_trial(
+        value=0.1 if result is None else result,
+        state=state,
+        intermediate_values=dict.fromkeys(range(epochs if result is None else epochs - 1), 0.1),
+    )
+    done.datetime_complete = done.datetime_start + timedelta(seconds=seconds)
+    return done
+
+
+def test_searches_are_compared_after_half_of_the_seconds():
+    whole = [trial(0.5, 10, 8), trial(0.6, 10, 8)]
+    pruned = [trial(0.4, 4, 8), trial(None, 1, 2), trial(0.6, 4, 8), trial(None, 1, 1), trial(0.7, 4, 8)]
+    row = compared({"null": whole, "halving": pruned})
+    assert (row["seconds"], row["epochs"], row["best"]) == (20, 16, 0.6)
+    assert (row["trials_in_half"], row["pruned_in_half"], row["epochs_in_half"]) == (4, 2, 19)
+    assert (row["best_in_half"], row["reached"]) == (0.6, pytest.approx(9 / 20))
+    text = markdown(ABOUT | {"search": [{"seed": 1} | row, {"seed": 2} | row | {"reached": None}]})
+    assert "| 1 | 2, 16, 20 | 60.00% | 4, 2, 19 | 60.00% | 45% of the seconds |" in text
+    assert "| 2 | 2, 16, 20 | 60.00% | 4, 2, 19 | 60.00% | not reached |" in text
+
+
+def test_tables_have_as_many_cells_in_each_line():
+    found = {"processes": {"mlp, 32": {"one": [1, 2], "two": [3, 4]}}, "storage": {"1": 2.0, "2": 4.0}}
+    pages = [markdown(json.loads((ROOT / "docs/benchmark.json").read_text())), markdown(ABOUT | {"scale": found})]
+    row = {"trials_in_all": 2, "epochs": 3, "seconds": 4, "best": 0.5, "trials_in_half": 1, "pruned_in_half": 1}
+    row |= {"seed": 1, "epochs_in_half": 1, "best_in_half": 0.5, "reached": 0.3}
+    pages.append(markdown(ABOUT | {"search": [row]}))
+    for table in re.findall(r"(?:^\|.*\n)+", "".join(pages), re.MULTILINE):
+        assert len({line.count("|") for line in table.splitlines()}) == 1, table
+        assert set(table.splitlines()[1]) <= set("|- "), table
 
 
 def test_all_ways_to_an_answer_are_measured_and_answer(drawn_runs, tmp_path, monkeypatch):
@@ -104,22 +144,21 @@ def test_all_ways_to_an_answer_are_measured_and_answer(drawn_runs, tmp_path, mon
     logits = trained.logits
     monkeypatch.setattr(trained, "logits", lambda batch, *size: seen.append(len(batch)) or logits(batch, *size))
     one, many = answers(trained, images, paths[0], rounds=1)
-    # Two rounds, one of them to warm up: twice an image in three ways, then all of them in one.
-    assert seen == [1] * 12 + [5] * 2
+    # Two rounds, one of them to warm up: twice an image in two ways, then all of them in one.
+    assert seen == [1] * 8 + [5] * 2
     assert list(one) == ["PyTorch alone", "predict, an array", "predict, a PNG file", "onnxruntime"]
     assert list(many) == ["predict", "onnxruntime"]
     assert all(value > 0 for values in (one | many).values() for value in values)
 
 
 def test_the_table_of_answers_tells_what_was_measured():
-    results = {"device": "D", "threads": 1, "versions": {"torch": "2"}, "commit": "c", "rounds": 3, "command": "x"}
     one = {"PyTorch alone": [1, 2, 3], "predict, an array": [2, 2, 2], "predict, a PNG file": [3, 3, 3]}
     found = {
         "one": {"mlp": one | {"onnxruntime": [0.25, 0.5, 1]}},
         "many": {"mlp": {"predict": [100, 200, 400], "onnxruntime": [200, 200, 200]}},
         "folder": {"files": FILES, "seconds": {"decoding alone": [2, 4, 5], "predict.py, mlp, one file": [3, 3, 3]}},
     }
-    lines = markdown(results | {"predict": found}).splitlines()
+    lines = markdown(ABOUT | {"predict": found}).splitlines()
     assert "| mlp | 2.00 (1.00 to 3.00) | 2.00 (2.00 to 2.00) | 3.00 (3.00 to 3.00) | 0.50 (0.25 to 1.00) |" in lines
     assert "| mlp | 200 (100 to 400) | 200 (200 to 200) | 1.00 (0.50 to 2.00) |" in lines
     assert "| decoding alone | 4.00 (2.00 to 5.00) | 2,500 (2,000 to 5,000) |" in lines

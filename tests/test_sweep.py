@@ -9,6 +9,7 @@ import subprocess
 import sys
 from functools import partial
 from pathlib import Path
+from time import sleep
 
 import pytest
 import torch
@@ -21,6 +22,7 @@ from cifar10.sweep import table
 TRAIN = str(Path(__file__).parent.parent / "train.py")
 SMALL = ("data=synthetic", "data.train_size=140", "data.val_size=40", "data.test_size=50", "epochs=2", "batch_size=20")
 SMALL += ("trainer.enable_progress_bar=false",)
+SIX = ("model=mlp,prototype", "seed=1,2,3", "data.flip=true")
 CONFIG = composed("model=mlp")
 
 
@@ -160,10 +162,11 @@ def test_a_study_s_run_has_the_folder_of_its_model():
     ],
 )
 def test_a_mistake_is_one_line(sweep, arguments, line):
-    status, _ = sweep(*arguments)
+    status, said = sweep(*arguments)
     assert status.startswith("train.py: ")
     assert line in status
     assert "\n" not in status
+    assert "Traceback" not in said
 
 
 @pytest.mark.parametrize(
@@ -175,7 +178,14 @@ def test_a_file_s_name_for_a_command(text, name):
 
 def run_in_process(folder, *arguments, **more):
     command = [sys.executable, TRAIN, "-m", *arguments, *SMALL]
-    return subprocess.Popen(command, cwd=folder, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, **more)
+    return subprocess.Popen(command, cwd=folder, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, **more)
+
+
+def run_to_the_end(folder, *arguments, **more):
+    """Its exit status, and what it said of errors."""
+    command = [sys.executable, TRAIN, "-m", *arguments, *SMALL]
+    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False, **more)
+    return done.returncode, done.stderr
 
 
 def results(folder):
@@ -201,35 +211,42 @@ def assert_equal_results(first, second):
 @pytest.fixture(scope="module")
 def uninterrupted(tmp_path_factory):
     folder = tmp_path_factory.mktemp("uninterrupted")
-    process = run_in_process(folder, "model=mlp,prototype", "seed=1,2,3", "data.flip=true")
-    assert process.wait() == 0, process.stderr.read()
+    assert run_to_the_end(folder, *SIX)[0] == 0
     return results(folder)
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("when", [random.Random(number).uniform(3, 14) for number in range(3)])
+@pytest.mark.parametrize("number", range(3))
 @pytest.mark.fault("SIGKILL of a sweep of six jobs, twice", "each job finished once, same bits")
-def test_a_sweep_that_is_killed_and_begun_again_ends_as_if_it_had_not_been(when, uninterrupted, tmp_path):
-    """Six jobs; SIGKILL after some seconds, twice; then the same command to its end."""
-    for _ in range(2):
-        process = run_in_process(
-            tmp_path, "model=mlp,prototype", "seed=1,2,3", "data.flip=true", start_new_session=True
-        )
-        try:
-            process.wait(when)
-        except subprocess.TimeoutExpired:
-            os.killpg(process.pid, signal.SIGKILL)
-            process.wait()
-    process = run_in_process(tmp_path, "model=mlp,prototype", "seed=1,2,3", "data.flip=true")
-    assert process.wait() == 0, process.stderr.read()
+def test_a_sweep_that_is_killed_and_begun_again_ends_as_if_it_had_not_been(number, uninterrupted, tmp_path):
+    """Killed at a random moment after its first and after its third finished run; then the same command to its end."""
+    random_moment, finished = random.Random(number), {}
+    for count in (1, 3):
+        process = run_in_process(tmp_path, *SIX, start_new_session=True)
+        while len(finished_at(tmp_path)) < count:
+            assert process.poll() is None
+            sleep(0.02)
+        sleep(random_moment.uniform(0, 1))
+        assert process.poll() is None
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+        assert finished.items() <= finished_at(tmp_path).items()
+        finished = finished_at(tmp_path)
+    assert run_to_the_end(tmp_path, *SIX)[0] == 0
+    assert finished.items() <= finished_at(tmp_path).items()
     assert len(uninterrupted) == 6
     assert_equal_results(results(tmp_path), uninterrupted)
 
 
+def finished_at(folder):
+    """Result of a run -> when it was written: one that is trained again has another time."""
+    return {path: path.stat().st_mtime_ns for path in folder.rglob("metrics.json")}
+
+
 def four_jobs(folder, launcher):
     one_thread = os.environ | {"OMP_NUM_THREADS": "1", "RAY_USAGE_STATS_ENABLED": "0"}
-    process = run_in_process(folder, "model=mlp", "seed=1,2,3,4", f"hydra/launcher={launcher}", env=one_thread)
-    assert process.wait() == 0, process.stderr.read()
+    status, said = run_to_the_end(folder, "model=mlp", "seed=1,2,3,4", f"hydra/launcher={launcher}", env=one_thread)
+    assert status == 0, said
     return results(folder)
 
 
@@ -249,8 +266,8 @@ def test_each_launcher_s_jobs_are_those_of_the_basic_one(launcher, one_after_the
 def test_two_processes_a_job(tmp_path):
     """Every image once an epoch, one folder a job, none beside them."""
     two = ("trainer=ddp", "trainer.devices=2", "trainer.accelerator=cpu")
-    process = run_in_process(tmp_path, "model=mlp", "seed=1,2", *two)
-    assert process.wait() == 0, process.stderr.read()
+    status, said = run_to_the_end(tmp_path, "model=mlp", "seed=1,2", *two)
+    assert status == 0, said
     found = results(tmp_path)
     assert [run[-6:] for run in found] == ["seed=1", "seed=2"]
     assert {path.name for path in tmp_path.iterdir()} == {"runs"}

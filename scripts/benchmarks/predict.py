@@ -56,7 +56,7 @@ def answers(trained: TrainedModel, images: torch.Tensor, path: Path, rounds: int
     image = images[0].numpy()
     alone = images[:1]
     one = {
-        "PyTorch alone": lambda: trained.logits(alone),
+        "PyTorch alone": lambda: bare(trained, alone),
         "predict, an array": lambda: trained.predict(image),
         "predict, a PNG file": lambda: trained.predict(path),
         "onnxruntime": lambda: runtime(alone),
@@ -71,6 +71,11 @@ def answers(trained: TrainedModel, images: torch.Tensor, path: Path, rounds: int
         {way: [1000 * value for value in values] for way, values in one_seconds.items()},
         {way: [len(images) / value for value in values] for way, values in many_seconds.items()},
     )
+
+
+@torch.inference_mode()
+def bare(trained: TrainedModel, images: torch.Tensor) -> torch.Tensor:
+    return trained.model(images)
 
 
 def of_folder(folder: Path, paths: list[Path], rounds: int) -> dict[str, Any]:

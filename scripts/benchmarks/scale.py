@@ -10,12 +10,12 @@ from pathlib import Path
 from time import perf_counter
 from typing import Any
 
-import optuna
-
-from cifar10.study import StudyPlace
+from cifar10.pruning import Pruning
+from cifar10.study import StudyPlace, Trial
 
 TRAIN = Path(__file__).resolve().parent.parent.parent / "train.py"
 REPORTS = 50
+FINISHED, EPOCHS = 20, 10  # of the study, before it is measured
 RUNS = {
     "mlp, 32": "model=mlp",
     "mlp, 256": "model=mlp batch_size=256",
@@ -51,19 +51,37 @@ def images_per_second(overrides: list[str]) -> float:
 
 
 def report_ms(processes: int) -> float:
-    """Milliseconds until a trial's value is kept and looked at, with so many processes that do it all the time."""
+    """Milliseconds that a job waits for its study after an epoch, with so many processes that ask all the time."""
     with tempfile.TemporaryDirectory() as folder:
-        study = StudyPlace("speed", f"sqlite:///{folder}/study.db", None, 1)
-        study.open("val/accuracy")
-        with ProcessPoolExecutor(processes, get_context("spawn")) as pool:
-            return sum(pool.map(_reports, [study] * processes)) / processes
+        place = StudyPlace("speed", f"sqlite:///{folder}/study.db", "halving")
+        study = place.open("val/accuracy")
+        for _ in range(FINISHED):
+            trial = study.ask()
+            for epoch in range(EPOCHS):
+                trial.report(0.5, epoch)
+            study.tell(trial, 0.5)
+        context = get_context("spawn")
+        start = context.Barrier(processes)
+        with ProcessPoolExecutor(processes, context, _wait_for_all, (start,)) as pool:
+            return sum(pool.map(_asking, [place] * processes, [Path(folder)] * processes)) / processes
 
 
-def _reports(study: StudyPlace) -> float:
-    opened = study.open("val/accuracy")
-    trial = opened.ask()
-    start = perf_counter()
-    for step in range(REPORTS):
-        optuna.Trial(opened, trial._trial_id).report(0.5, step)
-        trial.should_prune()
-    return 1000 * (perf_counter() - start) / REPORTS
+def _wait_for_all(start: Any) -> None:
+    global barrier
+    barrier = start
+
+
+def _asking(place: StudyPlace, folder: Path) -> float:
+    trial = place.open("val/accuracy").ask()
+    table = folder / f"{trial.number}.csv"
+    pruning = Pruning(Trial(place, trial.number), table, "val/accuracy")
+    lines = ["epoch,val/accuracy"]
+    seconds = 0.0
+    for epoch in range(REPORTS + 1):
+        table.write_text("\n".join([*lines, f"{epoch},0.6", ""]))
+        if epoch == 1:  # all are there, with what is opened once
+            barrier.wait()
+        start = perf_counter()
+        pruning._is_poor()
+        seconds += perf_counter() - start if epoch else 0
+    return 1000 * seconds / REPORTS

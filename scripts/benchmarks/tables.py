@@ -127,7 +127,7 @@ def scale_table(found: dict[str, Any]) -> Iterator[str]:
         one, two = speeds["one"], speeds["two"]
         yield f"| {name} | {number(spread(one))} | {number(spread(two))} | {number(ratio(two, one), 2)} |"
     yield ""
-    yield "| processes that write to a study in SQLite | milliseconds a value | values a second in all |"
+    yield "| processes that ask a study in SQLite after an epoch | milliseconds | epochs a second in all |"
     yield "| --- | --- | --- |"
     for processes, milliseconds in found["storage"].items():
         yield f"| {processes} | {milliseconds:.1f} | {1000 * int(processes) / milliseconds:.0f} |"
@@ -136,14 +136,16 @@ def scale_table(found: dict[str, Any]) -> Iterator[str]:
 def search_table(found: list[dict[str, Any]]) -> Iterator[str]:
     yield "## Searches"
     yield ""
-    yield "| seed | without: trials, epochs, seconds | best | ending poor ones, in half of these seconds | best "
-    yield "| as good after |"
+    yield (
+        "| seed | without pruner: trials, epochs, seconds | best "
+        "| with pruner, in half of these seconds: trials, ended early, epochs | best | as good after |"
+    )
     yield "| --- | --- | --- | --- | --- | --- |"
     for row in found:
-        reached = "not in 40 trials" if row["reached"] is None else f"{row['reached']:.0%} of the time"
+        reached = "not reached" if row["reached"] is None else f"{row['reached']:.0%} of the seconds"
         yield (
             f"| {row['seed']} | {row['trials_in_all']}, {row['epochs']}, {row['seconds']:.0f} | {row['best']:.2%} "
-            f"| {row['trials_in_half']} trials, {row['pruned_in_half']} ended early, {row['epochs_in_half']} epochs "
+            f"| {row['trials_in_half']}, {row['pruned_in_half']}, {row['epochs_in_half']} "
             f"| {row['best_in_half']:.2%} | {reached} |"
         )
     yield ""

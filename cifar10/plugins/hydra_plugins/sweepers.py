@@ -1,5 +1,6 @@
 """The two sweepers of `python train.py -m`, in the namespace where Hydra looks for its plugins."""
 
+from collections.abc import Mapping
 from inspect import signature
 from typing import Annotated, Any
 
@@ -13,7 +14,7 @@ from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig
 
 from cifar10.errors import UserError
-from cifar10.run import safe_name
+from cifar10.run import safe_name, words
 from cifar10.settings import check_arguments
 from cifar10.sweep import Outcome, distinct, finish, launched
 
@@ -44,11 +45,11 @@ class Grid(BasicSweeper):
 class Search(Sweeper):
     """Settings proposed by Optuna from the results so far; poor trials are ended early. See `cifar10.search`.
 
-    study, storage, pruner, startup_trials: of `cifar10.study.StudyPlace`; by default a study is named by the command
-    line and lies in `<runs>/searches`. n_trials: of the study in all, those of earlier or other commands included.
-    max_batch_size: trials that are launched together. seed: of the sampler, TPE, which tries startup_trials at random
-    first. params: the space, in Hydra's words, `interval(0, 1)`,
-    `tag(log, interval(1e-4, 1))`, `choice(a, b)`, `range(1, 5)`. trial: tells each job which one it is.
+    study, storage, pruner: of `cifar10.study.StudyPlace`; by default a study is named by the command line and lies in
+    `<runs>/searches`. n_trials: of the study in all, those of earlier or other commands included; startup_trials: the
+    first of them, random. max_batch_size: trials that are launched together. seed: of what is proposed. params: the
+    space, in Hydra's words, `interval(0, 1)`, `tag(log, interval(1e-4, 1))`, `choice(a, b)`, `range(1, 5)`. trial:
+    tells each job which one it is.
     """
 
     def __init__(
@@ -63,8 +64,9 @@ class Search(Sweeper):
         params: DictConfig | None,
         trial: int | None,
     ) -> None:
-        self.study, self.storage, self.pruner, self.startup_trials = study, storage, pruner, startup_trials
-        self.n_trials, self.max_batch_size, self.seed, self.params = n_trials, max_batch_size, seed, params or {}
+        self.study, self.storage, self.pruner = study, storage, pruner
+        self.n_trials, self.startup_trials, self.max_batch_size = n_trials, startup_trials, max_batch_size
+        self.seed, self.params = seed, params or {}
 
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
         self.hydra_context, self.config = hydra_context, config
@@ -79,10 +81,10 @@ class Search(Sweeper):
         _check(self)
         overrides = _parsed(self.hydra_context, self.params, arguments)
         # By default a function of what is searched, so that the same command goes on and another one begins anew.
-        study = self.study or safe_name(" ".join(line for line in arguments if not line.startswith("hydra")))
+        study = self.study or safe_name(" ".join(words(arguments)))
         storage = self.storage or f"sqlite:///{self.config.runs}/searches/{study}.db"
-        place = StudyPlace(study, storage, self.pruner, self.startup_trials)
-        limits = self.n_trials, self.max_batch_size, self.seed
+        place = StudyPlace(study, storage, self.pruner)
+        limits = self.n_trials, self.startup_trials, self.max_batch_size, self.seed
         done = search(overrides, self.launcher, self.config.monitor, place, *limits)
         finish(done, arguments, self.config)
 
@@ -95,6 +97,8 @@ def _check(sweeper: Sweeper) -> None:
 
 def _parsed(context: HydraContext, params: Any, arguments: list[str]) -> list[Override]:
     """What params and the command line set; of a key that is set twice the later one."""
+    if not isinstance(params, Mapping):
+        raise UserError(f"hydra.sweeper.params={params}: expected a space, as in conf/search/mlp.yaml")
     lines = [*(f"{key}={value}" for key, value in params.items()), *arguments]
     parsed = OverridesParser.create(config_loader=context.config_loader).parse_overrides(lines)
     return list({override.get_key_element(): override for override in parsed}.values())
