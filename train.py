@@ -207,7 +207,7 @@ def job(cfg: DictConfig, folder: Path, sweeper: DictConfig) -> Outcome:
     try:
         record = train(cfg, folder, trial)
     except (UserError, HydraException, OmegaConfBaseException, OSError) as error:
-        status = "lost" if isinstance(error, Busy | OSError) else _ending(error)
+        status = "lost" if isinstance(error, Busy) else _ending(error)
         log.error("%s: %s", status, one_line(error))
         return Outcome(folder, status, one_line(error))
     except Exception:

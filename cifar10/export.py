@@ -80,7 +80,8 @@ def onnx_runtime(content: bytes) -> Runtime:
 def check(name: str, runtime: Runtime, images: Tensor, expected: Tensor) -> Check:
     """Runs it on all images, in batches. expected: PyTorch's logits, (N, C).
 
-    Raises UserError where a logit is further away than TOLERANCE. The answer is then PyTorch's too, but for ties.
+    Raises UserError where a logit is further away than TOLERANCE. The answer is then PyTorch's too, but where
+    two classes are within twice of that.
     """
     with torch.inference_mode():
         start = perf_counter()

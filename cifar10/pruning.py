@@ -45,9 +45,11 @@ class Pruning(Callback):
             trial = optuna.Trial(self.study, frozen._trial_id)
             with readable(self.table), self.table.open(newline="") as file:
                 found = {int(row["epoch"]): float(row[self.monitor]) for row in DictReader(file)}
+            poor = False
             try:
-                for epoch in found.keys() - frozen.intermediate_values.keys():
+                for epoch in sorted(found.keys() - frozen.intermediate_values.keys()):  # also those before a resumption
                     trial.report(found[epoch], epoch)
+                    poor = trial.should_prune()
             except optuna.exceptions.UpdateFinishedTrialError:
                 return False  # taken for dead or lost while it lived: it goes on, and is found finished
-            return trial.should_prune()
+            return poor

@@ -81,19 +81,27 @@ def search(
 
 
 def _failed_alike(last: Sequence[Outcome]) -> bool:
-    """Whether these are ALIKE failures with the same words, and not results that are no numbers."""
-    kinds = {(outcome.status, outcome.message, outcome.value) for outcome in last}
-    return len(last) == ALIKE and len(kinds) == 1 and last[0].status == "failed" and last[0].value is None
+    """Whether these are ALIKE runs that failed with the same words, and not by results that are no numbers."""
+    words_of_each = {outcome.message.replace(str(outcome.folder), "") for outcome in last}
+    failed = all(outcome.status == "failed" and outcome.value is None for outcome in last)
+    return failed and len(words_of_each) == 1 and len({outcome.folder for outcome in last}) == ALIKE
 
 
 def _outcomes(study: "optuna.Study") -> list[Outcome]:
     """What its trials came to, those of other commands too."""
-    statuses = {"COMPLETE": "finished", "PRUNED": "pruned", "FAIL": "failed"}
-    return [
-        Outcome(Path(trial.user_attrs["folder"]), statuses[trial.state.name], trial.user_attrs.get("error", ""))
-        for trial in study.trials
-        if "folder" in trial.user_attrs and trial.state.is_finished()
-    ]
+    found = []
+    for trial in study.trials:
+        folder = Path(trial.user_attrs.get("folder", ""))
+        if _has_failed(trial):
+            found.append(Outcome(folder, "failed", trial.user_attrs["error"]))
+        elif trial.state.name in ("COMPLETE", "PRUNED"):
+            found.append(Outcome(folder, "finished" if trial.state.name == "COMPLETE" else "pruned"))
+    return found
+
+
+def _has_failed(trial: "optuna.trial.FrozenTrial") -> bool:
+    """By its settings: not one that was lost or interrupted, and not one that begins such a one again."""
+    return trial.state.name == "FAIL" and trial.user_attrs.get("failed") == trial.number
 
 
 def _asked(study: "optuna.Study", space: dict[str, Any], seed: int, startup_trials: int) -> "optuna.Trial":
@@ -161,6 +169,7 @@ def _told(study: "optuna.Study", trial: "optuna.Trial", outcome: Outcome, monito
         trial.set_user_attr("folder", str(outcome.folder))
         if outcome.status == "failed":
             trial.set_user_attr("error", outcome.message)
+            trial.set_user_attr("failed", trial.number)
     states = optuna.trial.TrialState
     state = {"finished": states.COMPLETE, "pruned": states.PRUNED, "failed": states.FAIL}[outcome.status]
     value = outcome.value if outcome.status == "finished" else None
@@ -170,8 +179,8 @@ def _told(study: "optuna.Study", trial: "optuna.Trial", outcome: Outcome, monito
 
 def _again(study: "optuna.Study", trial: "optuna.Trial") -> None:
     """A trial that has no result and is no failure: to be begun again, by this command or the next."""
-    told = study.tell(trial, state=optuna_or_error().trial.TrialState.FAIL, skip_if_finished=True)
-    if "folder" not in told.user_attrs:
+    if not study.trials[trial.number].state.is_finished():  # as one is that was taken for dead, and begun again
+        study.tell(trial, state=optuna_or_error().trial.TrialState.FAIL)
         study.enqueue_trial(trial.params)
 
 
@@ -209,6 +218,4 @@ def _running(study: "optuna.Study") -> int:
 
 def _counted(study: "optuna.Study") -> int:
     """Trials that count: not those that were lost or interrupted, which are begun again under another number."""
-    return sum(
-        trial.state.name in ("COMPLETE", "PRUNED", "RUNNING") or "folder" in trial.user_attrs for trial in study.trials
-    )
+    return sum(trial.state.name in ("COMPLETE", "PRUNED", "RUNNING") or _has_failed(trial) for trial in study.trials)

@@ -6,6 +6,7 @@ import json
 import logging
 from collections import Counter
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from math import isfinite, nan
 from pathlib import Path
 from statistics import mean, stdev
@@ -64,7 +65,7 @@ def settings(launcher: Any, job: Sequence[str]) -> tuple[Path, bool]:
     of_hydra, before = HydraConfig.instance(), HydraConfig.instance().cfg
     of_hydra.set_config(config)  # by which the folder's name is resolved
     try:
-        return Path(config.hydra.sweep.dir) / config.hydra.sweep.subdir, config.force
+        return (Path(config.hydra.sweep.dir) / config.hydra.sweep.subdir).absolute(), config.force
     finally:
         of_hydra.cfg = before
 
@@ -74,7 +75,8 @@ def _found(launcher: Launcher, job: Sequence[str], begun: float, otherwise: str)
     folder, forced = settings(launcher, job)
     result, stopped = folder / "metrics.json", folder / STOPPED
     if result.exists() and (not forced or result.stat().st_mtime >= begun):
-        return Outcome(folder, "finished", value=monitored(json.loads(result.read_text())))
+        with suppress(OSError, ValueError, LookupError, TypeError):  # damaged: the job again will say so
+            return Outcome(folder, "finished", value=monitored(json.loads(result.read_text())))
     if stopped.exists() and stopped.stat().st_mtime >= begun:
         status, _, message = stopped.read_text().strip().partition(": ")
         return Outcome(folder, status, message)

@@ -112,6 +112,7 @@ def as_table(rows: Iterable[Row], top: int, width: int) -> None:
 
 
 def as_csv(rows: Iterable[Row], top: int, width: int) -> None:
+    sys.stdout.reconfigure(errors="surrogateescape")  # names of files can be any bytes
     writer = csv.writer(sys.stdout, lineterminator="\n")
     writer.writerow(["image", *(f"{what}_{place + 1}" for place in range(top) for what in ("class", "probability"))])
     for name, classes in rows:

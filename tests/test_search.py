@@ -19,6 +19,7 @@ from cifar10 import study as studies
 from cifar10.errors import UserError
 from cifar10.pruning import Pruning
 from cifar10.study import StudyPlace, Trial
+from cifar10.sweep import Outcome
 
 TRAIN = str(Path(__file__).parent.parent / "train.py")
 SMALL = (
@@ -225,6 +226,29 @@ def test_what_is_no_setting_s_fault_costs_few_trials(search, tmp_path, monkeypat
     monkeypatch.setattr(SyntheticData, "prepare_data", missing)
     assert search("hydra.sweeper.n_trials=20")[0] == "train.py: 3 of 3 jobs failed: no data here"
     assert len(study(tmp_path).trials) == 3
+
+
+@pytest.mark.parametrize(
+    ("outcomes", "alike"),
+    [
+        ([Outcome(Path("runs", name), "failed", f"cannot write runs/{name}/last.ckpt: full") for name in "abc"], True),
+        ([Outcome(Path("a"), "failed", "loss is nan")] * 3, False),  # one run, proposed again
+        ([Outcome(Path(name), "failed", "val/loss is nan", float("nan")) for name in "abc"], False),
+        ([Outcome(Path(name), "pruned", "poor") for name in "abc"], False),
+        ([Outcome(Path(name), "failed", "no data") for name in "ab"], False),
+    ],
+)
+def test_what_counts_as_failing_alike(outcomes, alike):
+    assert searching._failed_alike(outcomes) == alike
+
+
+def test_a_trial_that_was_begun_again_elsewhere_is_not_once_more(tmp_path):
+    opened = study(tmp_path)
+    first, second = opened.ask(), opened.ask()
+    opened.tell(first, state=optuna.trial.TrialState.FAIL)
+    for trial in (first, second):
+        searching._again(opened, trial)
+    assert [trial.state.name for trial in opened.trials] == ["FAIL", "FAIL", "WAITING"]
 
 
 def test_a_trial_that_was_taken_for_dead_goes_on(tmp_path):

@@ -80,7 +80,7 @@ def _asking(place: StudyPlace, folder: Path) -> float:
     for epoch in range(REPORTS + 1):
         table.write_text("\n".join([*lines, f"{epoch},0.6", ""]))
         if epoch == 1:  # all are there, with what is opened once
-            barrier.wait()
+            barrier.wait(60)
         start = perf_counter()
         pruning._is_poor()
         seconds += perf_counter() - start if epoch else 0

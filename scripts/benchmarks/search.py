@@ -66,7 +66,7 @@ def compared(searches: "dict[str, Sequence[optuna.trial.FrozenTrial]]") -> dict[
         "trials_in_all": len(whole),
         "epochs": epochs(whole),
         "seconds": seconds,
-        "best_in_half": max(results[: len(half)]),
+        "best_in_half": max(results[: len(half)], default=0.0),
         "trials_in_half": len(half),
         "pruned_in_half": sum(trial.state.name == "PRUNED" for trial in half),
         "epochs_in_half": epochs(half),
