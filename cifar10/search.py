@@ -88,14 +88,14 @@ def _failed_alike(last: Sequence[Outcome]) -> bool:
 
 
 def _outcomes(study: "optuna.Study") -> list[Outcome]:
-    """What its trials came to, those of other commands too."""
+    """What its trials came to, those of other commands too; but not of a version that did not keep their folders."""
     found = []
     for trial in study.trials:
-        folder = Path(trial.user_attrs.get("folder", ""))
-        if _has_failed(trial):
-            found.append(Outcome(folder, "failed", trial.user_attrs["error"]))
-        elif trial.state.name in ("COMPLETE", "PRUNED"):
-            found.append(Outcome(folder, "finished" if trial.state.name == "COMPLETE" else "pruned"))
+        folder = trial.user_attrs.get("folder")
+        if folder and _has_failed(trial):
+            found.append(Outcome(Path(folder), "failed", trial.user_attrs["error"]))
+        elif folder and trial.state.name in ("COMPLETE", "PRUNED"):
+            found.append(Outcome(Path(folder), "finished" if trial.state.name == "COMPLETE" else "pruned"))
     return found
 
 

@@ -251,6 +251,12 @@ def test_a_trial_that_was_begun_again_elsewhere_is_not_once_more(tmp_path):
     assert [trial.state.name for trial in opened.trials] == ["FAIL", "FAIL", "WAITING"]
 
 
+def test_a_trial_of_which_no_folder_is_known_is_not_looked_for(tmp_path):
+    opened = study(tmp_path)
+    opened.tell(opened.ask(), 0.5)
+    assert searching._outcomes(opened) == []
+
+
 def test_a_trial_that_was_taken_for_dead_goes_on(tmp_path):
     trial = study(tmp_path).ask()
     study(tmp_path).tell(trial, state=optuna.trial.TrialState.FAIL)

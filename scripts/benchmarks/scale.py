@@ -75,10 +75,9 @@ def _asking(place: StudyPlace, folder: Path) -> float:
     trial = place.open("val/accuracy").ask()
     table = folder / f"{trial.number}.csv"
     pruning = Pruning(Trial(place, trial.number), table, "val/accuracy")
-    lines = ["epoch,val/accuracy"]
     seconds = 0.0
     for epoch in range(REPORTS + 1):
-        table.write_text("\n".join([*lines, f"{epoch},0.6", ""]))
+        table.write_text(f"epoch,val/accuracy\n{epoch},0.6\n")
         if epoch == 1:  # all are there, with what is opened once
             barrier.wait(60)
         start = perf_counter()
