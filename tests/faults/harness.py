@@ -5,6 +5,8 @@ them: between two steps, with a file half written, between a file and its new na
 """
 
 import csv
+import ctypes
+import gc
 import json
 import os
 import resource
@@ -98,7 +100,12 @@ def _train(
 
 @contextmanager
 def held_after_each_epoch() -> Iterator[list[tuple[float, int, int]]]:
-    """Megabytes of memory, open files and threads of this process, after each epoch."""
+    """Megabytes of memory, open files and threads of this process, after each epoch.
+
+    Memory is what the process itself has written and still holds (resident pages without those shared with files),
+    once garbage is collected and the C library has given back what it keeps for later: that share comes and goes in
+    waves of 10 MB, whatever runs.
+    """
     from cifar10.checkpoints import LastCheckpoint
 
     held: list[tuple[float, int, int]] = []
@@ -106,9 +113,11 @@ def held_after_each_epoch() -> Iterator[list[tuple[float, int, int]]]:
 
     def watched(*args: Any) -> None:
         original(*args)
-        pages = int(Path("/proc/self/statm").read_text().split()[1])
+        gc.collect()
+        ctypes.CDLL(None).malloc_trim(0)
+        _, resident, shared, *_ = map(int, Path("/proc/self/statm").read_text().split())
         files, threads = (sum(1 for _ in Path("/proc/self", what).iterdir()) for what in ("fd", "task"))
-        held.append((pages * resource.getpagesize() / 1e6, files, threads))
+        held.append(((resident - shared) * resource.getpagesize() / 1e6, files, threads))
 
     LastCheckpoint.on_train_epoch_end = watched
     yield held
