@@ -22,6 +22,8 @@ from cifar10.predictions import Predictions
 from cifar10.settings import check_settings
 from cifar10.trained import TrainedModel
 
+OF_TRAINING = ("data.flip", "data.shift_px", "data.cutout_px", "data.val_split", "data.val_seed")
+
 
 class Evaluation(NamedTuple):
     """What a model made of test images. test: as in `metrics.json`; ece: expected calibration error, in [0, 1]."""
@@ -74,6 +76,8 @@ def chosen_data(trained: TrainedModel, overrides: Sequence[str]) -> ImageData:
         return run.data
     if other := [text for text in overrides if not text.startswith(("data=", "data."))]:
         raise UserError(f"{some(other)}: only data=NAME and data.SETTING=VALUE can be chosen here")
+    if idle := [text for text in overrides if text.partition("=")[0] in OF_TRAINING]:
+        raise UserError(f"{some(idle)}: a setting of training, without effect on a test; leave it out")
     if run and run.record["data"] != DEFAULT_DATA and not any(text.startswith("data=") for text in overrides):
         raise UserError(f"{some(overrides)}: of which data? this run's is data={run.record['data']}; name it too")
     settings = OmegaConf.create(composed(*overrides))

@@ -111,6 +111,9 @@ def test_what_a_user_may_get_wrong_is_one_line(command, drawn_runs, other_classe
     )
     assert command(mlp, "data=folder")[0] == "evaluate.py: data.root is not set; add it as NAME=VALUE"
     assert command(mlp, "epochs=3")[0].startswith("evaluate.py: 'epochs=3': only data=NAME and data.SETTING=VALUE can")
+    assert command(mlp, "data=synthetic", "data.flip=true")[0] == (
+        "evaluate.py: 'data.flip=true': a setting of training, without effect on a test; leave it out"
+    )
     assert command(mlp, "data=synthetic", "data.test_size=0")[0].startswith("evaluate.py: data.test_size=0: input")
     assert command(tmp_path)[0].startswith(f"evaluate.py: {tmp_path}: no finished run here")
     assert command(mlp, "--images", 0)[0] == 2
