@@ -3,11 +3,10 @@
 import logging
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
-from datetime import datetime
 from math import isfinite
 from pathlib import Path
 from threading import Event, Thread
-from time import sleep
+from time import monotonic, sleep
 from typing import TYPE_CHECKING, Any
 
 from hydra.core.override_parser.types import Override
@@ -52,16 +51,18 @@ def search(
     settings(launcher, [*fixed, *(f"{name}={_written(first_value(values))}" for name, values in space.items())])
     done: list[Outcome] = []
     lost: list[Outcome] = []
+    unheard: dict[int, float] = {}
     with storage_errors(place):
         study = place.open(monitor)
         check_words(study, words([override.input_line for override in overrides]))
         log.info("study %s in %s: %d of %d trials done", place.study, place.shown, _counted(study), n_trials)
+        _fail_dead(study, unheard)
         if _running(study):  # of another command, or of one that is dead: so it is begun again before others are
             log.info("waiting %d seconds to see whether its %d running trials live", SILENT_SECONDS, _running(study))
             sleep(SILENT_SECONDS)
     while True:
         with storage_errors(place):
-            _fail_dead(study)
+            _fail_dead(study, unheard)
             left = n_trials - _counted(study)
             trials = [_asked(study, space, seed, startup_trials) for _ in range(min(batch, left))]
             if left <= 0 and not _running(study):
@@ -118,14 +119,18 @@ def _asked(study: "optuna.Study", space: dict[str, Any], seed: int, startup_tria
     return trial
 
 
-def _fail_dead(study: "optuna.Study") -> None:
-    """Trials whose command no longer says that they live have failed, and wait to be begun again."""
+def _fail_dead(study: "optuna.Study", unheard: dict[int, float]) -> None:
+    """Trials whose command no longer says that they live have failed, and wait to be begun again.
+
+    unheard: since when such trials are known, in seconds, which never said it; kept between calls.
+    """
     optuna = optuna_or_error()
     optuna.storages.fail_stale_trials(study)
     for trial in study.get_trials(states=(optuna.trial.TrialState.RUNNING,)):
-        silent = (datetime.now() - trial.datetime_start).total_seconds() > SILENT_SECONDS
+        if trial.user_attrs.get("asked") == trial.number:
+            continue
         # One that died before its first sign of life: Optuna would take it for alive for ever.
-        if silent and trial.user_attrs.get("asked") != trial.number:
+        if monotonic() - unheard.setdefault(trial.number, monotonic()) >= SILENT_SECONDS:
             study.tell(trial.number, state=optuna.trial.TrialState.FAIL, skip_if_finished=True)
             if fixed := trial.system_attrs.get("fixed_params"):
                 study.enqueue_trial(fixed)
