@@ -56,3 +56,8 @@ def check_words(study: "optuna.Study", words: list[str]) -> None:
         )
     if "words" not in study.user_attrs:
         study.set_user_attr("words", words)
+
+
+def written(value: float | int | str) -> str:
+    """A value as the command line has it; short, since a run's name is made of it."""
+    return f"{value:.4g}" if isinstance(value, float) else str(value)

@@ -18,7 +18,6 @@ HEARTBEAT_SECONDS, SILENT_SECONDS = 5, 20
 LOCK_SECONDS = 10
 """How long to wait for an SQLite file that another process holds: less than until a silent one is taken for dead."""
 
-
 FINISHED_FIRST = 2
 """Trials before any is ended: few, since they take as much time as is saved by ending some."""
 

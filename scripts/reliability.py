@@ -16,7 +16,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 PAGE = ROOT / "docs/reliability.md"
 FILES = [f"tests/{name}" for name in ("faults", "data", "test_train.py", "test_trained.py", "test_processes.py")]
-FILES += [f"tests/{name}" for name in ("test_search.py", "test_sweep.py")]
+FILES += ["tests/search/test_trials.py", "tests/test_sweep.py"]
 
 
 def main() -> None:

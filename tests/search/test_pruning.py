@@ -1,0 +1,49 @@
+"""Poor trials, ended early."""
+
+import optuna
+import pytest
+
+from cifar10.pruning import Pruning
+from cifar10.study import Trial
+
+TWO = ("trainer=ddp", "trainer.devices=2", "trainer.accelerator=cpu")
+
+
+@pytest.mark.parametrize(
+    ("pruner", "processes"),
+    [("halving", ()), ("median", ()), pytest.param("halving", TWO, marks=pytest.mark.slow)],
+    ids=["halving", "median", "two processes"],
+)
+def test_a_poor_trial_is_ended_early(pruner, processes, search, tmp_path, study):
+    """Good rates first, then one that can only be poor."""
+    settings = ("epochs=3", "hydra.sweeper.n_trials=3", "model.learning_rate=interval(1e-9,0.002)", *processes)
+    for rate in (0.002, 0.001, 1e-9):
+        study().enqueue_trial({"model.learning_rate": rate})
+    status, said = search(*settings, f"hydra.sweeper.pruner={pruner}")
+    assert status == 0
+    first, *_, last = study().trials
+    assert (first.state.name, last.state.name) == ("COMPLETE", "PRUNED")
+    assert 1 <= len(last.intermediate_values) <= 2
+    folder = tmp_path / last.user_attrs["folder"]
+    assert (folder / "stopped.txt").read_text().startswith("pruned: after epoch ")
+    assert (folder / "last.ckpt").exists()
+    assert not (folder / "metrics.json").exists()
+    assert " pruned" in said
+
+
+def test_a_trial_that_was_taken_for_dead_goes_on(tmp_path, study, place):
+    trial = study().ask()
+    study().tell(trial, state=optuna.trial.TrialState.FAIL)
+    table = tmp_path / "metrics.csv"
+    table.write_text("epoch,val/accuracy\n1,0.25\n")
+    assert not Pruning(Trial(place._replace(pruner="median"), trial.number), table, "val/accuracy")._is_poor()
+
+
+def test_epochs_before_a_resumption_are_reported_too(tmp_path, study, place):
+    study().ask()
+    table = tmp_path / "metrics.csv"
+    table.write_text("epoch,val/accuracy\n1,0.25\n2,0.5\n")
+    pruning = Pruning(Trial(place, 0), table, "val/accuracy")
+    assert not pruning._is_poor()
+    assert study().trials[0].intermediate_values == {1: 0.25, 2: 0.5}
+    assert not pruning._is_poor()
