@@ -2,6 +2,7 @@
 
 import json
 import logging
+import multiprocessing
 import os
 import sys
 import traceback
@@ -30,6 +31,7 @@ log = logging.getLogger("cifar10")
 
 sys.path.append(str(Path(__file__).resolve().parent / "cifar10/plugins"))  # where Hydra finds our sweepers
 OmegaConf.register_new_resolver("run_name", run_name, replace=True)
+OmegaConf.register_new_resolver("under", lambda folder, path: str(Path(folder) / path), replace=True)
 
 
 def train(cfg: DictConfig, folder: Path, trial: Trial | None = None) -> dict[str, Any]:
@@ -198,13 +200,15 @@ def check_is_one_run(choices: DictConfig) -> None:
 
 def job(cfg: DictConfig, folder: Path, sweeper: DictConfig) -> Outcome:
     """One job of a sweep. What a user can cause is told, not raised: it is no reason to stop the others."""
-    if HydraConfig.get().launcher._target_.endswith("JoblibLauncher"):
+    if HydraConfig.get().launcher._target_.endswith("JoblibLauncher") and multiprocessing.parent_process():
         end_with_parent()  # joblib's own workers would train on when the sweep is killed
+        multiprocessing.set_start_method("spawn", force=True)  # the ranks of a run do not know joblib's way
     trial = None
     if sweeper.get("trial") is not None:
         study = StudyPlace(sweeper.study, sweeper.storage, sweeper.pruner)
         trial = Trial(study, sweeper.trial)
     try:
+        os.chdir(HydraConfig.get().runtime.cwd)  # a worker of Ray's was started elsewhere
         record = train(cfg, folder, trial)
     except (UserError, HydraException, OmegaConfBaseException, OSError) as error:
         status = "lost" if isinstance(error, Busy) else _ending(error)

@@ -8,6 +8,7 @@ import socket
 import sys
 import threading
 from collections.abc import Sequence
+from contextlib import suppress
 from multiprocessing import connection, get_context, parent_process
 from multiprocessing.process import BaseProcess
 from pathlib import Path
@@ -35,8 +36,7 @@ def processes_to_start(cfg: DictConfig) -> int:
     devices that there are not, and for several nodes without a launcher.
     """
     if cfg.trainer.devices in (1, "1") and cfg.trainer.get("num_nodes", 1) == 1:
-        started = max(int(os.environ.get(name, 1)) for name in ("WORLD_SIZE", "SLURM_STEP_NUM_TASKS"))
-        if started > 1:
+        if (started := processes_started()) > 1:
             raise UserError(
                 f"{started} processes were started, but trainer.devices=1: each would train alone in the same folder; "
                 "set trainer=ddp trainer.devices=N, as many as a node has"
@@ -58,6 +58,11 @@ def processes_to_start(cfg: DictConfig) -> int:
             f"trainer.devices={trainer.num_devices}: this machine has {cores} cores; choose as many at most"
         )
     return trainer.num_devices
+
+
+def processes_started() -> int:
+    """How many processes torchrun or srun started, of which this is one."""
+    return max(int(os.environ.get(name, 1)) for name in ("WORLD_SIZE", "SLURM_STEP_NUM_TASKS"))
 
 
 def is_first_process() -> bool:
@@ -126,11 +131,18 @@ def _wait(ranks: Sequence[BaseProcess], reports: Sequence[connection.Connection]
             if rank.exitcode == 0:
                 continue
             # Of any rank: one that ends with no word lost its connection to the one that has something to say.
-            error = next((report.recv() for report in reports if report.poll()), None)
-            raise error or UserError(
+            raise next(filter(None, map(_said, reports)), None) or UserError(
                 f"{rank.name} of {len(ranks)} processes ended with status {rank.exitcode}, the others were stopped; "
                 "the same command goes on from the last checkpoint"
             )
+
+
+def _said(report: connection.Connection) -> Exception | None:
+    """What a rank reported, if it did."""
+    try:
+        return report.recv() if report.poll() else None
+    except EOFError:  # it has ended
+        return None
 
 
 def _train_as_rank(
@@ -170,8 +182,9 @@ def end_with_parent() -> None:
 
     def watch() -> None:
         if parent := parent_process():
-            parent.join()
-        while os.getppid() == started_by:  # of another library's making
+            with suppress(ValueError):  # another library's, which has no such handle
+                parent.join()
+        while os.getppid() == started_by:
             sleep(1)
         os._exit(1)
 

@@ -96,23 +96,24 @@ def test_a_process_s_error_is_the_run_s(tmp_path):
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("rank", [0, 1])
 @pytest.mark.fault("SIGKILL of one of two processes of a run", "the other ends too, one line")
-def test_a_process_that_dies_takes_the_others_with_it(tmp_path, monkeypatch):
+def test_a_process_that_dies_takes_the_others_with_it(rank, tmp_path, monkeypatch):
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
     started = []
 
-    def kill_second(context_process):
+    def then_kill(context_process):
         def start(self):
             context_process(self)
             started.append(self)
             if len(started) == 2:
-                self.kill()
+                started[rank].kill()
 
         return start
 
     spawned = processes.get_context("spawn").Process
-    monkeypatch.setattr(spawned, "start", kill_second(spawned.start))
-    with pytest.raises(UserError, match=r"rank 1 of 2 processes ended with status -9, the others were stopped"):
+    monkeypatch.setattr(spawned, "start", then_kill(spawned.start))
+    with pytest.raises(UserError, match=rf"rank {rank} of 2 processes ended with status -9, the others were stopped"):
         train(composed("model=mlp", *TWO), tmp_path)
     assert not any(process.is_alive() for process in started)
     assert not (tmp_path / "metrics.json").exists()
