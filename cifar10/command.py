@@ -7,6 +7,7 @@ from typing import Any
 
 from hydra import compose, initialize_config_dir
 from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Quote, QuotedString
 from hydra.errors import HydraException
 from omegaconf import OmegaConf
 
@@ -77,7 +78,7 @@ def _value(value: Any) -> str:
     """As Hydra's command line reads it."""
     if not isinstance(value, str):
         return json.dumps(value)
-    return value if _read(value) == value else "'" + value.replace("\\", "\\\\").replace("'", "\\'") + "'"
+    return value if _read(value) == value else QuotedString(value, Quote.single).with_quotes()
 
 
 def _read(text: str) -> Any:

@@ -14,6 +14,10 @@ class Busy(UserError):
     """Another process has the run's folder."""
 
 
+class StorageError(UserError):
+    """A search's study cannot be read or written."""
+
+
 class Diverged(UserError):
     """A loss that is not finite."""
 

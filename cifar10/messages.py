@@ -23,6 +23,8 @@ def one_line(error: Exception) -> str:
     message = str(error)
     if unknown := re.match(r"Could not override '([^']+)'", message):
         close = get_close_matches(unknown[1], _settings(), n=1)
+        if close == [unknown[1]]:
+            return f"there is no setting {unknown[1]} here, only with another model=, data=, search= or trainer="
         hint = f"did you mean {close[0]}? " if close else ""
         return f"there is no setting {unknown[1]}; {hint}python train.py --help shows all"
     lines = [line.strip() for line in message.partition("Config search path:")[0].splitlines()]

@@ -1,5 +1,6 @@
 """Ends a run of a search early, where others are better."""
 
+import logging
 from csv import DictReader
 from functools import cached_property
 from pathlib import Path
@@ -7,12 +8,14 @@ from typing import TYPE_CHECKING
 
 from lightning import Callback, LightningModule, Trainer
 
-from cifar10.errors import Pruned
+from cifar10.errors import Pruned, StorageError
 from cifar10.run import readable
 from cifar10.study import Trial, storage_errors
 
 if TYPE_CHECKING:
     import optuna
+
+log = logging.getLogger(__name__)
 
 
 class Pruning(Callback):
@@ -27,7 +30,7 @@ class Pruning(Callback):
     @cached_property
     def study(self) -> "optuna.Study":
         """Opened once: to open one is to check its whole storage."""
-        return self.trial.study.open(self.monitor)
+        return self.trial.study.load()
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         # Not at an epoch's end: its checkpoints are not written yet, and the last epoch needs no such question.
@@ -38,13 +41,21 @@ class Pruning(Callback):
             )
 
     def _is_poor(self) -> bool:
+        with readable(self.table), self.table.open(newline="") as file:
+            found = {int(row["epoch"]): float(row[self.monitor]) for row in DictReader(file)}
+        try:
+            return self._told(found)
+        except StorageError as error:  # busy, or away for a moment: told of with the next epoch
+            log.warning("%s; the run goes on", error)
+            return False
+
+    def _told(self, found: dict[int, float]) -> bool:
+        """Tells the study of epochs that it does not know; whether the last one of them is poor."""
         import optuna
 
         with storage_errors(self.trial.study):
             frozen = self.study.trials[self.trial.number]
             trial = optuna.Trial(self.study, frozen._trial_id)
-            with readable(self.table), self.table.open(newline="") as file:
-                found = {int(row["epoch"]): float(row[self.monitor]) for row in DictReader(file)}
             poor = False
             try:
                 for epoch in sorted(found.keys() - frozen.intermediate_values.keys()):  # also those before a resumption

@@ -6,13 +6,15 @@ from time import sleep
 from typing import TYPE_CHECKING
 
 from hydra.core.override_parser.types import Override
+from hydra.errors import HydraException
 from hydra.plugins.launcher import Launcher
 
 from cifar10.errors import UserError
+from cifar10.messages import one_line
 from cifar10.run import words
 from cifar10.space import check_words, first_value, read_space, written
 from cifar10.study import HEARTBEAT_SECONDS, SILENT_SECONDS, StudyPlace, storage_errors
-from cifar10.sweep import Outcome, launched, settings
+from cifar10.sweep import NOWHERE, Outcome, launched, settings
 from cifar10.trials import again, alive, ask, counted, fail_dead, outcomes, running, tell
 
 if TYPE_CHECKING:
@@ -96,12 +98,18 @@ def _launched(
 ) -> list[Outcome]:
     """Runs trials and tells the study what they came to. Of equal ones, which would share a folder, one is run."""
     jobs: dict[tuple[str, ...], int] = {}
+    done: dict[tuple[str, ...], Outcome] = {}
     for trial in trials:
-        jobs.setdefault(tuple(trial.user_attrs["settings"]), trial.number)
+        job = tuple(trial.user_attrs["settings"])
+        try:
+            settings(launcher, [*fixed, *job])
+            jobs.setdefault(job, trial.number)
+        except HydraException as error:  # of one choice that another one does not allow
+            done[job] = Outcome(NOWHERE, "failed", one_line(error))
     batch = [[*fixed, *job, *place.overrides(), f"hydra.sweeper.trial={number}"] for job, number in jobs.items()]
     try:
         with alive(study, trials):
-            done = dict(zip(jobs, launched(launcher, batch, first_job), strict=True))
+            done |= zip(jobs, launched(launcher, batch, first_job) if batch else [], strict=True)
     except BaseException:  # Ctrl-C, mostly
         with storage_errors(place):
             for trial in trials:

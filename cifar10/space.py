@@ -48,6 +48,8 @@ def first_value(distribution: "optuna.distributions.BaseDistribution") -> float 
 
 def check_words(study: "optuna.Study", words: list[str]) -> None:
     """Raises UserError where a study was begun by other `words`: trials of other settings cannot be compared."""
+    if any(trial.state.name == "COMPLETE" and "settings" not in trial.user_attrs for trial in study.trials):
+        raise UserError(f"study {study.study_name} has trials of another program; begin one: hydra.sweeper.study=NAME")
     begun = study.user_attrs.get("words", words)
     if changed := sorted(set(begun) ^ set(words)):
         raise UserError(

@@ -5,9 +5,12 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from time import sleep
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from cifar10.errors import UserError
+from hydra.core.override_parser.types import Quote, QuotedString
+
+from cifar10.errors import StorageError, UserError
 
 if TYPE_CHECKING:
     import optuna
@@ -17,6 +20,9 @@ HEARTBEAT_SECONDS, SILENT_SECONDS = 5, 20
 
 LOCK_SECONDS = 10
 """How long to wait for an SQLite file that another process holds: less than until a silent one is taken for dead."""
+
+BEGUN_TOGETHER = 5
+"""How often to try again where another command makes the study's tables at the same time, a second apart."""
 
 FINISHED_FIRST = 2
 """Trials before any is ended: few, since they take as much time as is saved by ending some."""
@@ -37,36 +43,27 @@ class StudyPlace(NamedTuple):
 
     def overrides(self) -> list[str]:
         """What tells a job of it."""
-        quoted = (text.replace("\\", "\\\\").replace("'", "\\'") for text in (self.study, self.storage))
-        return [f"hydra.sweeper.{name}='{text}'" for name, text in zip(("study", "storage"), quoted, strict=True)]
+        given = {"study": self.study, "storage": self.storage}
+        quoted = {name: QuotedString(text, Quote.single).with_quotes() for name, text in given.items()}
+        return [f"hydra.sweeper.{name}={text}" for name, text in quoted.items()]
 
     def open(self, monitor: str) -> "optuna.Study":
         """The study, new or as it is. Raises UserError where it was begun for another `monitor`."""
+        for _ in range(BEGUN_TOGETHER):  # two commands that make the same tables and study at once: one of them fails
+            try:
+                return self._open(monitor)
+            except Exception as error:
+                if not re.search("unique|already exists", _cause(error), re.IGNORECASE):
+                    raise
+                sleep(1)
+        return self._open(monitor)
+
+    def _open(self, monitor: str) -> "optuna.Study":
         optuna = optuna_or_error()
-        prune = {
-            None: lambda: optuna.pruners.NopPruner(),
-            "median": lambda: optuna.pruners.MedianPruner(FINISHED_FIRST),
-            "halving": lambda: optuna.pruners.SuccessiveHalvingPruner(min_resource=1, reduction_factor=3),
-            "hyperband": lambda: optuna.pruners.HyperbandPruner(),
-        }
-        if self.pruner not in prune:
-            raise UserError(f"hydra.sweeper.pruner={self.pruner}: choose halving, hyperband, median or null")
-        sqlite = self.storage.startswith("sqlite:///")
-        if sqlite:
-            Path(self.storage.removeprefix("sqlite:///")).parent.mkdir(parents=True, exist_ok=True)
-        storage = optuna.storages.RDBStorage(
-            self.storage,
-            engine_kwargs={"connect_args": {"timeout": LOCK_SECONDS}}
-            if sqlite
-            else {},  # several jobs write to one file
-            heartbeat_interval=HEARTBEAT_SECONDS,
-            grace_period=SILENT_SECONDS,
-            heartbeat_stale_trial_callback=optuna.storages.RetryHeartbeatStaleTrialCallback(),
-        )
         study = optuna.create_study(
             study_name=self.study,
-            storage=storage,
-            pruner=prune[self.pruner](),
+            storage=self._opened_storage(),
+            pruner=self._chosen_pruner(),
             direction="minimize" if monitor.endswith("loss") else "maximize",
             load_if_exists=True,
         )
@@ -78,6 +75,47 @@ class StudyPlace(NamedTuple):
         if "monitor" not in study.user_attrs:
             study.set_user_attr("monitor", monitor)
         return study
+
+    def load(self) -> "optuna.Study":
+        """The study as it is, for a job of it. Raises OptunaError or SQLAlchemyError where it cannot be reached."""
+        load = optuna_or_error().load_study
+        try:
+            return load(study_name=self.study, storage=self._opened_storage(), pruner=self._chosen_pruner())
+        except KeyError:
+            raise UserError(f"there is no study {self.study} in {self.shown}") from None
+
+    def _chosen_pruner(self) -> "optuna.pruners.BasePruner":
+        """Raises UserError for a name that there is not."""
+        optuna = optuna_or_error()
+        pruners = {
+            None: lambda: optuna.pruners.NopPruner(),
+            "median": lambda: optuna.pruners.MedianPruner(FINISHED_FIRST),
+            "halving": lambda: optuna.pruners.SuccessiveHalvingPruner(min_resource=1, reduction_factor=3),
+            "hyperband": lambda: optuna.pruners.HyperbandPruner(),
+        }
+        if self.pruner not in pruners:
+            raise UserError(f"hydra.sweeper.pruner={self.pruner}: choose halving, hyperband, median or null")
+        return pruners[self.pruner]()
+
+    def _opened_storage(self) -> "optuna.storages.RDBStorage":
+        from sqlalchemy import make_url
+
+        optuna, arguments = optuna_or_error(), {}
+        if (url := make_url(self.storage)).get_backend_name() == "sqlite":
+            if not url.database or url.database == ":memory:":
+                raise UserError(
+                    f"hydra.sweeper.storage={self.storage}: a study in memory is none for its jobs; name a file, "
+                    "sqlite:///PATH"
+                )
+            Path(url.database).parent.mkdir(parents=True, exist_ok=True)
+            arguments = {"connect_args": {"timeout": LOCK_SECONDS}}  # several jobs write to one file
+        return optuna.storages.RDBStorage(
+            self.storage,
+            engine_kwargs=arguments,
+            heartbeat_interval=HEARTBEAT_SECONDS,
+            grace_period=SILENT_SECONDS,
+            heartbeat_stale_trial_callback=optuna.storages.RetryHeartbeatStaleTrialCallback(),
+        )
 
     @property
     def shown(self) -> str:
@@ -94,18 +132,30 @@ class Trial(NamedTuple):
 
 @contextmanager
 def storage_errors(place: StudyPlace) -> Iterator[None]:
-    """What Optuna and SQLAlchemy say of a file that is locked, read-only or something else, in a line."""
+    """Raises StorageError: what is said of a file that is locked, read-only or no study, in a line."""
     OptunaError = optuna_or_error().exceptions.OptunaError
     from sqlalchemy.exc import SQLAlchemyError
 
     try:
         yield
     except (OptunaError, SQLAlchemyError, OSError, ImportError) as error:  # of a database's driver
-        cause = getattr(error, "orig", None) or error.__cause__ or error
-        reason = str(getattr(cause, "orig", None) or cause).splitlines()[0]
-        raise UserError(
-            f"the study in {place.shown} cannot be used: {reason}; set hydra.sweeper.storage=URL"
+        raise StorageError(
+            f"the study in {place.shown} cannot be used: {_cause(error)}; set hydra.sweeper.storage=URL"
         ) from error
+
+
+def _cause(error: BaseException) -> str:
+    """What the database said, in a line."""
+    cause = getattr(error, "orig", None) or error.__cause__ or error
+    return str(getattr(cause, "orig", None) or cause).partition("\n")[0]
+
+
+def sqlite(path: Path) -> str:
+    """The URL of a file, whose name may hold anything."""
+    optuna_or_error()
+    from sqlalchemy import URL
+
+    return URL.create("sqlite", database=str(path)).render_as_string()
 
 
 def optuna_or_error() -> Any:

@@ -30,6 +30,10 @@ STATUSES = ("finished", "pruned", "failed", "lost")
 """failed: by its settings or a bug. lost: with its worker or launcher, or since another process has its folder."""
 
 
+NOWHERE = Path()
+"""The folder of a job whose settings make none."""
+
+
 class Outcome(NamedTuple):
     """Of one job: its run's folder, one of STATUSES, why, in a line, and what its `monitor` was if it finished."""
 
@@ -90,7 +94,7 @@ def _outcomes(returns: Iterable[JobReturn]) -> list[Outcome]:
         if job.status == JobStatus.COMPLETED:
             found.append(job.return_value)
         else:
-            error, folder = job._return_value, job.hydra_cfg.hydra.runtime.output_dir if job.hydra_cfg else ""
+            error, folder = job._return_value, job.hydra_cfg.hydra.runtime.output_dir if job.hydra_cfg else NOWHERE
             found.append(Outcome(Path(folder), "failed", f"{type(error).__name__}: {one_line(error)}"))
     return found
 
@@ -113,11 +117,14 @@ def finish(done: Sequence[Outcome], arguments: Sequence[str], config: DictConfig
     rows = table(group_by_settings(found.values()))
     counts = Counter(outcome.status for outcome in done)
     lines = [", ".join(f"{counts[status]} {status}" for status in STATUSES if counts[status]) or "no job"]
-    lines += [f"{outcome.status}: {outcome.message} ({outcome.folder})" for outcome in done if outcome.message]
+    for outcome in done:
+        if outcome.message:
+            where = f" ({outcome.folder})" if outcome.folder != NOWHERE else ""
+            lines.append(f"{outcome.status}: {outcome.message}{where}")
     lines += complaints
     if rows:
         name = safe_name(" ".join(words(arguments))) or "defaults"
-        path = Path(config.hydra.sweep.dir) / "sweeps" / f"{name}.csv"
+        path = Path(config.runs) / "sweeps" / f"{name}.csv"
         write_atomically(path, lambda file: file.write(as_csv(rows).encode()))
         lines += [as_text(rows), f"kept as {path}"]
     log.info("%s", "\n".join(lines))

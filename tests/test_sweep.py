@@ -159,6 +159,9 @@ def test_a_study_s_run_has_the_folder_of_its_model():
         ),
         (["hydra/launcher=slurm"], "there is no hydra/launcher=slurm; choose from basic"),
         (["hydra.sweeper.max_batch_size=0"], "hydra.sweeper.max_batch_size=0: input should be greater than 0"),
+        (["search=mlp,cnn"], "search=mlp,cnn: a search and experiment=study are many runs; start each by itself"),
+        (["experiment=mlp_fast,study"], "experiment=mlp_fast,study: a search and experiment=study are many runs"),
+        (["model=prototype,mlp", "model.delta=cie76"], "no setting model.delta here, only with another model=, data="),
     ],
 )
 def test_a_mistake_is_one_line(sweep, arguments, line):
@@ -167,6 +170,42 @@ def test_a_mistake_is_one_line(sweep, arguments, line):
     assert line in status
     assert "\n" not in status
     assert "Traceback" not in said
+
+
+def test_jobs_are_not_run_by_each_of_several_processes(sweep, monkeypatch):
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    assert sweep("model=mlp", "seed=1,2")[0].startswith(
+        "train.py: 2 processes were started, and each would run all jobs of -m: start one, whose jobs start theirs"
+    )
+
+
+def test_a_worker_s_own_folder_is_not_where_runs_are(sweep, tmp_path, monkeypatch):
+    """As of Ray's workers, which are where their cluster was started."""
+    from hydra._internal.core_plugins import basic_launcher
+
+    (tmp_path / "elsewhere").mkdir()
+    run_job = basic_launcher.run_job
+
+    def from_elsewhere(**job):
+        os.chdir(tmp_path / "elsewhere")
+        try:
+            return run_job(**job)
+        finally:
+            os.chdir(tmp_path)
+
+    monkeypatch.setattr(basic_launcher, "run_job", from_elsewhere)
+    assert sweep("model=mlp", "seed=1", *SMALL)[0] == 0
+    assert not list((tmp_path / "elsewhere").iterdir())
+    assert rows(tmp_path)[0]["n"] == "1"
+
+
+def test_a_job_within_the_sweep_s_own_process_outlives_its_shell(sweep, monkeypatch):
+    """joblib starts no worker for one job at a time; only its workers end with the sweep that they belong to."""
+    from cifar10 import processes
+
+    monkeypatch.setattr(processes, "end_with_parent", lambda: pytest.fail("this is no worker"))
+    one = ("hydra/launcher=joblib", "hydra.launcher.n_jobs=1")
+    assert sweep("model=mlp", "seed=1", *one, *SMALL)[0] == 0
 
 
 @pytest.mark.parametrize(
@@ -263,13 +302,30 @@ def test_each_launcher_s_jobs_are_those_of_the_basic_one(launcher, one_after_the
 
 
 @pytest.mark.slow
-def test_two_processes_a_job(tmp_path):
+@pytest.mark.fault("SIGKILL of a sweep whose jobs run in joblib's processes", "they end too")
+def test_joblib_s_processes_end_with_their_sweep(tmp_path):
+    settings = ("model=mlp", "seed=1,2", "hydra/launcher=joblib", "hydra.launcher.n_jobs=2")
+    command = [sys.executable, TRAIN, "-m", *settings, *SMALL, "epochs=10000"]
+    process = subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+    while len(list(tmp_path.rglob("metrics.csv"))) < 2:
+        assert process.poll() is None
+        sleep(0.1)
+    workers = {int(holder.read_text().split()[1]) for holder in tmp_path.rglob(".holder")}
+    assert len(workers - {process.pid}) == 2
+    process.kill()
+    _, said = process.communicate(timeout=60)  # to the end of what they say too
+    assert "Traceback" not in said
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("launcher", ["basic", "joblib", "submitit_local", "ray"])
+def test_two_processes_a_job(launcher, tmp_path):
     """Every image once an epoch, one folder a job, none beside them."""
-    two = ("trainer=ddp", "trainer.devices=2", "trainer.accelerator=cpu")
+    two = ("trainer=ddp", "trainer.devices=2", "trainer.accelerator=cpu", f"hydra/launcher={launcher}")
     status, said = run_to_the_end(tmp_path, "model=mlp", "seed=1,2", *two)
     assert status == 0, said
     found = results(tmp_path)
     assert [run[-6:] for run in found] == ["seed=1", "seed=2"]
     assert {path.name for path in tmp_path.iterdir()} == {"runs"}
-    assert {path.name for path in (tmp_path / "runs").iterdir()} == {"mlp", "sweeps"}
+    assert {path.name for path in (tmp_path / "runs").iterdir()} - {".submitit"} == {"mlp", "sweeps"}
     assert len(list((tmp_path / "runs/mlp").iterdir())) == 1

@@ -1,8 +1,12 @@
 """Poor trials, ended early."""
 
+import sqlite3
+
 import optuna
 import pytest
 
+from cifar10 import study as studies
+from cifar10.errors import UserError
 from cifar10.pruning import Pruning
 from cifar10.study import Trial
 
@@ -37,6 +41,30 @@ def test_a_trial_that_was_taken_for_dead_goes_on(tmp_path, study, place):
     table = tmp_path / "metrics.csv"
     table.write_text("epoch,val/accuracy\n1,0.25\n")
     assert not Pruning(Trial(place._replace(pruner="median"), trial.number), table, "val/accuracy")._is_poor()
+
+
+def test_a_study_that_is_away_for_a_moment_costs_nothing(tmp_path, study, place, monkeypatch, caplog):
+    monkeypatch.setattr(studies, "LOCK_SECONDS", 0.1)
+    study().ask()
+    table = tmp_path / "metrics.csv"
+    table.write_text("epoch,val/accuracy\n1,0.25\n")
+    pruning = Pruning(Trial(place, 0), table, "val/accuracy")
+    with sqlite3.connect(tmp_path / "s.db", isolation_level=None) as other:
+        other.execute("BEGIN EXCLUSIVE")
+        assert not pruning._is_poor()
+        other.execute("ROLLBACK")
+    assert "database is locked; set hydra.sweeper.storage=URL; the run goes on" in caplog.text
+    assert study().trials[0].intermediate_values == {}
+    table.write_text("epoch,val/accuracy\n1,0.25\n2,0.5\n")
+    assert not pruning._is_poor()
+    assert study().trials[0].intermediate_values == {1: 0.25, 2: 0.5}
+
+
+def test_a_job_makes_no_study(tmp_path, place):
+    table = tmp_path / "metrics.csv"
+    table.write_text("epoch,val/accuracy\n1,0.25\n")
+    with pytest.raises(UserError, match="there is no study s in sqlite:///"):
+        Pruning(Trial(place, 0), table, "val/accuracy")._is_poor()
 
 
 def test_epochs_before_a_resumption_are_reported_too(tmp_path, study, place):

@@ -56,6 +56,19 @@ def test_equal_proposals_of_one_batch_are_one_run(search, tmp_path, study):
     assert "finished before" not in said
 
 
+def test_a_choice_that_another_does_not_allow_is_a_failed_trial(search, study):
+    """The MLP has no first layer to whiten: its trials fail, and those of the CNN go on."""
+    for model in ("mlp", "cnn"):
+        study().enqueue_trial({"model": model, "model.whiten": "False"})
+    space = ("search=any", "model=choice(cnn,mlp)", "model.whiten=choice(false)", "monitor=val/accuracy")
+    status, said = search(*space, "hydra.sweeper.n_trials=2")
+    line = "there is no setting model.whiten here, only with another model=, data=, search= or trainer="
+    assert status == f"train.py: 1 of 2 jobs failed: {line}"
+    assert f"failed: {line}\n" in said
+    assert [trial.state.name for trial in study().trials] == ["FAIL", "COMPLETE"]
+    assert search(*space, "hydra.sweeper.n_trials=2")[0] == status
+
+
 def test_what_is_no_setting_s_fault_costs_few_trials(search, monkeypatch, study):
     from cifar10.data.synthetic import SyntheticData
 

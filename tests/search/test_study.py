@@ -2,7 +2,9 @@
 
 import sqlite3
 
+import optuna
 from hydra.core.override_parser.overrides_parser import OverridesParser
+from sqlalchemy.exc import OperationalError
 
 from cifar10 import study as studies
 from cifar10.study import StudyPlace
@@ -21,9 +23,47 @@ def test_a_password_is_not_shown():
 
 
 def test_a_name_of_a_study_may_hold_anything():
-    study_of = StudyPlace("it's model=a,b", "sqlite:///x.db", None)
-    parsed = OverridesParser.create().parse_overrides(study_of.overrides())
-    assert [override.value() for override in parsed] == ["it's model=a,b", "sqlite:///x.db"]
+    for name in ("it's model=a,b", "a\\b", "a\\'b\\"):
+        parsed = OverridesParser.create().parse_overrides(StudyPlace(name, "sqlite:///x.db", None).overrides())
+        assert [override.value() for override in parsed] == [name, "sqlite:///x.db"]
+
+
+def test_a_name_of_a_folder_may_hold_anything(search, tmp_path):
+    status, _ = search("hydra.sweeper.n_trials=1", "runs='q?x#y%41'", "hydra.sweeper.storage=null")
+    assert status == 0
+    assert {path.name for path in tmp_path.iterdir()} == {"q?x#y%41"}
+    assert [path.name for path in (tmp_path / "q?x#y%41/searches").iterdir()] == ["s.db"]
+
+
+def test_a_study_in_memory_is_refused(search):
+    for url in ("sqlite://", "sqlite:///:memory:"):
+        status, _ = search(f"hydra.sweeper.storage={url}")
+        assert status == (
+            f"train.py: hydra.sweeper.storage={url}: a study in memory is none for its jobs; name a file, sqlite:///PATH"
+        )
+
+
+def test_another_program_s_study_is_left_alone(search, study):
+    study().tell(study().ask(), 0.5)
+    assert search()[0] == "train.py: study s has trials of another program; begin one: hydra.sweeper.study=NAME"
+    assert len(study().trials) == 1
+
+
+def test_two_commands_make_a_study_at_once(study, monkeypatch):
+    """One of them finds the tables, or a row of them, which were not there a moment before."""
+    monkeypatch.setattr(studies, "sleep", lambda _: None)
+    original, said = (
+        optuna.storages.RDBStorage.__init__,
+        iter(["UNIQUE constraint failed: a", "table b already exists"]),
+    )
+
+    def made(*args, **kwargs):
+        for message in said:
+            raise OperationalError("CREATE", {}, sqlite3.OperationalError(message))
+        original(*args, **kwargs)
+
+    monkeypatch.setattr(optuna.storages.RDBStorage, "__init__", made)
+    assert study().trials == []
 
 
 def test_a_file_that_is_no_study(search, tmp_path):

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from inspect import signature
+from pathlib import Path
 from typing import Annotated, Any
 
 from annotated_types import Ge, Gt
@@ -14,6 +15,7 @@ from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig
 
 from cifar10.errors import UserError
+from cifar10.processes import processes_started
 from cifar10.run import safe_name, words
 from cifar10.settings import check_arguments
 from cifar10.sweep import Outcome, distinct, finish, launched
@@ -33,8 +35,7 @@ class Grid(BasicSweeper):
         overrides = _parsed(self.hydra_context, self.params, arguments)
         done: list[Outcome] = []
         for override in overrides:
-            if override.is_sweep_override() and not override.is_discrete_sweep():
-                raise UserError(f"{override.input_line}: a grid needs a list; to search in it add search=any")
+            _check_list(override)
         for batch in self.split_arguments(overrides, self.max_batch_size):
             batch = distinct(batch)
             self.validate_batch_is_legal(batch)
@@ -76,21 +77,36 @@ class Search(Sweeper):
 
     def sweep(self, arguments: list[str]) -> None:
         from cifar10.search import search
-        from cifar10.study import StudyPlace
+        from cifar10.study import StudyPlace, sqlite
 
         _check(self)
         overrides = _parsed(self.hydra_context, self.params, arguments)
         # By default a function of what is searched, so that the same command goes on and another one begins anew.
         study = self.study or safe_name(" ".join(words(arguments)))
-        storage = self.storage or f"sqlite:///{self.config.runs}/searches/{study}.db"
-        place = StudyPlace(study, storage, self.pruner)
+        place = StudyPlace(study, self.storage or sqlite(Path(self.config.runs) / f"searches/{study}.db"), self.pruner)
         limits = self.n_trials, self.startup_trials, self.max_batch_size, self.seed
         done = search(overrides, self.launcher, self.config.monitor, place, *limits)
         finish(done, arguments, self.config)
 
 
+def _check_list(override: Override) -> None:
+    """Raises UserError for what a grid cannot go through."""
+    if not override.is_sweep_override():
+        return
+    if not override.is_discrete_sweep():
+        raise UserError(f"{override.input_line}: a grid needs a list; to search in it add search=any")
+    group = override.key_or_group
+    if group == "search" or (group == "experiment" and "study" in override.sweep_string_iterator()):
+        raise UserError(f"{override.input_line}: a search and experiment=study are many runs; start each by itself")
+
+
 def _check(sweeper: Sweeper) -> None:
-    """Raises UserError for an argument of a wrong type or out of its range."""
+    """Raises UserError for an argument of a wrong type or out of its range, and in one of several processes."""
+    if (started := processes_started()) > 1:
+        raise UserError(
+            f"{started} processes were started, and each would run all jobs of -m: start one, whose jobs start theirs, "
+            "by trainer=ddp trainer.devices=N or hydra/launcher=submitit_slurm"
+        )
     names = signature(type(sweeper).__init__).parameters.keys() - {"self", "params", "trial"}
     check_arguments("hydra.sweeper", type(sweeper), {name: getattr(sweeper, name) for name in names}, ())
 
