@@ -121,6 +121,8 @@ def test_searches_are_compared_after_half_of_the_seconds():
     text = markdown(ABOUT | {"search": [{"seed": 1} | row, {"seed": 2} | row | {"reached": None}]})
     assert "| 1 | 2, 16, 20 | 60.00% | 4, 2, 19 | 60.00% | 45% of the seconds |" in text
     assert "| 2 | 2, 16, 20 | 60.00% | 4, 2, 19 | 60.00% | not reached |" in text
+    better = row | {"best_in_half": 0.7}
+    assert "| mean | | 60.00% | | 65.00% | |" in markdown(ABOUT | {"search": [{"seed": 1} | row, {"seed": 2} | better]})
 
 
 def test_tables_have_as_many_cells_in_each_line():
