@@ -1,6 +1,7 @@
 """The official CIFAR-10 files, fetched when missing, checked before they are opened."""
 
 from collections.abc import Sequence
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -34,14 +35,21 @@ class CIFAR10Data(ImageData):
         folder = self.root / CIFAR10.base_folder
         if not folder.exists():
             raise UserError(f"{folder} is not there; bring the files of CIFAR-10 back, or train on them again")
-        for name, md5 in (*CIFAR10.train_list, *CIFAR10.test_list, (CIFAR10.meta["filename"], CIFAR10.meta["md5"])):
+        files = (*CIFAR10.train_list, *CIFAR10.test_list, (CIFAR10.meta["filename"], CIFAR10.meta["md5"]))
+        for name, md5 in files:
             if not check_integrity(str(folder / name), md5):
                 raise UserError(
                     f"{folder / name} is not the official file (its MD5 is not {md5}); "
                     f"delete {folder} and run again to get a whole copy"
                 )
-        train, test = CIFAR10(self.root, train=True), CIFAR10(self.root, train=False)
-        return ImageSet(*_tensors(train), *_tensors(test), train.classes)
+        return _images(self.root, tuple(md5 for _, md5 in files))
+
+
+@lru_cache(maxsize=1)  # which the jobs of a sweep share
+def _images(root: Path, md5: tuple[str, ...]) -> ImageSet:
+    """What files of this content hold. md5: by which it is known that they are those of the last time."""
+    train, test = CIFAR10(root, train=True), CIFAR10(root, train=False)
+    return ImageSet(*_tensors(train), *_tensors(test), train.classes)
 
 
 def _tensors(split: CIFAR10) -> tuple[Tensor, Tensor]:

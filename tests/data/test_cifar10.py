@@ -54,6 +54,12 @@ def test_images_lie_in_memory_without_gaps(folder):
     assert images.test_images.is_contiguous()
 
 
+def test_files_are_read_once_however_many_jobs_want_them(folder, monkeypatch):
+    first = read(folder)
+    monkeypatch.setattr("cifar10.data.cifar10._tensors", None)
+    assert read(folder) is first
+
+
 def truncate(path: Path) -> None:
     path.write_bytes(path.read_bytes()[:-1])
 
