@@ -31,7 +31,7 @@ log = logging.getLogger("cifar10")
 
 sys.path.append(str(Path(__file__).resolve().parent / "cifar10/plugins"))  # where Hydra finds our sweepers
 OmegaConf.register_new_resolver("run_name", run_name, replace=True)
-OmegaConf.register_new_resolver("under", lambda folder, path: str(Path(folder) / path), replace=True)
+OmegaConf.register_new_resolver("under", lambda folder, path: str(Path(folder) / str(path)), replace=True)
 
 
 def train(cfg: DictConfig, folder: Path, trial: Trial | None = None) -> dict[str, Any]:

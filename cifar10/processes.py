@@ -46,7 +46,13 @@ def processes_to_start(cfg: DictConfig) -> int:
 
     trainer = bare_trainer(cfg)
     environment = getattr(trainer.strategy, "cluster_environment", None)
-    if environment is None or environment.creates_processes_externally:
+    if environment is None:
+        return 1
+    if environment.creates_processes_externally:
+        try:
+            environment.validate_settings(trainer.num_devices, trainer.num_nodes)
+        except ValueError as error:  # other numbers than SLURM was asked for
+            raise UserError(f"trainer: {one_line(error)}; docs/scale.md shows numbers that fit") from error
         return 1
     if trainer.num_nodes > 1:
         raise UserError(

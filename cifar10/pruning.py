@@ -50,7 +50,7 @@ class Pruning(Callback):
             return False
 
     def _told(self, found: dict[int, float]) -> bool:
-        """Tells the study of epochs that it does not know; whether the last one of them is poor."""
+        """Tells the study of epochs that it does not know; whether any of them was poor."""
         import optuna
 
         with storage_errors(self.trial.study):
@@ -60,7 +60,7 @@ class Pruning(Callback):
             try:
                 for epoch in sorted(found.keys() - frozen.intermediate_values.keys()):  # also those before a resumption
                     trial.report(found[epoch], epoch)
-                    poor = trial.should_prune()
+                    poor |= trial.should_prune()
             except optuna.exceptions.UpdateFinishedTrialError:
                 return False  # taken for dead or lost while it lived: it goes on, and is found finished
             return poor

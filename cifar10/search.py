@@ -1,7 +1,8 @@
 """Searches for settings: Optuna proposes, Hydra's launcher runs the jobs, poor ones are ended early."""
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from itertools import product
 from time import sleep
 from typing import TYPE_CHECKING
 
@@ -12,7 +13,7 @@ from hydra.plugins.launcher import Launcher
 from cifar10.errors import UserError
 from cifar10.messages import one_line
 from cifar10.run import words
-from cifar10.space import check_words, first_value, read_space, written
+from cifar10.space import check_words, read_space, some_values, written
 from cifar10.study import HEARTBEAT_SECONDS, SILENT_SECONDS, StudyPlace, storage_errors
 from cifar10.sweep import NOWHERE, Outcome, launched, settings
 from cifar10.trials import again, alive, ask, counted, fail_dead, outcomes, running, tell
@@ -47,13 +48,14 @@ def search(
     fixed = [override.input_line for override in overrides if not override.is_sweep_override()]
     if not space:
         raise UserError("nothing to search: give a space, as in 'model.learning_rate=tag(log,interval(1e-4,1e-1))'")
-    settings(launcher, [*fixed, *(f"{name}={written(first_value(values))}" for name, values in space.items())])
+    _check_space(launcher, fixed, space)
     done: list[Outcome] = []
     lost: list[Outcome] = []
     unheard: dict[int, float] = {}
     with storage_errors(place):
         study = place.open(monitor)
         check_words(study, words([override.input_line for override in overrides]))
+        study.set_user_attr("monitor", monitor)
         log.info("study %s in %s: %d of %d trials done", place.study, place.shown, counted(study), n_trials)
         fail_dead(study, unheard)
         if running(study):  # of another command, or of one that is dead: so it is begun again before others are
@@ -80,11 +82,36 @@ def search(
         return [*outcomes(study), *lost]
 
 
+def _check_space(
+    launcher: Launcher, fixed: Sequence[str], space: "Mapping[str, optuna.distributions.BaseDistribution]"
+) -> None:
+    """Raises HydraException where no choice of model, data and the like has all of the settings."""
+    errors = []
+    for values in product(*(some_values(name, distribution) for name, distribution in space.items())):
+        chosen = [f"{name}={written(value)}" for name, value in zip(space, values, strict=True)]
+        try:
+            settings(launcher, [*fixed, *chosen])
+        except HydraException as error:
+            errors.append(error)
+        else:
+            return
+    raise errors[0]
+
+
 def _failed_alike(last: Sequence[Outcome]) -> bool:
     """Whether these are ALIKE runs that failed with the same words, and not by results that are no numbers."""
     words_of_each = {outcome.message.replace(str(outcome.folder), "") for outcome in last}
     failed = all(outcome.status == "failed" and outcome.value is None for outcome in last)
     return failed and len(words_of_each) == 1 and len({outcome.folder for outcome in last}) == ALIKE
+
+
+def _refused(launcher: Launcher, job: Sequence[str]) -> Outcome | None:
+    """What comes of a job whose choices do not allow one of its settings; None for any other job."""
+    try:
+        settings(launcher, job)
+    except HydraException as error:
+        return Outcome(NOWHERE, "failed", one_line(error))
+    return None
 
 
 def _launched(
@@ -99,16 +126,16 @@ def _launched(
     """Runs trials and tells the study what they came to. Of equal ones, which would share a folder, one is run."""
     jobs: dict[tuple[str, ...], int] = {}
     done: dict[tuple[str, ...], Outcome] = {}
-    for trial in trials:
-        job = tuple(trial.user_attrs["settings"])
-        try:
-            settings(launcher, [*fixed, *job])
-            jobs.setdefault(job, trial.number)
-        except HydraException as error:  # of one choice that another one does not allow
-            done[job] = Outcome(NOWHERE, "failed", one_line(error))
-    batch = [[*fixed, *job, *place.overrides(), f"hydra.sweeper.trial={number}"] for job, number in jobs.items()]
     try:
         with alive(study, trials):
+            for trial in trials:
+                job = tuple(trial.user_attrs["settings"])
+                if refused := _refused(launcher, [*fixed, *job]):
+                    done[job] = refused
+                else:
+                    jobs.setdefault(job, trial.number)
+            of_study = place.overrides()
+            batch = [[*fixed, *job, *of_study, f"hydra.sweeper.trial={number}"] for job, number in jobs.items()]
             done |= zip(jobs, launched(launcher, batch, first_job) if batch else [], strict=True)
     except BaseException:  # Ctrl-C, mostly
         with storage_errors(place):

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 from hydra.core.override_parser.types import ChoiceSweep, IntervalSweep, Override, RangeSweep
 
 from cifar10.errors import UserError
-from cifar10.messages import some
+from cifar10.messages import CONF, some
 from cifar10.study import optuna_or_error
 
 if TYPE_CHECKING:
@@ -41,14 +41,16 @@ def _distribution(override: Override) -> "optuna.distributions.BaseDistribution"
     raise ValueError("no such sweep")
 
 
-def first_value(distribution: "optuna.distributions.BaseDistribution") -> float | int | str:
-    """One of its values."""
-    return distribution.choices[0] if hasattr(distribution, "choices") else distribution.low
+def some_values(name: str, distribution: "optuna.distributions.BaseDistribution") -> Sequence[float | int | str]:
+    """One of its values; of a choice between files of `conf/`, such as `model`, all."""
+    if not hasattr(distribution, "choices"):
+        return [distribution.low]
+    return distribution.choices if (CONF / name).is_dir() else distribution.choices[:1]
 
 
 def check_words(study: "optuna.Study", words: list[str]) -> None:
     """Raises UserError where a study was begun by other `words`: trials of other settings cannot be compared."""
-    if any(trial.state.name == "COMPLETE" and "settings" not in trial.user_attrs for trial in study.trials):
+    if "words" not in study.user_attrs and any(trial.state.name != "WAITING" for trial in study.trials):
         raise UserError(f"study {study.study_name} has trials of another program; begin one: hydra.sweeper.study=NAME")
     begun = study.user_attrs.get("words", words)
     if changed := sorted(set(begun) ^ set(words)):

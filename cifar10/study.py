@@ -60,11 +60,13 @@ class StudyPlace(NamedTuple):
 
     def _open(self, monitor: str) -> "optuna.Study":
         optuna = optuna_or_error()
+        directions = optuna.study.StudyDirection
+        direction = directions.MINIMIZE if monitor.endswith("loss") else directions.MAXIMIZE
         study = optuna.create_study(
             study_name=self.study,
             storage=self._opened_storage(),
             pruner=self._chosen_pruner(),
-            direction="minimize" if monitor.endswith("loss") else "maximize",
+            direction=direction,
             load_if_exists=True,
         )
         if (begun := study.user_attrs.get("monitor", monitor)) != monitor:
@@ -72,12 +74,15 @@ class StudyPlace(NamedTuple):
                 f"study {self.study} was begun for monitor={begun}, now it is {monitor}; set it back, or begin another "
                 "with hydra.sweeper.study=NAME"
             )
-        if "monitor" not in study.user_attrs:
-            study.set_user_attr("monitor", monitor)
+        if study.direction != direction:
+            raise UserError(
+                f"study {self.study} was begun to {study.direction.name.lower()} its values, but monitor={monitor} "
+                f"is to {direction.name.lower()}; begin another with hydra.sweeper.study=NAME"
+            )
         return study
 
     def load(self) -> "optuna.Study":
-        """The study as it is, for a job of it. Raises OptunaError or SQLAlchemyError where it cannot be reached."""
+        """The study as it is, for a job of it. Raises UserError where there is none."""
         load = optuna_or_error().load_study
         try:
             return load(study_name=self.study, storage=self._opened_storage(), pruner=self._chosen_pruner())
@@ -150,12 +155,12 @@ def _cause(error: BaseException) -> str:
     return str(getattr(cause, "orig", None) or cause).partition("\n")[0]
 
 
-def sqlite(path: Path) -> str:
+def sqlite(path: str) -> str:
     """The URL of a file, whose name may hold anything."""
     optuna_or_error()
     from sqlalchemy import URL
 
-    return URL.create("sqlite", database=str(path)).render_as_string()
+    return URL.create("sqlite", database=path).render_as_string()
 
 
 def optuna_or_error() -> Any:

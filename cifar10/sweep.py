@@ -124,7 +124,7 @@ def finish(done: Sequence[Outcome], arguments: Sequence[str], config: DictConfig
     lines += complaints
     if rows:
         name = safe_name(" ".join(words(arguments))) or "defaults"
-        path = Path(config.runs) / "sweeps" / f"{name}.csv"
+        path = Path(str(config.runs)) / "sweeps" / f"{name}.csv"
         write_atomically(path, lambda file: file.write(as_csv(rows).encode()))
         lines += [as_text(rows), f"kept as {path}"]
     log.info("%s", "\n".join(lines))

@@ -60,7 +60,8 @@ def again(study: "optuna.Study", trial: "optuna.Trial") -> None:
 def fail_dead(study: "optuna.Study", unheard: dict[int, float]) -> None:
     """Trials whose command no longer says that they live have failed, and wait to be begun again.
 
-    unheard: since when such trials are known, in seconds, which never said it; kept between calls.
+    unheard: number of a running trial that has no settings yet -> when it was first seen, by `monotonic`; kept between
+    calls.
     """
     optuna = optuna_or_error()
     optuna.storages.fail_stale_trials(study)

@@ -59,6 +59,25 @@ def run_script(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[st
     return run
 
 
+@pytest.fixture
+def elsewhere(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The empty folder in which a sweep's jobs begin, as those of Ray do where their cluster was started."""
+    from hydra._internal.core_plugins import basic_launcher
+
+    folder, run_job = tmp_path_factory.mktemp("elsewhere"), basic_launcher.run_job
+
+    def from_there(**job: Any) -> Any:
+        here = Path.cwd()
+        os.chdir(folder)
+        try:
+            return run_job(**job)
+        finally:
+            os.chdir(here)
+
+    monkeypatch.setattr(basic_launcher, "run_job", from_there)
+    return folder
+
+
 @pytest.fixture(scope="session")
 def random_data() -> Callable[..., Any]:
     """Builds an ImageData in memory: random training images with these labels, 12 random test images."""

@@ -157,6 +157,16 @@ def test_a_launcher_s_processes_do_not_each_train_alone(name, monkeypatch, tmp_p
         train(composed("model=mlp"), tmp_path)
 
 
+def test_other_numbers_than_slurm_was_asked_for_are_one_line(monkeypatch, tmp_path):
+    slurm = {"SLURM_NTASKS": "1", "SLURM_NTASKS_PER_NODE": "1", "SLURM_JOB_NAME": "job", "SLURM_JOB_ID": "1"}
+    slurm |= {"SLURM_PROCID": "0", "SLURM_LOCALID": "0", "SLURM_NODEID": "0", "SLURM_NODELIST": "a"}
+    for name, value in slurm.items():
+        monkeypatch.setenv(name, value)
+    with pytest.raises(UserError, match=r"trainer: .*devices=2.*; docs/scale.md shows numbers that fit") as error:
+        train(composed("model=mlp", *TWO), tmp_path)
+    assert "\n" not in str(error.value)
+
+
 @pytest.mark.slow
 def test_a_batch_too_small_to_normalise_over_is_one_line(tmp_path):
     with pytest.raises(UserError, match=r"a batch of 3 images is too small for 2 processes, each needs two of it"):

@@ -159,6 +159,7 @@ def test_a_study_s_run_has_the_folder_of_its_model():
         ),
         (["hydra/launcher=slurm"], "there is no hydra/launcher=slurm; choose from basic"),
         (["hydra.sweeper.max_batch_size=0"], "hydra.sweeper.max_batch_size=0: input should be greater than 0"),
+        (["runs=2024"], "runs=2024: input should be a valid string"),
         (["search=mlp,cnn"], "search=mlp,cnn: a search and experiment=study are many runs; start each by itself"),
         (["experiment=mlp_fast,study"], "experiment=mlp_fast,study: a search and experiment=study are many runs"),
         (["model=prototype,mlp", "model.delta=cie76"], "no setting model.delta here, only with another model=, data="),
@@ -179,27 +180,13 @@ def test_jobs_are_not_run_by_each_of_several_processes(sweep, monkeypatch):
     )
 
 
-def test_a_worker_s_own_folder_is_not_where_runs_are(sweep, tmp_path, monkeypatch):
-    """As of Ray's workers, which are where their cluster was started."""
-    from hydra._internal.core_plugins import basic_launcher
-
-    (tmp_path / "elsewhere").mkdir()
-    run_job = basic_launcher.run_job
-
-    def from_elsewhere(**job):
-        os.chdir(tmp_path / "elsewhere")
-        try:
-            return run_job(**job)
-        finally:
-            os.chdir(tmp_path)
-
-    monkeypatch.setattr(basic_launcher, "run_job", from_elsewhere)
+def test_a_job_that_begins_in_another_folder_runs_where_the_sweep_does(sweep, tmp_path, elsewhere):
     assert sweep("model=mlp", "seed=1", *SMALL)[0] == 0
-    assert not list((tmp_path / "elsewhere").iterdir())
+    assert not list(elsewhere.iterdir())
     assert rows(tmp_path)[0]["n"] == "1"
 
 
-def test_a_job_within_the_sweep_s_own_process_outlives_its_shell(sweep, monkeypatch):
+def test_a_job_within_the_sweep_s_own_process_is_not_watched_as_a_worker(sweep, monkeypatch):
     """joblib starts no worker for one job at a time; only its workers end with the sweep that they belong to."""
     from cifar10 import processes
 

@@ -35,12 +35,26 @@ def test_a_poor_trial_is_ended_early(pruner, processes, search, tmp_path, study)
     assert " pruned" in said
 
 
-def test_a_trial_that_was_taken_for_dead_goes_on(tmp_path, study, place):
+def test_a_trial_that_was_taken_for_dead_goes_on(tmp_path, study, place, caplog):
     trial = study().ask()
     study().tell(trial, state=optuna.trial.TrialState.FAIL)
     table = tmp_path / "metrics.csv"
     table.write_text("epoch,val/accuracy\n1,0.25\n")
     assert not Pruning(Trial(place._replace(pruner="median"), trial.number), table, "val/accuracy")._is_poor()
+    assert caplog.text == ""
+
+
+def test_a_trial_is_judged_by_epochs_that_are_told_late_too(tmp_path, study, place):
+    """By successive halving only the first and the third epoch count: here the first one, told with the second."""
+    halving = place._replace(pruner="halving")
+    for accuracy in (0.7, 0.8, 0.9):
+        other = halving.open("val/accuracy").ask()
+        other.report(accuracy, 1)
+        other.should_prune()
+    trial = study().ask()
+    table = tmp_path / "metrics.csv"
+    table.write_text("epoch,val/accuracy\n1,0.25\n2,0.95\n")
+    assert Pruning(Trial(halving, trial.number), table, "val/accuracy")._is_poor()
 
 
 def test_a_study_that_is_away_for_a_moment_costs_nothing(tmp_path, study, place, monkeypatch, caplog):

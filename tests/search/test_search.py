@@ -28,6 +28,12 @@ def test_a_search_goes_on_until_there_are_so_many_trials(search, tmp_path, study
     assert len(study().trials) == 3
 
 
+def test_a_job_that_begins_in_another_folder_finds_its_study(search, study, elsewhere):
+    assert search("hydra.sweeper.n_trials=1", "hydra.sweeper.pruner=halving")[0] == 0
+    assert [trial.state.name for trial in study().trials] == ["COMPLETE"]
+    assert not list(elsewhere.iterdir())
+
+
 def test_a_trial_that_diverges_has_failed_and_the_search_goes_on(search, study):
     status, _ = search("hydra.sweeper.n_trials=2", "model.learning_rate=choice(1e30)", "model.batch_norm=false")
     assert status.startswith("train.py: 2 of 2 jobs failed: ")
@@ -56,11 +62,12 @@ def test_equal_proposals_of_one_batch_are_one_run(search, tmp_path, study):
     assert "finished before" not in said
 
 
-def test_a_choice_that_another_does_not_allow_is_a_failed_trial(search, study):
+@pytest.mark.parametrize("models", ["cnn,mlp", "mlp,cnn"])
+def test_a_choice_that_another_does_not_allow_is_a_failed_trial(models, search, study):
     """The MLP has no first layer to whiten: its trials fail, and those of the CNN go on."""
     for model in ("mlp", "cnn"):
         study().enqueue_trial({"model": model, "model.whiten": "False"})
-    space = ("search=any", "model=choice(cnn,mlp)", "model.whiten=choice(false)", "monitor=val/accuracy")
+    space = ("search=any", f"model=choice({models})", "model.whiten=choice(false)", "monitor=val/accuracy")
     status, said = search(*space, "hydra.sweeper.n_trials=2")
     line = "there is no setting model.whiten here, only with another model=, data=, search= or trainer="
     assert status == f"train.py: 1 of 2 jobs failed: {line}"

@@ -44,18 +44,25 @@ def test_a_study_in_memory_is_refused(search):
 
 
 def test_another_program_s_study_is_left_alone(search, study):
-    study().tell(study().ask(), 0.5)
+    study().ask()
     assert search()[0] == "train.py: study s has trials of another program; begin one: hydra.sweeper.study=NAME"
-    assert len(study().trials) == 1
+    assert [trial.state.name for trial in study().trials] == ["RUNNING"]
+    assert study().user_attrs == {}
+
+
+def test_a_study_that_others_made_for_the_opposite_is_refused(search, tmp_path):
+    optuna.create_study(study_name="s", storage=f"sqlite:///{tmp_path}/s.db", direction="minimize")
+    assert search()[0] == (
+        "train.py: study s was begun to minimize its values, but monitor=val/accuracy is to maximize; "
+        "begin another with hydra.sweeper.study=NAME"
+    )
 
 
 def test_two_commands_make_a_study_at_once(study, monkeypatch):
     """One of them finds the tables, or a row of them, which were not there a moment before."""
     monkeypatch.setattr(studies, "sleep", lambda _: None)
-    original, said = (
-        optuna.storages.RDBStorage.__init__,
-        iter(["UNIQUE constraint failed: a", "table b already exists"]),
-    )
+    original = optuna.storages.RDBStorage.__init__
+    said = iter(["UNIQUE constraint failed: a", "table b already exists"])
 
     def made(*args, **kwargs):
         for message in said:

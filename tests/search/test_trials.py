@@ -65,11 +65,12 @@ def test_a_killed_search_goes_on(search, tmp_path, monkeypatch, study, command):
 
 def test_a_trial_that_died_before_its_first_sign_of_life_is_given_up(search, monkeypatch, study):
     hurry(monkeypatch)
+    assert search("hydra.sweeper.n_trials=1")[0] == 0
     study().ask()
-    status, said = search("hydra.sweeper.n_trials=1")
+    status, said = search("hydra.sweeper.n_trials=2")
     assert status == 0
     assert "waiting 1 seconds to see whether its 1 running trials live" in said
-    assert [trial.state.name for trial in study().trials] == ["FAIL", "COMPLETE"]
+    assert [trial.state.name for trial in study().trials] == ["COMPLETE", "FAIL", "COMPLETE"]
 
 
 def test_a_launcher_that_ends_with_an_error_costs_only_what_had_not_finished(search, tmp_path, monkeypatch, study):

@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping
 from inspect import signature
-from pathlib import Path
 from typing import Annotated, Any
 
 from annotated_types import Ge, Gt
@@ -83,7 +82,7 @@ class Search(Sweeper):
         overrides = _parsed(self.hydra_context, self.params, arguments)
         # By default a function of what is searched, so that the same command goes on and another one begins anew.
         study = self.study or safe_name(" ".join(words(arguments)))
-        place = StudyPlace(study, self.storage or sqlite(Path(self.config.runs) / f"searches/{study}.db"), self.pruner)
+        place = StudyPlace(study, self.storage or sqlite(f"{self.config.runs}/searches/{study}.db"), self.pruner)
         limits = self.n_trials, self.startup_trials, self.max_batch_size, self.seed
         done = search(overrides, self.launcher, self.config.monitor, place, *limits)
         finish(done, arguments, self.config)
@@ -105,7 +104,7 @@ def _check(sweeper: Sweeper) -> None:
     if (started := processes_started()) > 1:
         raise UserError(
             f"{started} processes were started, and each would run all jobs of -m: start one, whose jobs start theirs, "
-            "by trainer=ddp trainer.devices=N or hydra/launcher=submitit_slurm"
+            "by trainer=ddp trainer.devices=N; docs/scale.md says how by SLURM"
         )
     names = signature(type(sweeper).__init__).parameters.keys() - {"self", "params", "trial"}
     check_arguments("hydra.sweeper", type(sweeper), {name: getattr(sweeper, name) for name in names}, ())
