@@ -4,6 +4,7 @@ python scripts/benchmark.py                          everything, half an hour on
 python scripts/benchmark.py --only training          one part
 python scripts/benchmark.py --data synthetic         without CIFAR-10; the speeds are the same
 python scripts/benchmark.py --out docs               rewrites docs/benchmark.json and docs/benchmark.md
+python scripts/benchmark.py --only search --out docs/search    its table is in docs/sweeps.md; 40 minutes
 """
 
 import argparse

@@ -23,7 +23,7 @@ from benchmarks.accuracy import seconds_to  # noqa: E402
 from benchmarks.measure import compose, interleaved, ratio, read_images, spread  # noqa: E402
 from benchmarks.predict import FILES, answers, written  # noqa: E402
 from benchmarks.search import compared  # noqa: E402
-from benchmarks.tables import markdown  # noqa: E402
+from benchmarks.tables import markdown, search_table  # noqa: E402
 from benchmarks.training import PerImage, bare_loop, lightning_alone, this_project, usual_way  # noqa: E402
 
 ABOUT = {"device": "D", "threads": 1, "versions": {"torch": "2"}, "commit": "c", "rounds": 3, "command": "x"}
@@ -124,6 +124,12 @@ def test_searches_are_compared_after_half_of_the_seconds():
     better = {"seed": 2} | row | {"best_in_half": 0.7}
     text = markdown(ABOUT | {"search": [{"seed": 1} | row, better]})
     assert "| mean | 2, 16, 20 | 60.00% | 4, 2, 19 | 65.00% | |" in text
+
+
+def test_searches_are_shown_as_they_were_measured():
+    found = json.loads((ROOT / "docs/search/benchmark.json").read_text())["search"]
+    table = "\n".join(line for line in search_table(found) if line.startswith("|"))
+    assert table in (ROOT / "docs/sweeps.md").read_text()
 
 
 def test_tables_have_as_many_cells_in_each_line():
