@@ -21,15 +21,15 @@ from omegaconf.errors import OmegaConfBaseException
 
 from cifar10.errors import CTRL_C, Busy, Interrupted, Pruned, UserError
 from cifar10.messages import one_line
-from cifar10.processes import end_with_parent
-from cifar10.run import STOPPED, claim, finished_result, monitored, run_name
-from cifar10.signals import sigterm_interrupts
-from cifar10.study import StudyPlace, Trial
-from cifar10.sweep import Outcome
+from cifar10.sweeps.jobs import Outcome
+from cifar10.sweeps.study import StudyPlace, Trial
+from cifar10.training.distributed import end_with_parent
+from cifar10.training.run_folder import STOPPED, claim, finished_result, monitored, run_name
+from cifar10.training.signals import sigterm_interrupts
 
 log = logging.getLogger("cifar10")
 
-sys.path.append(str(Path(__file__).resolve().parent / "cifar10/plugins"))  # where Hydra finds our sweepers
+sys.path.append(str(Path(__file__).resolve().parent / "cifar10/sweeps/plugin"))  # where Hydra finds our sweepers
 OmegaConf.register_new_resolver("run_name", run_name, replace=True)
 OmegaConf.register_new_resolver("under", lambda folder, path: str(Path(folder) / str(path)), replace=True)
 
@@ -40,9 +40,9 @@ def train(cfg: DictConfig, folder: Path, trial: Trial | None = None) -> dict[str
     trial: of the search that the run is part of. Raises UserError for what a user can mend, Interrupted after Ctrl-C or
     SIGTERM.
     """
-    from cifar10.lock import held
-    from cifar10.processes import is_first_process, processes_to_start, train_in_processes
-    from cifar10.settings import check_settings
+    from cifar10.training.config import check_settings
+    from cifar10.training.distributed import is_first_process, processes_to_start, train_in_processes
+    from cifar10.training.lock import held
 
     check_settings(cfg)
     if finished := _finished(folder, cfg):
@@ -72,10 +72,10 @@ def train(cfg: DictConfig, folder: Path, trial: Trial | None = None) -> dict[str
 
 def _finished(folder: Path, cfg: DictConfig) -> dict[str, Any] | None:
     """What the folder's run came to, shown; None where there is something to do."""
-    from cifar10.processes import is_first_process
+    from cifar10.training.distributed import is_first_process
 
     if finished := finished_result(folder, cfg):
-        from cifar10.record import summary
+        from cifar10.training.record import summary
 
         if is_first_process():
             log.info("finished before (force=true does it again)\n%s", summary(finished, folder))
@@ -97,13 +97,13 @@ def _train(cfg: DictConfig, folder: Path, trial: Trial | None) -> dict[str, Any]
     from lightning import seed_everything
     from tqdm.contrib.logging import logging_redirect_tqdm
 
-    from cifar10.checkpoints import LastCheckpoint
-    from cifar10.events import forget_after
     from cifar10.files import epochs_done, write_json
-    from cifar10.record import git_commit, make_record, summary
-    from cifar10.signals import StopSignals
-    from cifar10.tensorboard import log_hyperparameters
-    from cifar10.trainer import make_trainer
+    from cifar10.training.checkpoints import LastCheckpoint
+    from cifar10.training.loggers.events import forget_after
+    from cifar10.training.loggers.tensorboard import log_hyperparameters
+    from cifar10.training.record import git_commit, make_record, summary
+    from cifar10.training.signals import StopSignals
+    from cifar10.training.trainer import make_trainer
 
     phases: dict[str, Any] = {"git": git_commit()}
     data = _built(cfg.data, batch_size=cfg.batch_size, seed=cfg.seed)
@@ -142,7 +142,7 @@ def _train(cfg: DictConfig, folder: Path, trial: Trial | None) -> dict[str, Any]
 def _pruning(trial: Trial | None, cfg: DictConfig, folder: Path) -> list[Any]:
     if trial is None:
         return []
-    from cifar10.pruning import Pruning
+    from cifar10.sweeps.pruning import Pruning
 
     return [Pruning(trial, folder / "metrics.csv", cfg.monitor)]
 

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     import torch
 
-    from cifar10.trained import TrainedModel
+    from cifar10.inference.predictor import TrainedModel
 
 __all__ = ["UserError", "load"]
 
@@ -31,6 +31,6 @@ def load(path: str | Path, device: str | torch.device | None = None) -> TrainedM
     device: the accelerator, if there is one, unless told otherwise. A checkpoint is opened with `weights_only`: a file
     that could run code is refused. Raises UserError for what is no finished run and no checkpoint of this project.
     """
-    from cifar10.trained import TrainedModel  # PyTorch takes seconds to import
+    from cifar10.inference.predictor import TrainedModel  # PyTorch takes seconds to import
 
     return TrainedModel(path, device)

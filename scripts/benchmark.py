@@ -77,8 +77,8 @@ def measure(args: argparse.Namespace) -> Iterator[dict[str, Any]]:
     from benchmarks.search import search
     from benchmarks.startup import startup
     from benchmarks.training import training
-    from cifar10.precision import best_device
-    from cifar10.record import PACKAGES, device_name, git_commit
+    from cifar10.training.precision import best_device
+    from cifar10.training.record import PACKAGES, device_name, git_commit
 
     warnings.filterwarnings("ignore")  # what Lightning says of the usual way
     parts = {

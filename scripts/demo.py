@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from cifar10.trained import TrainedModel
+    from cifar10.inference.predictor import TrainedModel
 
 SAMPLES = 20
 
@@ -35,7 +35,7 @@ def main() -> None:
     os.environ.setdefault("HF_HUB_OFFLINE", "1")
 
     import cifar10
-    from cifar10.demo.page import launch, make_page
+    from cifar10.inference.demo.page import launch, make_page
 
     try:
         models = opened(args.runs, args.device)
@@ -49,7 +49,7 @@ def main() -> None:
 def opened(paths: Sequence[Path], device: str | None) -> "dict[str, TrainedModel]":
     """The models by what the page calls them. Raises UserError for those that cannot be shown together."""
     import cifar10
-    from cifar10.evaluation import run_of
+    from cifar10.inference.evaluate import run_of
 
     models: dict[str, TrainedModel] = {}
     for path in paths:
@@ -67,7 +67,7 @@ def opened(paths: Sequence[Path], device: str | None) -> "dict[str, TrainedModel
 def samples(models: "Mapping[str, TrainedModel]") -> tuple["Tensor | None", list[str]]:
     """The first test images, with their classes, of the first run whose data is there still; none without any."""
     from cifar10.errors import UserError
-    from cifar10.evaluation import run_of
+    from cifar10.inference.evaluate import run_of
 
     for run in filter(None, (run_of(trained.checkpoint) for trained in models.values())):
         try:

@@ -21,8 +21,8 @@ def main() -> None:
         parser.error(f"--images {args.images}: choose 2 to {MOST:,}")
 
     from cifar10.errors import UserError
-    from cifar10.finished import FinishedRun
-    from cifar10.projector import write_embedding
+    from cifar10.results.projector import write_embedding
+    from cifar10.results.saved_run import FinishedRun
 
     try:
         points = write_embedding(FinishedRun(args.run), args.images)

@@ -14,9 +14,9 @@ from statistics import mean
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from cifar10.data.module import ImageData
-    from cifar10.evaluation import Evaluation
-    from cifar10.trained import TrainedModel
+    from cifar10.data.datamodule import ImageData
+    from cifar10.inference.evaluate import Evaluation
+    from cifar10.inference.predictor import TrainedModel
 
 Strengths = dict[str, list[dict[str, float]]]
 """Corruption -> accuracy and expected calibration error at each strength, the weakest first."""
@@ -57,8 +57,8 @@ def report(args: argparse.Namespace) -> dict[str, Any]:
     """Prints it; returns all of it as plain Python."""
     import cifar10
     from cifar10.errors import UserError
-    from cifar10.evaluation import chosen_data, evaluate, run_of
-    from cifar10.record import device_name
+    from cifar10.inference.evaluate import chosen_data, evaluate, run_of
+    from cifar10.training.record import device_name
 
     trained = cifar10.load(args.checkpoint, args.device)
     data, run = chosen_data(trained, args.data), run_of(trained.checkpoint)
@@ -103,8 +103,8 @@ def corrupted(trained: "TrainedModel", data: "ImageData", precision: str, images
     """What the model makes of the test images under every corruption."""
     from tqdm import tqdm
 
-    from cifar10.corruptions import STRENGTHS, corruption
-    from cifar10.evaluation import evaluate
+    from cifar10.inference.corruptions import STRENGTHS, corruption
+    from cifar10.inference.evaluate import evaluate
 
     todo = [(kind, strength + 1) for kind, values in STRENGTHS.items() for strength in range(len(values))]
     found: Strengths = {kind: [] for kind in STRENGTHS}

@@ -28,9 +28,9 @@ def explain(folder: Path, place: int, out: Path) -> str:
     """Draws it; returns what the image is and what it was taken for."""
     from cifar10.errors import UserError
     from cifar10.files import write_atomically
-    from cifar10.finished import FinishedRun
     from cifar10.models.prototype import Prototype
-    from cifar10.pictures import why_figure
+    from cifar10.results.figures.run_figures import why_figure
+    from cifar10.results.saved_run import FinishedRun
 
     kind = out.suffix.lower().removeprefix(".")
     if kind not in ("png", "svg", "pdf"):

@@ -45,10 +45,10 @@ def export(checkpoint: Path, overrides: list[str], out: Path | None) -> None:
     import torch
 
     import cifar10
-    from cifar10.card import make_card, markdown
-    from cifar10.evaluation import chosen_data, evaluate, run_of
-    from cifar10.export import BATCH, as_onnx, as_pt2, check, exported, onnx_runtime
     from cifar10.files import write_atomically
+    from cifar10.inference.evaluate import chosen_data, evaluate, run_of
+    from cifar10.inference.export import BATCH, as_onnx, as_pt2, check, exported, onnx_runtime
+    from cifar10.inference.model_card import make_card, markdown
 
     trained = cifar10.load(checkpoint, "cpu")
     data = chosen_data(trained, overrides)

@@ -58,7 +58,7 @@ def main() -> None:
 
 def listed(names: Sequence[Path], bad: list[Path]) -> list[Path]:
     """The files and those below the folders; what has none goes to `bad` and to standard error."""
-    from cifar10.data.folder import image_files
+    from cifar10.data.image_folder import image_files
 
     found = []
     for name in names:
@@ -80,7 +80,7 @@ def answers(model: Any, paths: Sequence[Path], top: int, bad: list[Path]) -> Ite
     from torch import Tensor
     from tqdm import tqdm
 
-    from cifar10.data.image_files import read_each
+    from cifar10.data.image_io import read_each
 
     images: list[Tensor] = []
     names: list[str] = []

@@ -10,8 +10,8 @@ import argparse
 import sys
 from pathlib import Path
 
-from cifar10.results import Record, best_first, find_records, group_by_settings, markdown_table
-from cifar10.sweep import as_csv, table
+from cifar10.results.table import Record, best_first, find_records, group_by_settings, markdown_table
+from cifar10.sweeps.jobs import as_csv, table
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -35,8 +35,8 @@ def main() -> None:
     if args.csv:
         write(args.csv, as_csv(table(group_by_settings(records))))
     if args.publish:
-        from cifar10.finished import FinishedRun
-        from cifar10.publish import publish
+        from cifar10.results.publish import publish
+        from cifar10.results.saved_run import FinishedRun
 
         runs = [FinishedRun(file.parent) for file in found if file.name == "metrics.json"]
         for line in publish(records, runs, ROOT):
@@ -46,7 +46,7 @@ def main() -> None:
 
 def write_page(path: Path, found: dict[Path, Record], complaints: list[str]) -> None:
     from cifar10.errors import UserError
-    from cifar10.page.build import page
+    from cifar10.results.page.build import page
 
     try:
         text, left_out = page(found, complaints)

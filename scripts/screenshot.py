@@ -36,9 +36,9 @@ def main() -> None:
     os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"  # read when Gradio is imported
 
     import cifar10
-    from cifar10.data.image_files import read_images
-    from cifar10.demo.page import launch, make_page
+    from cifar10.data.image_io import read_images
     from cifar10.files import write_atomically
+    from cifar10.inference.demo.page import launch, make_page
     from demo import opened, samples
 
     try:

@@ -83,7 +83,7 @@ def random_data() -> Callable[..., Any]:
     """Builds an ImageData in memory: random training images with these labels, 12 random test images."""
     import torch
 
-    from cifar10.data.module import ImageData, ImageSet
+    from cifar10.data.datamodule import ImageData, ImageSet
 
     class RandomImages(ImageData):
         name = "random"
@@ -122,7 +122,7 @@ def compiler() -> None:
     """Skips the test where no kernels can be made."""
     import torch
 
-    from cifar10.compiled import can_compile
+    from cifar10.color.kernels import can_compile
 
     if not can_compile(torch.rand(4, 3, 8, 8), "cie76"):
         pytest.skip("no kernel can be made here")
@@ -148,7 +148,7 @@ def drawn_runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def drawn_page(drawn_runs: Path) -> tuple[str, list[str]]:
     """The page of these runs, and the lines on what it leaves out."""
-    from cifar10.page.build import page
-    from cifar10.results import find_records
+    from cifar10.results.page.build import page
+    from cifar10.results.table import find_records
 
     return page(*find_records([drawn_runs]))

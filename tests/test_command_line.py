@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from hydra.core.global_hydra import GlobalHydra
 
-TRAIN = str(Path(__file__).parent.parent / "train.py")
+TRAIN = str(Path(__file__).resolve().parents[1] / "train.py")
 
 
 @pytest.fixture

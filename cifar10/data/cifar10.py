@@ -10,8 +10,8 @@ from torch import Tensor
 from torchvision.datasets import CIFAR10
 from torchvision.datasets.utils import check_integrity
 
+from cifar10.data.datamodule import ImageData, ImageSet
 from cifar10.data.download import MIRRORS, ensure_cifar10
-from cifar10.data.module import ImageData, ImageSet
 from cifar10.errors import UserError
 
 

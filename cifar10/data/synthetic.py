@@ -4,7 +4,7 @@ from typing import Annotated, Any
 
 from annotated_types import Interval
 
-from cifar10.data.module import ImageData, ImageSet
+from cifar10.data.datamodule import ImageData, ImageSet
 from cifar10.data.scenes import CLASS_NAMES, draw_scenes
 
 

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from cifar10.models.base import CIFAR10_CLASSES, to_unit
+from cifar10.models.classifier import CIFAR10_CLASSES, to_unit
 from cifar10.models.network import Network, dense
 
 

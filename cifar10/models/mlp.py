@@ -5,7 +5,7 @@ from typing import Any
 
 from torch import nn
 
-from cifar10.models.base import CIFAR10_CLASSES
+from cifar10.models.classifier import CIFAR10_CLASSES
 from cifar10.models.network import Network, dense
 
 

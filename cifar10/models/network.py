@@ -10,10 +10,10 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.optim.lr_scheduler import OneCycleLR
 
-from cifar10.augment import Pixels, moved
-from cifar10.data.loader import TrainBatches
+from cifar10.data.augment import Pixels, moved
+from cifar10.data.batches import TrainBatches
 from cifar10.errors import UserError
-from cifar10.models.base import Classifier, Rate, to_unit
+from cifar10.models.classifier import Classifier, Rate, to_unit
 
 
 class Network(Classifier):

@@ -9,11 +9,11 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.optim.lr_scheduler import CosineAnnealingLR
 
-from cifar10.color import Delta, difference_of, full_precision, mean_difference, to_rgb, to_space
-from cifar10.compiled import can_compile, compiled_mean_difference
+from cifar10.color.delta_e import Delta, difference_of, full_precision, mean_difference, to_rgb, to_space
+from cifar10.color.kernels import can_compile, compiled_mean_difference
 from cifar10.errors import UserError
-from cifar10.exact import ExactSolver, training_data
-from cifar10.models.base import CIFAR10_CLASSES, Batch, Classifier, Rate, to_unit
+from cifar10.models.classifier import CIFAR10_CLASSES, Batch, Classifier, Rate, to_unit
+from cifar10.models.weiszfeld import ExactSolver, training_data
 
 
 class Prototype(Classifier):

@@ -12,12 +12,12 @@ from torch.nn import functional as F
 
 from benchmarks.measure import compose, interleaved, read_images, synchronize
 from benchmarks.training import this_project
-from cifar10.color import Delta, mean_difference, to_space
-from cifar10.compiled import compiled_mean_difference
+from cifar10.color.delta_e import Delta, mean_difference, to_space
+from cifar10.color.kernels import compiled_mean_difference
 from cifar10.models.cnn import CNN
 from cifar10.models.mlp import MLP
-from cifar10.precision import best_device
-from cifar10.trainer import STEP_HOOKS
+from cifar10.training.precision import best_device
+from cifar10.training.trainer import STEP_HOOKS
 
 STEPS = {"cnn": 8, "mlp": 300}
 
@@ -93,7 +93,7 @@ def trainer_steps(idle_hooks: bool = False) -> Callable[[], float]:
     data = read_images(cfg, at_least=STEPS["mlp"] * cfg.batch_size)
 
     def measure() -> float:
-        with patch("cifar10.trainer.STEP_HOOKS", () if idle_hooks else STEP_HOOKS):
+        with patch("cifar10.training.trainer.STEP_HOOKS", () if idle_hooks else STEP_HOOKS):
             return this_project(cfg, data, STEPS["mlp"])
 
     return measure

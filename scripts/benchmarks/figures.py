@@ -14,8 +14,8 @@ sys.path.insert(0, "scripts")
 from pathlib import Path
 from time import perf_counter
 from benchmarks.measure import compose, quietly, synchronize
-from cifar10.evolution import Evolution
-from cifar10.tensorboard import TensorBoardPictures
+from cifar10.training.loggers.prototype_snapshots import Evolution
+from cifar10.training.loggers.tensorboard import TensorBoardPictures
 from train import train
 
 spent = {"training": 0.0, "once": 0.0}

@@ -17,8 +17,8 @@ from pathlib import Path
 import torch
 from benchmarks.measure import compose, quietly, read_images
 from hydra.utils import instantiate
-from cifar10.checkpoints import LastCheckpoint
-from cifar10.trainer import make_trainer
+from cifar10.training.checkpoints import LastCheckpoint
+from cifar10.training.trainer import make_trainer
 
 def memory_mb(what):
     lines = Path("/proc/self/status").read_text().splitlines()

@@ -13,9 +13,9 @@ from torchvision import transforms
 
 from benchmarks.measure import compose, interleaved, read_images, synchronize
 from benchmarks.training import PerImage
-from cifar10.augment import RandomViews
-from cifar10.data.loader import TrainBatches
-from cifar10.precision import best_device
+from cifar10.data.augment import RandomViews
+from cifar10.data.batches import TrainBatches
+from cifar10.training.precision import best_device
 
 BATCH = 512
 COUNT = 40_000

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, NamedTuple
 if TYPE_CHECKING:
     from omegaconf import DictConfig
 
-    from cifar10.data.module import ImageData
+    from cifar10.data.datamodule import ImageData
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 

@@ -15,8 +15,8 @@ from PIL import Image
 
 import cifar10
 from benchmarks.measure import ROOT, compose, interleaved, quietly, read_images
-from cifar10.data.image_files import read_images as decoded
-from cifar10.trained import TrainedModel
+from cifar10.data.image_io import read_images as decoded
+from cifar10.inference.predictor import TrainedModel
 from train import train
 
 IMAGES = {"prototype": 2000, "mlp": 20_000, "cnn": 1000}
@@ -50,7 +50,7 @@ def predict(data: str, rounds: int, files: int = FILES) -> dict[str, Any]:
 
 def answers(trained: TrainedModel, images: torch.Tensor, path: Path, rounds: int) -> tuple[dict[str, Any], ...]:
     """Way -> milliseconds of one image; way -> images per second of many."""
-    from cifar10.export import BATCH, as_onnx, exported, onnx_runtime
+    from cifar10.inference.export import BATCH, as_onnx, exported, onnx_runtime
 
     runtime = onnx_runtime(as_onnx(exported(trained.model), trained.class_names))
     image = images[0].numpy()

@@ -10,8 +10,8 @@ from pathlib import Path
 from time import perf_counter
 from typing import Any
 
-from cifar10.pruning import Pruning
-from cifar10.study import StudyPlace, Trial
+from cifar10.sweeps.pruning import Pruning
+from cifar10.sweeps.study import StudyPlace, Trial
 
 TRAIN = Path(__file__).resolve().parent.parent.parent / "train.py"
 REPORTS = 50

@@ -11,7 +11,7 @@ from pathlib import Path
 from time import sleep
 from typing import TYPE_CHECKING, Any
 
-from cifar10.study import StudyPlace
+from cifar10.sweeps.study import StudyPlace
 
 if TYPE_CHECKING:
     import optuna

@@ -10,7 +10,7 @@ from benchmarks.measure import ROOT, child
 
 FIRST_STEP = """
 import os, runpy, sys
-from cifar10.models.base import Classifier
+from cifar10.models.classifier import Classifier
 
 def stop(self, batch, batch_idx):
     os._exit(0)
@@ -22,7 +22,7 @@ runpy.run_path("train.py", run_name="__main__")
 IMPORTS = """
 from importlib import import_module
 from time import perf_counter
-for name in ("hydra", "torch", "torchvision", "torchmetrics", "lightning", "kornia", "cifar10.trainer"):
+for name in ("hydra", "torch", "torchvision", "torchmetrics", "lightning", "kornia", "cifar10.training.trainer"):
     start = perf_counter()
     import_module(name)
     print(name, perf_counter() - start)

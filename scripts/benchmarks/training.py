@@ -18,14 +18,14 @@ from torchmetrics.classification import MulticlassAccuracy
 from torchvision import transforms
 
 from benchmarks.measure import compose, interleaved, quietly, read_images, synchronize
-from cifar10.checkpoints import LastCheckpoint
-from cifar10.color import to_lab
-from cifar10.data.loader import epoch_order
-from cifar10.data.module import ImageData
-from cifar10.models.base import Classifier
+from cifar10.color.delta_e import to_lab
+from cifar10.data.batches import epoch_order
+from cifar10.data.datamodule import ImageData
+from cifar10.models.classifier import Classifier
 from cifar10.models.prototype import Prototype
-from cifar10.precision import chosen_precision
-from cifar10.trainer import make_trainer
+from cifar10.training.checkpoints import LastCheckpoint
+from cifar10.training.precision import chosen_precision
+from cifar10.training.trainer import make_trainer
 
 STEPS = {"prototype": 60, "mlp": 400, "cnn": 30}
 WARM_UP_STEPS = 10

@@ -7,9 +7,9 @@ import pytest
 import torch
 from hydra import compose, initialize
 
-from cifar10.color import to_lab
+from cifar10.color.delta_e import to_lab
 from cifar10.data.cifar10 import CIFAR10Data
-from cifar10.models.base import to_unit
+from cifar10.models.classifier import to_unit
 from cifar10.models.cnn import CNN, pixel_statistics
 from cifar10.models.mlp import MLP
 from train import train

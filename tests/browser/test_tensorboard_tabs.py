@@ -5,8 +5,8 @@ import shutil
 import pytest
 from tensorboard import default, program
 
-from cifar10.finished import FinishedRun
-from cifar10.projector import write_embedding
+from cifar10.results.projector import write_embedding
+from cifar10.results.saved_run import FinishedRun
 
 
 @pytest.fixture(scope="module")

@@ -24,7 +24,7 @@ import numpy as np
 import torch
 from tensorboard.backend.event_processing.event_file_loader import LegacyEventFileLoader
 
-CONF = Path(__file__).resolve().parent.parent.parent / "conf"
+CONF = Path(__file__).resolve().parents[2] / "conf"
 FORKS = get_context("forkserver")  # a process that has imported what takes seconds, and is copied
 FORKS.set_forkserver_preload(["lightning", "torchmetrics", "torchvision", "kornia.color", "hydra", "matplotlib.pyplot"])
 
@@ -106,7 +106,7 @@ def held_after_each_epoch() -> Iterator[list[tuple[float, int, int]]]:
     once garbage is collected and the C library has given back what it keeps for later: that share comes and goes in
     waves of 10 MB, whatever runs.
     """
-    from cifar10.checkpoints import LastCheckpoint
+    from cifar10.training.checkpoints import LastCheckpoint
 
     held: list[tuple[float, int, int]] = []
     original = LastCheckpoint.on_train_epoch_end
@@ -128,8 +128,8 @@ def counted_moments(die_at: int | None) -> Iterator[list[str]]:
     """Counts moments into the list that it yields, by name, and kills the process at that one."""
     from torch.utils.tensorboard import SummaryWriter
 
-    from cifar10.checkpoints import LastCheckpoint
-    from cifar10.models.base import Classifier
+    from cifar10.models.classifier import Classifier
+    from cifar10.training.checkpoints import LastCheckpoint
 
     moments: list[str] = []
 

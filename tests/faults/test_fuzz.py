@@ -13,9 +13,9 @@ from miniature import write_miniature
 from PIL import Image
 
 import cifar10
-from cifar10 import color
+from cifar10.color import delta_e
 from cifar10.data.cifar10 import CIFAR10Data
-from cifar10.data.image_files import read_each
+from cifar10.data.image_io import read_each
 from cifar10.errors import UserError
 from cifar10.files import SafeCheckpointIO
 
@@ -211,12 +211,12 @@ def test_random_colours(delta, tally):
     @given(colours, colours)
     def check(one, other):
         first, second = (torch.tensor(rgb).view(1, 3, 1, 1).requires_grad_() for rgb in (one, other))
-        a, b = color.to_space(first, delta), color.to_space(second, delta)
-        difference = color.difference_of(delta)(a, b)
+        a, b = delta_e.to_space(first, delta), delta_e.to_space(second, delta)
+        difference = delta_e.difference_of(delta)(a, b)
         assert 0 <= difference <= 260
-        assert color.difference_of(delta)(a, a) == 0
+        assert delta_e.difference_of(delta)(a, a) == 0
         if delta != "cie94":
-            torch.testing.assert_close(difference, color.difference_of(delta)(b, a), atol=1e-3, rtol=1e-4)
+            torch.testing.assert_close(difference, delta_e.difference_of(delta)(b, a), atol=1e-3, rtol=1e-4)
         difference.sum().backward()
         assert first.grad.isfinite().all()
         assert second.grad.isfinite().all()
@@ -224,7 +224,7 @@ def test_random_colours(delta, tally):
             lightness, *opponents = a.flatten().tolist()
             assert -1e-3 <= lightness <= 100.001
             assert all(-109 <= value <= 100 for value in opponents)
-            torch.testing.assert_close(color.to_rgb(a), first, atol=2e-4, rtol=0)
+            torch.testing.assert_close(delta_e.to_rgb(a), first, atol=2e-4, rtol=0)
         count[0] += 1
 
     check()

@@ -14,7 +14,7 @@ KILLS = int(os.environ.get("KILLS", "15"))
 """How many in all; KILLS=100 pytest tests/faults/test_kills.py"""
 
 TWO = ("model=mlp", "data.flip=true", "trainer=ddp", "trainer.devices=2", "trainer.accelerator=cpu", "epochs=6")
-TRAIN = Path(__file__).resolve().parent.parent.parent / "train.py"
+TRAIN = Path(__file__).resolve().parents[2] / "train.py"
 
 SCENARIOS = {
     "prototype": "model=prototype data.flip=true data.shift_px=2 weight_averaging=0.9",

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from cifar10.errors import UserError
-from cifar10.models.base import Classifier
+from cifar10.models.classifier import Classifier
 from cifar10.models.cnn import CNN
 from cifar10.models.mlp import MLP
 from cifar10.models.prototype import Prototype

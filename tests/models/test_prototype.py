@@ -9,7 +9,7 @@ from skimage.color import deltaE_cie76, rgb2lab
 from torch.utils.data import DataLoader
 
 from cifar10.errors import UserError
-from cifar10.models.base import to_unit
+from cifar10.models.classifier import to_unit
 from cifar10.models.prototype import Prototype
 
 
@@ -176,12 +176,12 @@ def test_where_no_kernel_can_be_made_a_warning_says_why_and_training_goes_on(
         calls.append(delta)
         raise RuntimeError("C++ compile error\n\nfatal error: Python.h: No such file\n\nSet TORCHDYNAMO_VERBOSE=1")
 
-    monkeypatch.setattr("cifar10.compiled._kernels", kernels)
+    monkeypatch.setattr("cifar10.color.kernels._kernels", kernels)
     data = random_data([0, 1] * 8, batch_size=4, val_size=4)
     data.setup()
     model = Prototype(data.class_names, compile=True)
     quiet_trainer(max_epochs=2).fit(model, data)
-    warnings = [record.getMessage() for record in caplog.records if record.name == "cifar10.compiled"]
+    warnings = [record.getMessage() for record in caplog.records if record.name == "cifar10.color.kernels"]
     assert warnings == [
         "model.compile=true has no effect, no kernel can be made here: fatal error: Python.h: No such file"
     ]

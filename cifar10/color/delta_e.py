@@ -1,0 +1,191 @@
+"""Colour differences, vectorised over images and prototypes: pure functions, differentiable at every colour.
+
+Those of the CIE (Delta E) are defined on L*a*b* (here for D65, 2 degrees), the study's redmean on RGB. Where two
+colours are equal a difference has a kink, as |x| has at 0; its gradient there is 0.
+"""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
+from functools import partial
+from typing import Literal, get_args
+
+import torch
+from kornia.color import lab_to_rgb, rgb_to_lab
+from torch import Tensor
+from torch.nn import functional as F
+from torch.utils.checkpoint import checkpoint
+
+from cifar10.color.ciede2000 import squared_ciede2000
+
+Delta = Literal["cie76", "cie94", "ciede2000", "redmean"]
+Difference = Callable[[Tensor, Tensor], Tensor]
+ROUNDING = 1e-3
+"""How far beyond [0, 1] a colour may be, as resizing leaves it."""
+
+
+def to_lab(images: Tensor) -> Tensor:
+    """CIE L*a*b* (D65, 2 degrees) of sRGB images.
+
+    images: (..., 3, H, W) float in [0, 1]. Returns the same shape, float32 or float64: L* in [0, 100], a* and b* in
+    about [-108, 99]. In float32 within autocast too: in bfloat16 the result would be off by up to 2.7.
+    """
+    with full_precision(images.device.type):
+        return rgb_to_lab(images if images.dtype == torch.float64 else images.float())
+
+
+def to_rgb(lab: Tensor) -> Tensor:
+    """The inverse of `to_lab`: sRGB in [0, 1], cut off there, of float32 or float64 L*a*b*."""
+    with full_precision(lab.device.type):
+        return lab_to_rgb(lab)
+
+
+@contextmanager
+def full_precision(device_type: str) -> Iterator[None]:
+    """Within it float32 is computed as such: not in bfloat16 by autocast nor, on a GPU, in TF32 by its convolutions."""
+    # Kornia multiplies by its matrices with a convolution, on GPUs alone.
+    cudnn = torch.backends.cudnn.flags(enabled=True, allow_tf32=False) if device_type == "cuda" else nullcontext()
+    with torch.autocast(device_type, enabled=False), cudnn:
+        yield
+
+
+def to_space(images: Tensor, delta: Delta) -> Tensor:
+    """RGB in the space that the difference is defined on: as it is for redmean, else L*a*b*.
+
+    images: (..., 3, H, W) float in [0, 1]. Returns the same shape. Raises ValueError for other shapes, integers, an
+    unknown delta and, on the CPU, values out of range or NaN, unless they are being learnt.
+    """
+    difference_of(delta)
+    _colours(images)
+    if torch.compiler.is_exporting():  # a graph cannot depend on values
+        return images if delta == "redmean" else to_lab(images)
+    if images.device.type == "cpu" and images.numel() and not images.requires_grad:
+        low, high = (float(value) for value in images.detach().aminmax())
+        if not (low >= -ROUNDING and high <= 1 + ROUNDING):
+            raise ValueError(f"colours must lie in [0, 1], not in [{low:g}, {high:g}]; divide 8-bit values by 255")
+    return images if delta == "redmean" else to_lab(images)
+
+
+def delta_e_76(first: Tensor, second: Tensor) -> Tensor:
+    """Delta E 1976: the Euclidean distance in L*a*b* (CIE 15:2004, 8.2.1).
+
+    first, second: (..., 3, H, W) L*a*b* as of `to_lab`, leading axes broadcast. Returns (..., H, W), >= 0, in Delta E
+    units: float64 if an input is, else float32. 1 is about what one can just see; black and white are 100 apart. The
+    other differences take and return the same. All raise ValueError for integers and a channel axis that is not 3 long.
+    """
+    (lightness1, a1, b1), (lightness2, a2, b2) = _channels(first), _channels(second)
+    return _root(_sum_of_squares(lightness1 - lightness2, a1 - a2, b1 - b2))
+
+
+def delta_e_94(first: Tensor, second: Tensor) -> Tensor:
+    """Delta E 1994 for graphic arts: kL = 1, K1 = 0.045, K2 = 0.015 (CIE 116-1995).
+
+    Not symmetric: the first colour is the reference, whose chroma says how much chroma and hue count. Shapes as in
+    `delta_e_76`.
+    """
+    (lightness1, a1, b1), (lightness2, a2, b2) = _channels(first), _channels(second)
+    chroma1, chroma2 = _root(_sum_of_squares(a1, b1)), _root(_sum_of_squares(a2, b2))
+    chroma_weight, hue_weight = (1 + 0.045 * chroma1) ** -2, (1 + 0.015 * chroma1) ** -2
+    # The squared differences in chroma and in hue add up to that in a* and b*; so the hue's own needs no angle.
+    squares = torch.addcmul((lightness1 - lightness2).square(), hue_weight, _sum_of_squares(a1 - a2, b1 - b2))
+    return _root(torch.addcmul(squares, chroma_weight - hue_weight, (chroma1 - chroma2).square()))
+
+
+def delta_e_2000(first: Tensor, second: Tensor) -> Tensor:
+    """CIEDE2000 with kL = kC = kH = 1 (CIE 142-2001; Sharma, Wu and Dalal 2005). Shapes as in `delta_e_76`.
+
+    Symmetric. It jumps a little where two hues are opposite, and beside a vivid blue its slope has no bound towards
+    neutral grey: gradients are finite, but can be large.
+    """
+    return _root(squared_ciede2000(_channels(first), _channels(second)))
+
+
+def redmean(first: Tensor, second: Tensor) -> Tensor:
+    """The study's difference, a simple model of vision on RGB: green counts most, red more and blue less among reds.
+
+    sqrt((2 + Rm) dR^2 + 4 dG^2 + (3 - Rm) dB^2), where Rm is the mean of both reds (T. Riemersma, "Colour metric",
+    compuphase.com/cmetric.htm, with channels in [0, 1]). Symmetric; black and white are 3 apart. Shapes as in
+    `delta_e_76`, but the colours are RGB in [0, 1].
+    """
+    (red1, green1, blue1), (red2, green2, blue2) = _channels(first), _channels(second)
+    red_weight = (2 + red1 / 2) + red2 / 2
+    squares = torch.addcmul((2 * green1 - 2 * green2).square(), red_weight, (red1 - red2).square())
+    return _root(torch.addcmul(squares, 5 - red_weight, (blue1 - blue2).square()))
+
+
+def mean_difference(images: Tensor, prototypes: Tensor, delta: Delta, block: int | None = None) -> Tensor:
+    """Mean over the pixels of the difference between every image and every prototype.
+
+    images: (N, 3, H, W), prototypes: (P, 3, H, W), both of `to_space(..., delta)`. Returns (N, P), >= 0. The images
+    are the reference of cie94: so an image holds all prototypes to the same measure.
+
+    Memory is bounded: images are taken in blocks of about `block` pairs of pixels, at least one image each, and with
+    several blocks their intermediates are computed again for the gradient. The default suits difference and device.
+    """
+    means = _mean_delta_e_76 if delta == "cie76" else partial(mean_of_pairs, difference_of(delta))
+    images, prototypes = same_sized(images, prototypes)
+    if torch.compiler.is_exporting():  # nor its operations on the number of images; and ONNX has no cdist
+        return mean_of_pairs(difference_of(delta), images, prototypes)
+    learning = torch.is_grad_enabled() and (images.requires_grad or prototypes.requires_grad)
+    if block is None:  # a pair takes one number by cie76, a few dozen by the others: a CPU's cache has room for few
+        on_cpu = 2**19 if learning else 2**17  # each block adds to the whole gradient: fewer blocks, fewer sums
+        block = 2**24 if delta == "cie76" else on_cpu if images.device.type == "cpu" else 2**22
+    blocks = images.split(max(1, block // max(1, prototypes[:, 0].numel())))
+    if len(blocks) > 1 and learning:
+        means = partial(checkpoint, means, use_reentrant=False)
+    return torch.cat([means(some, prototypes) for some in blocks])
+
+
+def mean_of_pairs(difference: Difference, images: Tensor, prototypes: Tensor) -> Tensor:
+    """The formula written out, without bound on memory: (N, 3, H, W) and (P, 3, H, W) to (N, P)."""
+    return difference(images[:, None], prototypes).mean((-2, -1))
+
+
+def same_sized(images: Tensor, prototypes: Tensor) -> tuple[Tensor, Tensor]:
+    """Both in float32 at least. Raises ValueError unless they are (N, 3, H, W) and (P, 3, H, W) floating point."""
+    if images.ndim != 4 or prototypes.ndim != 4 or images.shape[1:] != prototypes.shape[1:]:
+        shapes = f"{tuple(images.shape)} and {tuple(prototypes.shape)}"
+        raise ValueError(f"images and prototypes must have shapes (N, 3, H, W) and (P, 3, H, W), not {shapes}")
+    return _colours(images), _colours(prototypes)
+
+
+def _mean_delta_e_76(images: Tensor, prototypes: Tensor) -> Tensor:
+    # One small cdist per pixel: its gradient needs the distances alone, a tenth of what the formula's steps would hold.
+    # The matrix-product form would cancel: two equal colours must be at distance 0, not at 0.03.
+    pixels = images.flatten(2).permute(2, 0, 1)
+    targets = prototypes.flatten(2).permute(2, 0, 1)
+    return torch.cdist(pixels, targets, compute_mode="donot_use_mm_for_euclid_dist").mean(0)
+
+
+def difference_of(delta: str) -> Difference:
+    """The function that `delta` names. Raises ValueError for a name that there is not."""
+    functions = dict(zip(get_args(Delta), (delta_e_76, delta_e_94, delta_e_2000, redmean), strict=True))
+    if delta not in functions:
+        raise ValueError(f"delta must be one of {', '.join(functions)}, not {delta!r}")
+    return functions[delta]
+
+
+def _channels(colours: Tensor) -> tuple[Tensor, ...]:
+    """The three channels, (..., H, W) each, in float32 at least."""
+    return _colours(colours).unbind(-3)
+
+
+def _colours(colours: Tensor) -> Tensor:
+    """The same in float32 at least. Raises ValueError where it is no floating point (..., 3, H, W)."""
+    if colours.ndim < 3 or colours.shape[-3] != 3:
+        raise ValueError(f"colours must have shape (..., 3, H, W), not {tuple(colours.shape)}")
+    if not colours.is_floating_point():
+        raise ValueError(f"colours must be floating point numbers, not {colours.dtype}")
+    return colours if colours.dtype == torch.float64 else colours.float()
+
+
+def _sum_of_squares(first: Tensor, *others: Tensor) -> Tensor:
+    total = first.square()
+    for other in others:
+        total = torch.addcmul(total, other, other)
+    return total
+
+
+def _root(square: Tensor) -> Tensor:
+    """The square root with slope 0 at 0, and below it, where rounding may lead."""
+    # Masked before and after: the slope of a root of 0 is infinite, and inf * 0 is NaN. 1e-15 squared is 1e-30.
+    return F.threshold(square.clamp(min=1e-30).sqrt(), 2e-15, 0)

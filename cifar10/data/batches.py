@@ -1,0 +1,80 @@
+"""Batches of images that lie in memory: one index operation each, no worker processes."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from math import ceil
+
+import torch
+from torch import Tensor
+
+from cifar10.data.augment import RandomViews, generator
+
+
+def epoch_order(count: int, seed: int, epoch: int) -> Tensor:
+    """The order in which an epoch visits `count` images, (count,) int64: a pure function of (seed, epoch)."""
+    return torch.randperm(count, generator=generator(seed, epoch))
+
+
+NO_VIEWS = RandomViews()
+
+
+@dataclass
+class TrainBatches:
+    """An epoch of shuffled batches of random views, the last one smaller; each rank takes every world_size-th image.
+
+    images: (N, 3, 32, 32) uint8, labels: (N,) int64. `position` tells (epoch, batches already trained on) when the
+    iteration begins: with the Trainer's own progress counters, a resumed epoch goes on with the batch that comes next.
+    """
+
+    images: Tensor
+    labels: Tensor
+    batch_size: int
+    seed: int
+    position: Callable[[], tuple[int, int]]
+    views: RandomViews = NO_VIEWS
+    rank: int = 0
+    world_size: int = 1
+
+    def __len__(self) -> int:
+        full, rest = divmod(len(self.images), self.batch_size)
+        return max(full + (rest >= max(self.world_size, 2)), 1)
+
+    def size(self, batch: int) -> int:
+        """How many images the epoch's batch of this number has, over all ranks."""
+        return self.batch_size if batch + 1 < len(self) else len(self.images) - batch * self.batch_size
+
+    def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
+        epoch, done = self.position()
+        device = self.images.device
+        order = epoch_order(len(self.images), self.seed, epoch).to(device)
+        views = self.views.draw(len(self.images), self.seed, epoch).to(device) if any(self.views) else None
+        # A rest of one image, or of fewer images than ranks, joins the batch before it: batch normalisation needs two,
+        # and a rank without images would have a loss of NaN.
+        cuts = [self.batch_size * batch for batch in range(1, len(self))]
+        for batch in order.tensor_split(cuts)[done:]:
+            index = batch[self.rank :: self.world_size]
+            images = self.images[index]
+            yield images if views is None else self.views(images, views[index]), self.labels[index]
+
+
+@dataclass
+class EvalBatches:
+    """All images in their order, in batches that are views; each rank takes one contiguous part of the whole."""
+
+    images: Tensor
+    labels: Tensor
+    batch_size: int
+    rank: int = 0
+    world_size: int = 1
+
+    def __post_init__(self) -> None:
+        first, last = (len(self.images) * part // self.world_size for part in (self.rank, self.rank + 1))
+        self.images, self.labels = self.images[first:last], self.labels[first:last]
+
+    def __len__(self) -> int:
+        return ceil(len(self.images) / self.batch_size)
+
+    def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
+        if not len(self.images):
+            return iter(())  # `split` would give one empty batch
+        return zip(self.images.split(self.batch_size), self.labels.split(self.batch_size), strict=True)

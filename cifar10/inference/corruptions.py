@@ -1,0 +1,66 @@
+"""Common corruptions of images at five strengths, by Kornia on the images' device.
+
+Kinds and strengths are those of CIFAR-10-C (Hendrycks and Dietterich, "Benchmarking neural network robustness to common
+corruptions and perturbations", 2019); the images are not its files: the noise is drawn anew, and JPEG is Kornia's.
+"""
+
+from collections.abc import Callable
+from functools import partial
+from itertools import count
+
+import torch
+from kornia.color import hsv_to_rgb, rgb_to_hsv
+from kornia.enhance import jpeg_codec_differentiable
+from kornia.filters import gaussian_blur2d
+from torch import Tensor
+
+from cifar10.data.augment import generator
+from cifar10.models.classifier import to_unit
+
+STRENGTHS = {
+    "gaussian noise": (0.04, 0.06, 0.08, 0.09, 0.10),  # standard deviation, in units of [0, 1]
+    "gaussian blur": (0.4, 0.6, 0.7, 0.8, 1.0),  # standard deviation, in pixels
+    "brightness": (0.05, 0.10, 0.15, 0.20, 0.30),  # added to the value of HSV
+    "contrast": (0.75, 0.50, 0.40, 0.30, 0.15),  # what is left of the distance to the image's mean colour
+    "JPEG": (80, 65, 58, 50, 40),  # quality
+}
+NOISE = 3  # key of random numbers, beside those of cifar10.data.augment
+
+
+def corruption(kind: str, strength: int, seed: int = 0) -> Callable[[Tensor], Tensor]:
+    """From batches of images (N, 3, 32, 32), uint8 or in [0, 1], in their order, to uint8 ones of the same shape.
+
+    kind: a key of STRENGTHS; strength: 1 to 5. Noise is a function of the seed, the batch's number and its size alone,
+    on every device.
+    """
+    value = STRENGTHS[kind][strength - 1]
+    change = {
+        "gaussian noise": partial(_noise, numbers=count(), seed=seed),
+        "gaussian blur": _blur,
+        "brightness": _brighter,
+        "contrast": _paler,
+        "JPEG": _jpeg,
+    }[kind]
+    return lambda images: (change(to_unit(images), value).clamp(0, 1) * 255).round().to(torch.uint8)
+
+
+def _noise(images: Tensor, deviation: float, numbers: count, seed: int) -> Tensor:
+    drawn = torch.randn(images.shape, generator=generator(seed, next(numbers), NOISE))
+    return images + deviation * drawn.to(images.device)
+
+
+def _blur(images: Tensor, deviation: float) -> Tensor:
+    return gaussian_blur2d(images, 9, (deviation, deviation))  # 9 pixels hold four deviations to each side
+
+
+def _brighter(images: Tensor, more: float) -> Tensor:
+    hue, saturation, value = rgb_to_hsv(images).unbind(1)
+    return hsv_to_rgb(torch.stack([hue, saturation, (value + more).clamp(max=1)], 1))
+
+
+def _paler(images: Tensor, left: float) -> Tensor:
+    return torch.lerp(images.mean((2, 3), keepdim=True), images, left)
+
+
+def _jpeg(images: Tensor, quality: float) -> Tensor:
+    return jpeg_codec_differentiable(images, images.new_full((len(images),), quality))

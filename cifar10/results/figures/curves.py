@@ -1,0 +1,117 @@
+"""Figures of numbers: a run's history, accuracy by class, calibration."""
+
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+import numpy as np
+from matplotlib.figure import Figure
+from matplotlib.ticker import PercentFormatter
+
+from cifar10.results.figures import COLORS
+
+MARKERS = "osD^vP*"
+
+
+def history_figure(history: Mapping[str, Sequence[float]], best_epoch: int, title: str = "") -> Figure:
+    """Loss, accuracy and learning rate by epoch; train and validation; the best epoch marked.
+
+    history: columns of `metrics.csv`, name -> one value per epoch; those that a run does not have are left out.
+    """
+    panels = {
+        "loss": {"training": "train/loss", "validation": "val/loss"},
+        "accuracy": {"training": "train/accuracy", "validation": "val/accuracy"},
+        "learning rate": {"": "lr"},
+    }
+    figure = Figure(figsize=(10, 3.2), layout="constrained")
+    for axes, (label, curves) in zip(figure.subplots(1, 3), panels.items(), strict=True):
+        shown = {name: history[column] for name, column in curves.items() if column in history}
+        axes.axvline(best_epoch, color="grey", linewidth=1, linestyle=":")
+        for color, (name, values) in zip(COLORS, shown.items(), strict=False):
+            epochs = history["epoch"]
+            line, size = "--" if name == "validation" else "-", 3 if len(epochs) < 30 else 0
+            axes.plot(epochs, values, line, color=color, label=name, marker="o", markersize=size)
+        if len(shown) > 1:
+            axes.legend(frameon=False, fontsize=8)
+        if label == "accuracy":
+            axes.yaxis.set_major_formatter(PercentFormatter(1))
+        if label == "learning rate":
+            axes.set_ylim(0, 1.05 * max(history.get("lr", [1])))
+        axes.xaxis.get_major_locator().set_params(integer=True)
+        axes.set_title(label, fontsize=9)
+        axes.set_xlabel(f"epoch (best: {best_epoch})", fontsize=8)
+        axes.spines[["top", "right"]].set_visible(False)
+        axes.tick_params(labelsize=8)
+    figure.suptitle(title, fontsize=10)
+    return figure
+
+
+def class_accuracy_figure(
+    accuracies: Mapping[str, Sequence[float]], class_names: Sequence[str], title: str = ""
+) -> Figure:
+    """Accuracy of each class, a point for each run; the class that is easiest on average comes first.
+
+    accuracies: run -> (C,) in [0, 1].
+    """
+    values = np.array(list(accuracies.values()))
+    order = values.mean(0).argsort()
+    figure = Figure(figsize=(7, 0.32 * len(class_names) + 1.2), layout="constrained")
+    axes = figure.subplots()
+    places = range(len(class_names))
+    axes.hlines(places, values.min(0)[order], values.max(0)[order], color="grey", linewidth=1, zorder=1)
+    for run, (name, row) in enumerate(zip(accuracies, values, strict=True)):
+        color, marker = COLORS[run % len(COLORS)], MARKERS[run % len(MARKERS)]
+        axes.plot(row[order], places, marker, color=color, label=name, markersize=6)
+    axes.set_yticks(places, [class_names[place] for place in order])
+    axes.set_xlim(0, 1)
+    axes.xaxis.set_major_formatter("{x:.0%}")
+    axes.set_title(title, fontsize=10)
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.legend(frameon=False, fontsize=8, loc="center left", bbox_to_anchor=(1, 0.5))
+    return figure
+
+
+class Calibration(NamedTuple):
+    """Test images in bins of equal width by confidence, the highest probability: (B,) each, and ECE in [0, 1]."""
+
+    confidence: np.ndarray
+    accuracy: np.ndarray
+    share: np.ndarray
+    ece: float
+
+
+def calibration(probabilities: np.ndarray, labels: np.ndarray, bins: int = 15) -> Calibration:
+    """How often a model is right, by how sure it says it is.
+
+    probabilities: (N, C) in [0, 1], labels: (N,) int. Expected calibration error: the mean of |accuracy - confidence|
+    over bins, weighted by share (Guo, Pleiss, Sun and Weinberger, "On calibration of modern neural networks", 2017).
+    Empty bins have confidence and accuracy 0.
+    """
+    confidence = probabilities.max(1).astype(np.float64)
+    hit = probabilities.argmax(1) == labels
+    place = np.clip(np.ceil(confidence * bins).astype(int) - 1, 0, bins - 1)
+    count = np.bincount(place, minlength=bins)
+    mean_confidence, accuracy = (
+        np.bincount(place, weights=values, minlength=bins) / np.maximum(count, 1) for values in (confidence, hit)
+    )
+    share = count / len(labels)
+    return Calibration(mean_confidence, accuracy, share, float(share @ np.abs(accuracy - mean_confidence)))
+
+
+def reliability_figure(found: Calibration, title: str = "") -> Figure:
+    """Accuracy over confidence, where a calibrated model is on the diagonal; below it, how many images are where."""
+    figure = Figure(figsize=(4, 4.2), layout="constrained")
+    above, below = figure.subplots(2, 1, height_ratios=(4, 1), sharex=True)
+    bins = len(found.share)
+    left, there = np.arange(bins) / bins, found.share > 0
+    above.plot([0, 1], [0, 1], color="grey", linewidth=1, linestyle=":")
+    above.bar(left[there], found.accuracy[there], 1 / bins, align="edge", color=COLORS[5], edgecolor=COLORS[0])
+    above.plot(found.confidence[there], found.accuracy[there], "o", color=COLORS[4], markersize=4)
+    above.text(0.04, 0.93, f"ECE {found.ece:.1%}", transform=above.transAxes, va="top")
+    above.set(xlim=(0, 1), ylim=(0, 1), ylabel="accuracy")
+    below.bar(left, found.share, 1 / bins, align="edge", color="grey")
+    below.set(xlabel="confidence", ylabel="share")
+    for axes in (above, below):
+        axes.spines[["top", "right"]].set_visible(False)
+        axes.tick_params(labelsize=8)
+    figure.suptitle(title, fontsize=10)
+    return figure

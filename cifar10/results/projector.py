@@ -1,0 +1,52 @@
+"""What TensorBoard's PROJECTOR reads of a run: vectors of test images, what is known of each, their pictures."""
+
+import csv
+import io
+from math import ceil, sqrt
+
+import numpy as np
+import torch
+from tensorboard.plugins import projector
+from torchvision.utils import make_grid, save_image
+
+from cifar10.files import write_atomically
+from cifar10.models.classifier import to_unit
+from cifar10.results.saved_run import FinishedRun
+
+FOLDER = "projector"
+COLUMNS = ("class", "taken for", "right", "confidence", "test image")
+
+
+def write_embedding(run: FinishedRun, images: int) -> int:
+    """Of the first `images` test images, into the run's `tensorboard/`; returns how many there were.
+
+    Points are what `Classifier.embed` gives. Raises UserError where weights or images are missing.
+    """
+    shown = run.data.test_images[:images]
+    with torch.inference_mode():
+        points = torch.cat([run.model.embed(block) for block in shown.split(500)]).float()
+    labels, guesses, confidence = run.predictions.labels, run.predictions.guesses, run.predictions.confidence
+    names = run.class_names
+    table = io.StringIO()
+    rows = csv.writer(table, delimiter="\t", lineterminator="\n")
+    rows.writerow(COLUMNS)
+    for place in range(len(shown)):
+        label, guess = labels[place], guesses[place]
+        right = "right" if label == guess else "wrong"
+        rows.writerow((names[label], names[guess], right, f"{confidence[place]:.3f}", place))
+    side = ceil(sqrt(len(shown)))
+    square = torch.cat([shown, shown.new_zeros(side**2 - len(shown), *shown.shape[1:])])  # as the projector wants it
+    sprite = make_grid(to_unit(square), nrow=side, padding=0)
+
+    log = run.folder / "tensorboard"
+    write_atomically(log / FOLDER / "points.tsv", lambda file: np.savetxt(file, points, "%.6g", delimiter="\t"))
+    write_atomically(log / FOLDER / "images.tsv", lambda file: file.write(table.getvalue().encode()))
+    write_atomically(log / FOLDER / "images.png", lambda file: save_image(sprite, file, format="png"))
+    config = projector.ProjectorConfig()
+    embedding = config.embeddings.add(
+        tensor_name="test images", tensor_path=f"{FOLDER}/points.tsv", metadata_path=f"{FOLDER}/images.tsv"
+    )
+    embedding.sprite.image_path = f"{FOLDER}/images.png"
+    embedding.sprite.single_image_dim.extend(shown.shape[:1:-1])
+    projector.visualize_embeddings(str(log), config)
+    return len(shown)

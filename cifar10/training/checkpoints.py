@@ -1,0 +1,159 @@
+"""The run's two checkpoints: `last.ckpt`, to go on from, and `best.ckpt`, to test. Stopping; a loss that diverges."""
+
+from contextlib import nullcontext
+from math import isfinite
+from pathlib import Path
+from time import monotonic
+from typing import Any
+
+import torch
+from lightning import LightningModule, Trainer
+from lightning.pytorch.callbacks import Checkpoint, ModelCheckpoint
+
+from cifar10.errors import Diverged, Interrupted, UserError
+from cifar10.models.classifier import LOSSES_AT_ONCE, Classifier
+from cifar10.training.ema import MovingAverage
+from cifar10.training.loggers.events import sync_events
+from cifar10.training.rng_state import of_each_rank, random_state, set_random_state
+from cifar10.training.signals import StopSignals
+
+
+class LastCheckpoint(Checkpoint):
+    """Keeps `last.ckpt`, to go on from exactly there, with the state of all random numbers.
+
+    It is written after each epoch, within one every so many steps or minutes, and where `stop` asks after the current
+    batch. Of a loss that is not finite none is written: with stop_on_divergence training ends there, with Diverged.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        stop: StopSignals | None = None,
+        stop_on_divergence: bool = True,
+        every_n_minutes: float | None = None,
+        every_n_steps: int | None = None,
+    ) -> None:
+        self.path, self.stop, self.stop_on_divergence = path, stop or StopSignals(), stop_on_divergence
+        self.every_n_minutes, self.every_n_steps = every_n_minutes, every_n_steps
+        self.saved = monotonic()
+        self.random_states: list[dict[str, Any]] = []
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self.saved = monotonic()
+        if self.random_states:  # only now: what was before, such as the making of the model, has drawn some
+            set_random_state(self.random_states[trainer.global_rank], pl_module.device)
+
+    def on_train_batch_end(self, trainer: Trainer, pl_module: Classifier, *args: Any) -> None:
+        last_of_epoch = trainer.fit_loop.epoch_loop.batch_progress.is_last_batch
+        stopping, due = self._agreed(trainer, self.stop.asked, self._is_due(trainer))
+        # After an epoch's last batch the epoch is finished first: validation, log, checkpoint take seconds.
+        saving = (stopping or due) and not last_of_epoch
+        if saving or last_of_epoch or len(pl_module.recent_losses) == LOSSES_AT_ONCE:
+            self._check_losses(trainer, pl_module)  # not in each step: to look at one is to wait for the accelerator
+        if saving:
+            self._check_weights(trainer, pl_module)
+            self._save(trainer)
+            if stopping:
+                self._interrupt()
+
+    def on_validation_end(self, trainer: Trainer, pl_module: Classifier) -> None:
+        self._check("val/loss", float(trainer.callback_metrics["val/loss"]), trainer.global_step, trainer)
+        self._check_weights(trainer, pl_module)
+
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self._save(trainer)
+        if self._agreed(trainer, self.stop.asked)[0]:
+            self._interrupt()
+
+    def on_test_batch_end(self, *args: Any) -> None:
+        # Each rank for itself: they may have different numbers of batches, and there is nothing to save together.
+        if self.stop.asked:
+            self._interrupt()
+
+    def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
+        checkpoint["random_states"] = of_each_rank(random_state(pl_module.device), trainer.world_size)
+
+    def on_load_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
+        self.random_states = checkpoint.get("random_states", [])  # one of an older version has none
+        if self.random_states and len(self.random_states) != trainer.world_size:
+            raise UserError(
+                f"{self.path} is of a run of {len(self.random_states)} processes, now there are {trainer.world_size}; "
+                f"set trainer.devices={len(self.random_states)}, or start over with force=true"
+            )
+
+    def _is_due(self, trainer: Trainer) -> bool:
+        by_steps = self.every_n_steps is not None and trainer.global_step % self.every_n_steps == 0
+        return by_steps or (self.every_n_minutes is not None and monotonic() - self.saved >= 60 * self.every_n_minutes)
+
+    def _agreed(self, trainer: Trainer, *wishes: bool) -> list[bool]:
+        """Each wish, where any rank has it: all ranks do the same at the same batch."""
+        if trainer.world_size == 1:
+            return list(wishes)
+        counts = torch.tensor(wishes, dtype=torch.float, device=trainer.strategy.root_device)
+        return [count > 0 for count in trainer.strategy.reduce(counts, reduce_op="sum").tolist()]
+
+    def _save(self, trainer: Trainer) -> None:
+        sync_events(self.path.parent / "tensorboard")  # it says which epochs are there
+        trainer.save_checkpoint(self.path)
+        self.saved = monotonic()
+
+    def _interrupt(self) -> None:
+        raise Interrupted(
+            f"{self.path} holds everything; the same command, without force=true, goes on from there", self.stop.status
+        )
+
+    def _check_losses(self, trainer: Trainer, model: Classifier) -> None:
+        if not model.recent_losses:  # the exact solver has none
+            return
+        losses = torch.stack(list(model.recent_losses)).tolist()
+        model.recent_losses.clear()
+        for step, loss in enumerate(losses, trainer.global_step - len(losses) + 1):
+            self._check("train/loss", loss, step, trainer)
+
+    def _check_weights(self, trainer: Trainer, model: LightningModule) -> None:
+        """A step may spoil them whose loss, of the weights before, was finite yet."""
+        total = sum(tensor.detach().abs().sum() for tensor in (*model.parameters(), *model.buffers()))
+        self._check("the sum of all weights' magnitudes", float(total), trainer.global_step, trainer)
+
+    def _check(self, name: str, value: float, step: int, trainer: Trainer) -> None:
+        if isfinite(value) or not self.stop_on_divergence:
+            return
+        rate = trainer.optimizers[0].param_groups[0]["lr"]
+        kept = f"{self.path} holds the last good state" if self.path.exists() else "no state was saved before"
+        raise Diverged(
+            f"{name} is {value} at step {step}, epoch {trainer.current_epoch + 1}, learning rate {rate:.3g}; {kept}; "
+            "choose a lower model.learning_rate, or let it go on with stop_on_divergence=false"
+        )
+
+
+class BestCheckpoint(ModelCheckpoint):
+    """Keeps `best.ckpt`, the weights of the best epoch by `monitor`, or their average where there is one."""
+
+    state_key = "BestCheckpoint"  # Lightning makes its own anew for each hook of each step
+
+    def __init__(self, folder: Path, monitor: str, average: MovingAverage | None = None) -> None:
+        super().__init__(
+            dirpath=folder,
+            filename="best",
+            monitor=monitor,
+            mode="min" if monitor.endswith("loss") else "max",
+            save_weights_only=True,
+            save_on_train_epoch_end=True,
+            enable_version_counter=False,
+        )
+        self.average = average
+
+    def _save_checkpoint(self, trainer: Trainer, filepath: str) -> None:
+        # Lightning does not ask the average when weights alone are saved.
+        with self.average.in_place(trainer.lightning_module) if self.average else nullcontext():
+            super()._save_checkpoint(trainer, filepath)
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        # Lightning forgets the best epoch when the folder was moved, and would overwrite it with a worse one.
+        path = str(Path(self.dirpath) / "best.ckpt")
+        best = dict.fromkeys(state_dict["best_k_models"] and [path], state_dict["best_model_score"])
+        moved = {"dirpath": self.dirpath, "best_k_models": best}
+        if best:
+            moved |= {"best_model_path": path, "kth_best_model_path": path}
+        super().load_state_dict(state_dict | moved)
+        self.current_score = state_dict["current_score"]  # Lightning forgets it too

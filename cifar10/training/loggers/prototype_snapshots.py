@@ -1,0 +1,58 @@
+"""How a model's pictures evolve: kept as files while it trains, for strips and animations."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from lightning import Callback, Trainer
+from PIL import Image
+from torch import Tensor
+
+from cifar10.files import write_atomically
+from cifar10.models.classifier import Classifier
+
+
+class Evolution(Callback):
+    """Keeps `pictures()` at its start, after 1, 2, 4, 8 ... steps, and at its end, as `evolution/<step>.png`.
+
+    A file shows the pictures of a class in a column, without gaps, rounded to 8 bits.
+    """
+
+    def __init__(self, run: Path) -> None:
+        self.folder = run / "evolution"
+        self.kept = -1
+
+    def on_train_start(self, trainer: Trainer, pl_module: Classifier) -> None:
+        if trainer.global_step == 0:  # not where it is resumed
+            self._keep(trainer, pl_module)
+
+    def on_train_batch_end(self, trainer: Trainer, pl_module: Classifier, *args: Any) -> None:
+        step = trainer.global_step
+        if step & (step - 1) == 0:  # most happens at the beginning
+            self._keep(trainer, pl_module)
+
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: Classifier) -> None:
+        # Before the last checkpoint is written: a run that is killed after it does not train again.
+        if trainer.should_stop or trainer.current_epoch + 1 == trainer.max_epochs:
+            self._keep(trainer, pl_module)
+
+    def _keep(self, trainer: Trainer, model: Classifier) -> None:
+        if not trainer.is_global_zero or trainer.global_step == self.kept:
+            return
+        self.kept = trainer.global_step
+        rows = model.pictures().unflatten(0, (len(model.class_names), -1)).transpose(0, 1)
+        pixels = rows.mul(255).round().byte().permute(0, 3, 1, 4, 2).flatten(2, 3).flatten(0, 1)
+        picture = Image.fromarray(pixels.cpu().numpy())
+        write_atomically(self.folder / f"{self.kept:07}.png", lambda file: picture.save(file, "png"))
+
+
+def read_evolution(run: Path, classes: int) -> dict[int, Tensor]:
+    """Step -> the pictures after it, (K, C, 3, H, W) in [0, 1], by step; empty where the run kept none."""
+    frames = {}
+    for path in sorted((run / "evolution").glob("*.png")):
+        with Image.open(path) as picture:
+            pixels = torch.from_numpy(np.array(picture.convert("RGB")))
+        side = pixels.shape[1] // classes
+        frames[int(path.stem)] = pixels.unfold(0, side, side).unfold(1, side, side) / 255
+    return frames

@@ -1,0 +1,155 @@
+"""The page of scripts/demo.py in Chromium: an image in, three answers out, and no call to anywhere else."""
+
+import re
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import cifar10
+from cifar10.inference.demo.page import launch, make_page
+from cifar10.results.saved_run import FinishedRun
+
+PHONE = {"width": 390, "height": 844}
+
+
+@pytest.fixture(scope="module")
+def models(drawn_runs):
+    return {name: cifar10.load(drawn_runs / f"model={name}", "cpu") for name in ("prototype", "mlp", "cnn")}
+
+
+@pytest.fixture(scope="module")
+def samples(drawn_runs):
+    return FinishedRun(drawn_runs / "model=mlp").data.test_images[:12]
+
+
+@pytest.fixture(scope="module")
+def address(models, samples):
+    page = make_page(models, samples, [f"sample {place}" for place in range(len(samples))])
+    yield launch(page, None, block=False)
+    page.close(verbose=False)
+
+
+@pytest.fixture
+def opened(browser, address):
+    """Opens the page; at the end nothing of it may have failed or gone elsewhere."""
+    contexts, faults = [], []
+
+    def open_page(**settings):
+        context = browser.new_context(**settings)
+        contexts.append(context)
+        tab = context.new_page()
+        tab.on("console", lambda message: faults.append(message.text) if message.type == "error" else None)
+        tab.on("pageerror", lambda error: faults.append(str(error)))
+        tab.on("response", lambda response: faults.append(response.url) if response.status >= 400 else None)
+        here = (address, address.replace("http", "ws", 1), "data:", "blob:")
+        tab.on("request", lambda request: None if request.url.startswith(here) else faults.append(request.url))
+        tab.goto(address)
+        tab.locator("#samples button").first.wait_for()
+        tab.wait_for_load_state("networkidle")
+        return tab
+
+    yield open_page
+    for context in contexts:
+        context.close()
+    assert faults == []
+
+
+@pytest.fixture
+def photo(tmp_path):
+    path = tmp_path / "photo.jpg"
+    pixels = np.random.default_rng(0).integers(256, size=(6, 9, 3), dtype=np.uint8)
+    Image.fromarray(pixels).resize((900, 600)).save(path)
+    return path
+
+
+def upload(tab, path):
+    tab.locator("#image input[type=file]").set_input_files(path)
+
+
+def said(tab, title):
+    """The classes and percentages on the page under a model's title."""
+    block = tab.locator(".block", has=tab.get_by_text(title, exact=True)).filter(has=tab.locator("dl, .confidence-set"))
+    block.wait_for()
+    return re.findall(r"^(\w+)\s+(\d+)%$", block.inner_text(), re.MULTILINE)
+
+
+def test_each_model_answers_what_it_says_in_python(opened, models, photo, tmp_path):
+    tab = opened(viewport={"width": 1000, "height": 1200})
+    upload(tab, photo)
+    tab.locator(".compared figure").first.wait_for()
+    for title, model in models.items():
+        expected = [(name, f"{100 * value:.0f}") for name, value in model.predict(photo).top(5)[0]]
+        assert said(tab, title) == expected
+    tops = {tab.locator(".said").nth(place).bounding_box()["y"] for place in range(3)}
+    assert len(tops) == 1, "the answers are not side by side"
+    assert tab.locator("#seen img").evaluate("image => [image.naturalWidth, image.naturalHeight]") == [32, 32]
+    [first, *_] = names = tab.locator(".compared figcaption b").all_inner_texts()
+    assert len(names) == 5
+    assert first == models["prototype"].predict(photo).names[0]
+    assert all(tab.evaluate("[...document.images].map((image) => image.complete && image.naturalWidth > 0)"))
+    tab.screenshot(path=tmp_path / "demo.png", full_page=True)
+
+
+def test_a_test_image_is_picked_by_keyboard(opened, models, samples):
+    tab = opened()
+    tab.locator("#samples button").first.focus()
+    for _ in range(4):
+        tab.keyboard.press("Tab")
+    tab.keyboard.press("Enter")
+    tab.locator("#seen img").wait_for()
+    place = tab.evaluate("[...document.querySelectorAll('#samples button')].indexOf(document.activeElement)")
+    assert place == 4
+    expected = [(name, f"{100 * value:.0f}") for name, value in models["cnn"].predict(samples[place]).top(5)[0]]
+    assert said(tab, "cnn") == expected
+
+
+def test_the_upload_is_reached_by_keyboard(opened, photo):
+    tab = opened()
+    tab.on("filechooser", lambda chooser: None)  # Chromium is told now: a key pressed at once would come before it
+    for _ in range(10):
+        tab.keyboard.press("Tab")
+        if tab.evaluate("document.activeElement.matches('#image button')"):
+            break
+    with tab.expect_file_chooser() as chooser:
+        tab.keyboard.press("Enter")
+    chooser.value.set_files(photo)
+    tab.locator("#seen img").wait_for()
+
+
+def test_a_bad_upload_gets_a_message_and_a_good_one_works_after_it(opened, photo, tmp_path):
+    tab = opened()
+    upload(tab, photo)
+    tab.locator("#seen img").wait_for()
+    (tmp_path / "bad.png").write_text("no image")
+    tab.get_by_label("Remove Image").or_(tab.get_by_label("Clear")).first.click()
+    tab.locator("#seen [role=note]").wait_for()
+    upload(tab, tmp_path / "bad.png")
+    message = tab.locator("#seen [role=alert]")
+    message.wait_for()
+    assert message.inner_text() == "This image cannot be read: no image that Pillow knows."
+    assert tab.locator(".compared figure").count() == 0
+    tab.get_by_label("Remove Image").or_(tab.get_by_label("Clear")).first.click()
+    upload(tab, photo)
+    tab.locator("#seen img").wait_for()
+
+
+def test_an_image_of_too_many_pixels_is_not_decoded(opened, photo, monkeypatch):
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 100_000)
+    tab = opened()
+    upload(tab, photo)
+    message = tab.locator("#seen [role=alert]")
+    message.wait_for()
+    assert message.inner_text() == "This image cannot be read: more than 100,000 pixels."
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_it_fits_a_phone_in_both_themes(scheme, opened, photo, tmp_path):
+    tab = opened(viewport=PHONE, color_scheme=scheme)
+    upload(tab, photo)
+    tab.locator(".compared figure").first.wait_for()
+    assert tab.evaluate("document.documentElement.scrollWidth") <= PHONE["width"]
+    assert tab.locator("#samples").bounding_box()["height"] < 200, "the samples are more than a row"
+    background = tab.evaluate("getComputedStyle(document.body).backgroundColor")
+    assert (sum(map(int, re.findall(r"\d+", background)[:3])) < 200) == (scheme == "dark")
+    tab.screenshot(path=tmp_path / f"phone-{scheme}.png", full_page=True)

@@ -1,0 +1,98 @@
+"""Geometric medians against SciPy's minimiser."""
+
+from itertools import pairwise
+
+import numpy as np
+import pytest
+import torch
+from scipy.optimize import minimize
+
+from cifar10.color.geometric_median import Medians
+
+GROUPS = torch.arange(60) % 3
+
+
+@pytest.fixture
+def colours() -> torch.Tensor:
+    """(60, 3, 2, 2), skewed so that medians are far from means."""
+    return torch.rand(60, 3, 2, 2, generator=torch.Generator().manual_seed(0)) ** 3 * 100
+
+
+def mean_distance(median: np.ndarray, points: np.ndarray) -> float:
+    return float(np.linalg.norm(points - median, axis=1).mean())
+
+
+def solved(colours: torch.Tensor, start: torch.Tensor, passes: int) -> Medians:
+    medians = Medians(start)
+    for _ in range(passes):
+        medians.add(colours, GROUPS)
+        medians.step()
+    medians.add(colours, GROUPS)
+    return medians
+
+
+def minima(colours: torch.Tensor) -> np.ndarray:
+    """The least mean distance at each pixel, (3, 2, 2)."""
+    least = np.empty((3, 2, 2))
+    for group, row, column in np.ndindex(3, 2, 2):
+        points = colours[group::3, :, row, column].double().numpy()
+        options = {"xatol": 1e-9, "fatol": 1e-12, "maxiter": 10_000, "maxfev": 10_000}
+        least[group, row, column] = minimize(
+            mean_distance, points.mean(0), (points,), method="Nelder-Mead", options=options
+        ).fun
+    return least
+
+
+def test_the_mean_distance_is_that_of_an_independent_minimiser(colours):
+    medians = solved(colours, torch.zeros(3, 3, 2, 2), 60)
+    found = (medians.distance / medians.count).view(3, 2, 2)
+    np.testing.assert_allclose(found, minima(colours), rtol=1e-5)
+    means = colours[::3].mean(0)
+    assert (medians.medians[0] - means).norm(dim=0).min() > 2  # and not that of the means
+
+
+def test_the_gap_bounds_what_is_missing_and_vanishes(colours):
+    least = minima(colours).mean()
+    gaps = []
+    for passes in (1, 2, 4, 8, 60):
+        medians = solved(colours, torch.zeros(3, 3, 2, 2), passes)
+        missing = (medians.distance / medians.count).mean().item() - least
+        assert -1e-4 < missing <= medians.gap() + 1e-4
+        gaps.append(medians.gap())
+    assert gaps == sorted(gaps, reverse=True)
+    assert gaps[-1] < 1e-3
+    assert solved(colours, torch.zeros(3, 3, 2, 2), 0).gap() == float("inf")
+
+
+def test_every_pass_leads_downhill(colours):
+    distances = [solved(colours, torch.zeros(3, 3, 2, 2), passes).distance.sum().item() for passes in range(1, 12)]
+    assert all(later <= earlier + 1e-3 for earlier, later in pairwise(distances))
+
+
+def test_the_start_does_not_matter(colours):
+    first, second = (solved(colours, start, 5).medians for start in (torch.zeros(3, 3, 2, 2), colours[:3]))
+    torch.testing.assert_close(first, second, rtol=0, atol=1e-3)
+
+
+def test_the_sums_of_two_processes_are_those_of_one(colours):
+    start = colours[:3]
+    whole, *halves = (Medians(start, begun=True) for _ in range(3))
+    whole.add(colours, GROUPS)
+    for half, images, groups in zip(halves, colours.split(23), GROUPS.split(23), strict=False):
+        half.add(images, groups)
+    halves[0].add(colours[46:], GROUPS[46:])
+    for one, first, second in zip(whole.sums(), halves[0].sums(), halves[1].sums(), strict=True):
+        torch.testing.assert_close(one, first + second, rtol=1e-5, atol=1e-5)
+
+
+def test_a_group_without_images_stays_where_it_is(colours):
+    medians = Medians(colours[:3], begun=True)
+    medians.add(colours, torch.zeros(60, dtype=torch.int64))
+    medians.step()
+    assert torch.equal(medians.medians[1:], colours[1:3])
+
+
+def test_colours_on_the_median_do_no_harm():
+    medians = solved(torch.full((60, 3, 2, 2), 7.0), torch.zeros(3, 3, 2, 2), 3)
+    torch.testing.assert_close(medians.medians, torch.full((3, 3, 2, 2), 7.0))
+    assert medians.gap() == pytest.approx(0, abs=1e-5)

@@ -1,0 +1,57 @@
+"""Compiled kernels against the plain functions; skipped where none can be made."""
+
+import pytest
+import torch
+
+from cifar10.color.delta_e import mean_difference, to_space
+from cifar10.color.kernels import can_compile, compiled_mean_difference
+
+
+@pytest.mark.parametrize("delta", ["cie76", "cie94", "redmean"])
+def test_differences_and_gradients_are_those_of_the_plain_functions(delta, compiler):
+    images, prototypes = to_space(torch.rand(12, 3, 8, 8, generator=torch.Generator().manual_seed(0)), delta).split(9)
+    prototypes = torch.cat([prototypes, images[:1]])  # one pair is equal: a difference of 0, without slope
+    results = []
+    for function in (mean_difference, compiled_mean_difference):
+        moved = prototypes.clone().requires_grad_()
+        means = function(images, moved, delta)
+        means.square().sum().backward()
+        results.append((means.detach(), moved.grad))
+    for plain, compiled in zip(*results, strict=True):
+        torch.testing.assert_close(compiled, plain, rtol=1e-4, atol=1e-5)
+    assert results[1][0][0, -1] == 0
+
+
+def test_ciede2000_has_no_kernel():
+    with pytest.raises(ValueError, match="no fast kernel for ciede2000"):
+        compiled_mean_difference(torch.rand(1, 3, 4, 4), torch.rand(1, 3, 4, 4), "ciede2000")
+
+
+def test_images_and_prototypes_that_do_not_fit_are_named():
+    with pytest.raises(ValueError, match=r"must have shapes \(N, 3, H, W\) and \(P, 3, H, W\), not"):
+        compiled_mean_difference(torch.rand(1, 3, 4, 4), torch.rand(1, 3, 4, 5), "cie76")
+
+
+@pytest.mark.parametrize(
+    ("error", "reason"),
+    [
+        (
+            "No working C++ compiler found\n\nSet TORCHDYNAMO_VERBOSE=1 for the internal stack trace",
+            "No working C++ co",
+        ),
+        (
+            "C++ compile error\nOutput:\na.h:4:10: fatal error: omp.h: No such file\n    4 | #include",
+            "a.h:4:10: fatal er",
+        ),
+        ("", "RuntimeError"),
+    ],
+)
+def test_what_keeps_kernels_from_being_made_is_one_line(error, reason, monkeypatch, caplog):
+    def kernels(delta):
+        raise RuntimeError(error)
+
+    monkeypatch.setattr("cifar10.color.kernels._kernels", kernels)
+    assert not can_compile(torch.rand(2, 3, 4, 4), "cie76")
+    (message,) = caplog.messages
+    assert message.startswith(f"model.compile=true has no effect, no kernel can be made here: {reason}")
+    assert "\n" not in message

@@ -1,0 +1,147 @@
+"""Batches from memory. Each image's label is its number, so labels tell which images a batch holds."""
+
+from itertools import chain
+
+import numpy as np
+import pytest
+import torch
+
+from cifar10.data.augment import RandomViews
+from cifar10.data.batches import EvalBatches, TrainBatches, epoch_order
+
+IMAGES = torch.randint(256, (23, 3, 4, 4), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+
+
+def train_batches(count: int = 23, batch_size: int = 5, position: tuple[int, int] = (0, 0), **others):
+    return TrainBatches(IMAGES[:count], torch.arange(count), batch_size, 7, lambda: position, **others)
+
+
+def eval_batches(count: int = 23, batch_size: int = 5, **ranks: int) -> EvalBatches:
+    return EvalBatches(IMAGES[:count], torch.arange(count), batch_size, **ranks)
+
+
+def numbers(batches) -> list[list[int]]:
+    """Which images are in each batch; and those are the images."""
+    found = list(batches)
+    for images, labels in found:
+        assert torch.equal(images, IMAGES[labels])
+    return [labels.tolist() for _, labels in found]
+
+
+@pytest.mark.parametrize("count", [1, 2, 1000])
+def test_epoch_order_is_a_permutation(count):
+    order = epoch_order(count, seed=3, epoch=4)
+    assert order.dtype == torch.int64
+    assert sorted(order.tolist()) == list(range(count))
+
+
+def test_epoch_order_is_a_function_of_seed_and_epoch_alone():
+    first = epoch_order(100, seed=3, epoch=4)
+    torch.manual_seed(1)
+    np.random.seed(1)
+    epoch_order(100, seed=5, epoch=0)
+    assert torch.equal(epoch_order(100, seed=3, epoch=4), first)
+
+
+def test_epoch_order_leaves_the_global_generators_alone():
+    before = torch.get_rng_state(), np.random.get_state()[1].copy()
+    epoch_order(100, seed=3, epoch=4)
+    assert torch.equal(torch.get_rng_state(), before[0])
+    assert np.array_equal(np.random.get_state()[1], before[1])
+
+
+def test_epoch_order_differs_between_all_seeds_and_epochs():
+    orders = {tuple(epoch_order(100, seed, epoch).tolist()) for seed in range(10) for epoch in range(10)}
+    assert len(orders) == 100  # (1, 2) is not (2, 1) either
+
+
+@pytest.mark.parametrize("world_size", [1, 2])
+@pytest.mark.parametrize("batch_size", [5, 8])
+def test_an_image_s_view_depends_on_neither_batches_nor_ranks(batch_size, world_size):
+    views = RandomViews(flip=True, shift_px=1)
+    expected = views(IMAGES, views.draw(23, 7, 3))
+    found = torch.zeros_like(IMAGES)
+    for rank in range(world_size):
+        for images, labels in train_batches(
+            batch_size=batch_size, position=(3, 0), views=views, rank=rank, world_size=world_size
+        ):
+            found[labels] = images
+    assert torch.equal(found, expected)
+    assert not torch.equal(found, IMAGES)
+
+
+def test_a_rest_of_one_image_joins_the_batch_before():
+    assert [len(batch) for batch in numbers(train_batches(21))] == [5, 5, 5, 6]
+
+
+@pytest.mark.parametrize(
+    ("count", "batch_size", "sizes"), [(20, 5, [5] * 4), (23, 5, [5, 5, 5, 5, 3]), (3, 5, [3]), (3, 1, [1] * 3)]
+)
+def test_an_epoch_has_every_image_once(count, batch_size, sizes):
+    batches = train_batches(count, batch_size)
+    found = numbers(batches)
+    assert [len(batch) for batch in found] == sizes
+    assert len(batches) == len(sizes)
+    assert sorted(chain(*found)) == list(range(count))
+
+
+def test_batches_follow_the_order_of_their_epoch():
+    order = epoch_order(23, seed=7, epoch=6).tolist()
+    assert numbers(train_batches(position=(6, 0))) == [order[i : i + 5] for i in range(0, 23, 5)]
+
+
+def test_each_iteration_asks_for_the_position_anew():
+    positions = iter([(0, 0), (1, 0)])
+    batches = TrainBatches(IMAGES, torch.arange(23), 5, 7, lambda: next(positions))
+    assert [numbers(batches), numbers(batches)] == [numbers(train_batches(position=(epoch, 0))) for epoch in (0, 1)]
+
+
+@pytest.mark.parametrize("done", [1, 4, 5])
+def test_a_resumed_epoch_goes_on_with_the_next_batch(done):
+    assert numbers(train_batches(position=(2, done))) == numbers(train_batches(position=(2, 0)))[done:]
+
+
+@pytest.mark.parametrize("world_size", [1, 2, 3])
+@pytest.mark.parametrize("count", [20, 23])
+def test_ranks_share_each_batch_of_a_single_process(count, world_size):
+    single = numbers(train_batches(count))
+    ranks = [train_batches(count, rank=rank, world_size=world_size) for rank in range(world_size)]
+    shares = [numbers(rank) for rank in ranks]
+    assert [len(rank) for rank in ranks] == [len(single)] * world_size
+    for batch, *parts in zip(single, *shares, strict=True):
+        assert sorted(chain(*parts)) == sorted(batch)
+        assert max(map(len, parts)) - min(map(len, parts)) <= 1
+
+
+def test_every_rank_has_images_in_every_batch():
+    ranks = [train_batches(21, rank=rank, world_size=2) for rank in range(2)]  # the last batch is of one image
+    assert all(batch for rank in ranks for batch in numbers(rank))
+
+
+@pytest.mark.parametrize(
+    ("count", "batch_size", "sizes"), [(20, 5, [5] * 4), (23, 5, [5, 5, 5, 5, 3]), (3, 5, [3]), (3, 1, [1] * 3)]
+)
+def test_evaluation_sees_every_image_in_order(count, batch_size, sizes):
+    batches = eval_batches(count, batch_size)
+    found = numbers(batches)
+    assert [len(batch) for batch in found] == sizes
+    assert len(batches) == len(sizes)
+    assert list(chain(*found)) == list(range(count))
+
+
+@pytest.mark.parametrize("count", [23, 20, 2])  # two images for three ranks: one has none
+@pytest.mark.parametrize("world_size", [1, 2, 3])
+def test_ranks_evaluate_every_image_once_in_order(count, world_size):
+    ranks = [eval_batches(count, rank=rank, world_size=world_size) for rank in range(world_size)]
+    assert [number for rank in ranks for batch in numbers(rank) for number in batch] == list(range(count))
+
+
+@pytest.mark.parametrize(("count", "world_size"), [(23, 1), (23, 2), (23, 3), (2, 3)])
+def test_length_of_a_rank_s_evaluation_is_its_number_of_batches(count, world_size):
+    ranks = [eval_batches(count, rank=rank, world_size=world_size) for rank in range(world_size)]
+    assert [len(rank) for rank in ranks] == [len(numbers(rank)) for rank in ranks]
+
+
+def test_evaluation_batches_are_views_of_the_memory():
+    batches = eval_batches()
+    assert [images.data_ptr() for images, _ in batches] == [IMAGES[i:].data_ptr() for i in range(0, 23, 5)]

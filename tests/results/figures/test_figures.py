@@ -1,0 +1,157 @@
+"""Figures show the numbers that went in."""
+
+import gc
+import weakref
+
+import numpy as np
+import pytest
+import torch
+from torchmetrics.functional.classification import multiclass_calibration_error
+
+from cifar10.results.figures.confusion import confusion_figure, confusions_figure
+from cifar10.results.figures.curves import calibration, class_accuracy_figure, history_figure, reliability_figure
+from cifar10.results.figures.images import (
+    captioned_figure,
+    difference_figure,
+    image_rows_figure,
+    pair_figure,
+    sheet,
+    weights_figure,
+)
+
+COUNTS = [[8, 2, 0], [1, 6, 3], [0, 0, 5]]
+NAMES = ["cat", "dog", "frog"]
+
+
+def test_confusion_matrix_shows_rates_as_colour_and_counts_as_text():
+    figure = confusion_figure(torch.tensor(COUNTS), NAMES, "run")
+    axes = figure.axes[0]
+    np.testing.assert_allclose(axes.images[0].get_array(), [[0.8, 0.2, 0], [0.1, 0.6, 0.3], [0, 0, 1]], rtol=1e-6)
+    assert [text.get_text() for text in axes.texts] == [str(count) for row in COUNTS for count in row]
+    assert [label.get_text() for label in axes.get_yticklabels()] == NAMES
+    assert axes.get_title() == "run"
+
+
+def test_confusions_leave_out_the_hits_on_the_study_s_scale():
+    figure = confusions_figure([COUNTS, COUNTS], ["one", "two"], NAMES)
+    for axes, title in zip(figure.axes, ["one", "two"], strict=False):
+        image = axes.images[0]
+        np.testing.assert_allclose(image.get_array(), [[0, 0.2, 0], [0.1, 0, 0.3], [0, 0, 0]], rtol=1e-6)
+        assert image.get_clim() == (0, 0.35)
+        assert axes.get_title() == title
+
+
+def test_a_sheet_holds_each_image_at_its_place_and_nothing_between():
+    images = torch.randint(256, (2, 3, 3, 4, 5)) / 255
+    images[1, 2] = float("nan")  # none there
+    whole = sheet(images)
+    assert whole.shape == (2 * 4 + 2, 3 * 5 + 2 * 2, 4)
+    expected = (images[1, 1] * 255).round().byte().permute(1, 2, 0)
+    np.testing.assert_array_equal(whole[6:10, 7:12, :3], expected)
+    opaque = np.zeros(whole.shape[:2], bool)
+    for row, column in [(0, 0), (0, 1), (0, 2), (1, 0), (1, 1)]:
+        opaque[row * 6 : row * 6 + 4, column * 7 : column * 7 + 5] = True
+    np.testing.assert_array_equal(whole[..., 3], 255 * opaque)
+
+
+def test_rows_of_images_have_titles_beside_and_over_them():
+    axes = image_rows_figure(torch.rand(2, 3, 3, 4, 4), ["one", "two"], NAMES).axes[0]
+    labels = [(label.get_text(), label.get_position()[0]) for label in axes.get_xticklabels()]
+    assert labels == [("cat", 2), ("dog", 8), ("frog", 14)]  # middles of 4 pixels, every 6
+    assert [(label.get_text(), label.get_position()[1]) for label in axes.get_yticklabels()] == [("one", 2), ("two", 8)]
+
+
+def test_captions_stand_under_their_images():
+    axes = captioned_figure(torch.rand(5, 3, 32, 32), list("abcde"), columns=3).axes[0]
+    assert axes.images[0].get_array().shape == (32 + 13 + 32, 3 * 34 - 2, 4)
+    places = {text.get_text(): text.get_position() for text in axes.texts}
+    assert places == {"a": (16, 32), "b": (50, 32), "c": (84, 32), "d": (16, 77), "e": (50, 77)}
+
+
+def test_a_pair_of_classes_is_laid_out_as_a_confusion_matrix():
+    panels = [[torch.full((3, 3, 8, 8), 0.2 * (2 * true + predicted)) for predicted in (0, 1)] for true in (0, 1)]
+    axes = pair_figure(panels, torch.tensor([[600, 130], [90, 700]]), ["cat", "dog"]).axes
+    assert [part.get_title() for part in axes] == [
+        "cat, recognised: 600",
+        "cat, taken for dog: 130",
+        "dog, taken for cat: 90",
+        "dog, recognised: 700",
+    ]
+    assert [part.images[0].get_array()[0, 0, 0] for part in axes] == [0, 51, 102, 153]
+    assert [int(part.images[0].get_array()[..., 3].sum()) for part in axes] == [255 * 3 * 64] * 4
+
+
+def test_weights_are_grey_where_zero_and_full_where_largest():
+    weights = torch.zeros(2, 3, 8, 8)
+    weights[0, 0, 0, 0], weights[1, 1, 0, 0], weights[1, 2, 1, 0] = 0.02, -3.0, 1.5
+    pixels = weights_figure(weights, columns=2).axes[0].images[0].get_array()
+    assert pixels[0, 0].tolist() == [255, 128, 128, 255]
+    assert pixels[0, 10].tolist() == [128, 0, 128, 255]
+    assert pixels[1, 10].tolist() == [128, 128, 191, 255]
+
+
+def test_difference_maps_share_one_scale_and_the_answer_is_bold():
+    maps = torch.stack([torch.full((4, 4), 30.0), torch.full((4, 4), 12.0), torch.full((4, 4), 20.0)])
+    axes = difference_figure(torch.rand(3, 4, 4), torch.rand(3, 3, 4, 4), maps, NAMES, "Delta E", bold=NAMES[1]).axes
+    top, below = axes[1:4], axes[5:8]
+    assert [part.get_title() for part in top] == NAMES
+    assert [part.title.get_fontweight() for part in top] == ["normal", "bold", "normal"]
+    assert [part.get_title() for part in below] == ["30.0", "12.0", "20.0"]
+    assert {part.images[0].get_clim() for part in below} == {(0, 30)}
+
+
+def test_a_history_shows_both_losses_both_accuracies_and_the_best_epoch():
+    history = {
+        "epoch": [1, 2, 3],
+        "train/loss": [2.0, 1.5, 1.0],
+        "val/loss": [1.9, 1.4, 1.6],
+        "val/accuracy": [0.3, 0.5, 0.45],
+        "lr": [0.1, 0.05, 0],
+    }
+    loss, accuracy, rate = history_figure(history, best_epoch=2).axes
+    best, train, val = loss.lines
+    assert list(best.get_xdata()) == [2, 2]
+    assert [list(line.get_ydata()) for line in (train, val)] == [[2.0, 1.5, 1.0], [1.9, 1.4, 1.6]]
+    assert [text.get_text() for text in loss.get_legend().get_texts()] == ["training", "validation"]
+    assert list(accuracy.lines[1].get_ydata()) == [0.3, 0.5, 0.45]  # the exact solver counts no training accuracy
+    assert list(rate.lines[1].get_ydata()) == [0.1, 0.05, 0]
+
+
+def test_accuracy_by_class_has_a_point_for_each_run_the_easiest_class_on_top():
+    axes = class_accuracy_figure({"mlp": [0.3, 0.4, 0.7], "cnn": [0.5, 0.7, 0.8]}, ["cat", "dog", "ship"]).axes[0]
+    assert [label.get_text() for label in axes.get_yticklabels()] == ["cat", "dog", "ship"]
+    assert {line.get_label(): list(line.get_xdata()) for line in axes.lines} == {
+        "mlp": [0.3, 0.4, 0.7],
+        "cnn": [0.5, 0.7, 0.8],
+    }
+
+
+@pytest.fixture
+def probabilities():
+    generator = torch.Generator().manual_seed(0)
+    return torch.randn(500, 4, generator=generator).mul(3).softmax(1), torch.randint(4, (500,), generator=generator)
+
+
+def test_expected_calibration_error_is_torchmetrics_own(probabilities):
+    found = calibration(*(values.numpy() for values in probabilities))
+    expected = multiclass_calibration_error(*probabilities, num_classes=4, n_bins=15, norm="l1")
+    assert found.ece == pytest.approx(expected.item(), abs=1e-6)
+    assert found.share.sum() == pytest.approx(1)
+
+
+def test_a_reliability_diagram_shows_accuracy_by_confidence():
+    sure = np.array([[0.95, 0.05]] * 8 + [[0.3, 0.7]] * 2)
+    found = calibration(sure, np.array([0] * 6 + [1] * 2 + [1, 0]), bins=10)
+    above, below = reliability_figure(found).axes
+    assert [(bar.get_x(), bar.get_height()) for bar in above.patches] == [(0.6, 0.5), (0.9, 0.75)]
+    np.testing.assert_allclose(above.lines[1].get_xydata(), [(0.7, 0.5), (0.95, 0.75)])
+    assert [round(bar.get_height(), 2) for bar in below.patches] == [0, 0, 0, 0, 0, 0, 0.2, 0, 0, 0.8]
+    assert above.texts[0].get_text() == "ECE 20.0%"  # 0.8 * 0.2 + 0.2 * 0.2
+
+
+def test_figures_are_let_go():
+    """Nothing keeps a figure, as pyplot would: one that is drawn each epoch costs no memory."""
+    gc.collect()
+    kept = [weakref.ref(confusion_figure(torch.tensor(COUNTS), NAMES)) for _ in range(20)]
+    gc.collect()
+    assert [figure() for figure in kept] == [None] * 20

@@ -1,0 +1,133 @@
+"""The examples of README.md and docs/use.md: their commands exist, and their Python runs and says what stands there."""
+
+import argparse
+import doctest
+import re
+import runpy
+import shlex
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+SCRIPT = runpy.run_path(str(ROOT / "scripts/examples.py"))
+PAGES = {str(page.relative_to(ROOT)): page.read_text() for page in (ROOT / "README.md", *(ROOT / "docs").glob("*.md"))}
+SHELL = re.compile(r"^```(?:sh|console)\n(.*?)^```$", re.DOTALL | re.MULTILINE)
+
+
+def scripts():
+    """Every command of a script in a block or table of the pages, as its words."""
+    for text in PAGES.values():
+        lines = [line for block in SHELL.findall(text) for line in block.splitlines()]
+        lines += re.findall(r"`(python scripts/[^`]*)`", text)
+        for line in lines:
+            found = re.search(r"python (scripts/\w+\.py[^;|#]*)", line)
+            if found:
+                yield shlex.split(found[1])
+
+
+class ParsedError(Exception):
+    """The arguments were understood."""
+
+
+@pytest.mark.parametrize("words", sorted(set(map(tuple, scripts()))), ids=" ".join)
+def test_every_command_of_the_pages_exists(words, monkeypatch):
+    def parse(parser):
+        understood(parser)
+        raise ParsedError
+
+    understood = argparse.ArgumentParser.parse_args
+    monkeypatch.setattr(argparse.ArgumentParser, "parse_args", parse)
+    monkeypatch.setattr(sys, "argv", [str(ROOT / words[0]), *words[1:]])
+    if len(words) == 1:  # named in a sentence, without what it asks for
+        assert (ROOT / words[0]).is_file()
+        return
+    with pytest.raises(ParsedError):
+        runpy.run_path(str(ROOT / words[0]), run_name="__main__")
+
+
+@pytest.mark.parametrize("page", SCRIPT["PAGES"])
+def test_every_example_stands_with_what_it_said(page):
+    blocks = SCRIPT["CONSOLE"].findall(PAGES[page])
+    assert blocks
+    for block in blocks:
+        said = dict(SCRIPT["commands"](block))
+        assert SCRIPT["again"](block, said.__getitem__) == block
+        assert all(said.values()), f"without output; python scripts/examples.py runs: {said}"
+
+
+class SameKind(doctest.OutputChecker):
+    """What a model says depends on its weights: names of classes and probabilities may differ, nothing else."""
+
+    def check_output(self, want, got, optionflags):
+        return self.kind(want) == self.kind(got)
+
+    @staticmethod
+    def kind(text):
+        text = re.sub(r"^\w+ +(\d\.\d+)$", "NAME 0.0", text, flags=re.MULTILINE)
+        return re.sub(r"'\w+'", "'NAME'", text)
+
+
+@pytest.mark.parametrize("page", SCRIPT["PAGES"])
+def test_python_in_the_pages_runs(page, drawn_runs, tmp_path, monkeypatch, run_script):
+    (tmp_path / "runs/cnn").mkdir(parents=True)
+    (tmp_path / "runs/cnn/seed=1").symlink_to(drawn_runs / "model=cnn")
+    monkeypatch.chdir(tmp_path)
+    run_script(str(ROOT / "scripts/photos.py"), "photos")
+    blocks = "".join(SCRIPT["PYTHON"].findall(PAGES[page]))
+    test = doctest.DocTestParser().get_doctest(blocks, {}, page, page, 0)
+    assert test.examples
+    complaints = []
+    doctest.DocTestRunner(SameKind()).run(test, out=complaints.append)
+    assert not complaints, "".join(complaints)
+
+
+def test_python_is_answered_line_by_line():
+    block = ">>> a = 2\n>>> a + 1\n7\n>>> for x in 'bc':\n...     print(x)\nold\nold\n"
+    assert SCRIPT["answered"](block, {}) == (">>> a = 2\n>>> a + 1\n3\n>>> for x in 'bc':\n...     print(x)\nb\nc\n")
+
+
+def test_commands_are_run_again_and_others_stay(tmp_path):
+    run = SCRIPT["shell"](tmp_path)
+    block = "$ echo one; echo two >&2\nold\n$ touch mark; ls; echo '  a  '\nold\nold\n"
+    assert SCRIPT["again"](block, run) == (
+        "$ echo one; echo two >&2\none\ntwo\n$ touch mark; ls; echo '  a  '\nmark\n  a\n"
+    )
+    assert SCRIPT["again"](block, run, "echo one").endswith("\nold\nold\n")
+    with pytest.raises(SystemExit, match=r"examples.py: echo no; false\nno"):
+        run("echo no; false")
+    with pytest.raises(ValueError, match="output of no command"):
+        SCRIPT["commands"]("lost\n$ ls\n")
+
+
+def test_the_table_of_corruptions_is_of_means():
+    one = {"model": "MLP", "images": 2000, "test": {"accuracy": 0.5}, "ece": 0.1}
+    one["corruptions"] = {
+        "blur": [{"accuracy": 0.4, "ece": 0.2}, {"accuracy": 0.2, "ece": 0.1}],
+        "JPEG": [{"accuracy": 0.1, "ece": 0.3}, {"accuracy": 0.3, "ece": 0.4}],
+    }
+    assert SCRIPT["corruptions_table"]([one, one | {"model": "CNN"}]).splitlines() == [
+        "| 2,000 test images | MLP | CNN |",
+        "| --- | --- | --- |",
+        "| as they are | 50.0% (10.0%) | 50.0% (10.0%) |",
+        "| blur | 30.0% (15.0%) | 30.0% (15.0%) |",
+        "| JPEG | 20.0% (35.0%) | 20.0% (35.0%) |",
+        "| all corruptions | 25.0% (25.0%) | 25.0% (25.0%) |",
+    ]
+
+
+def test_the_table_of_corruptions_is_of_the_runs_that_are_shown():
+    (table,) = SCRIPT["TABLE"].findall(PAGES["docs/use.md"])
+    rows = {row.split(" | ")[0]: row.split(" | ")[-1] for row in table.splitlines()}
+    shown = re.findall(r"^\| ([\w ]+) \|.*\| ([\d.]+%) \| ([\d.]+%) \|$", PAGES["docs/use.md"], re.MULTILINE)
+    assert len(shown) == 7
+    for kind, accuracy, ece in shown:
+        name = {"nothing": "as they are", "all of them": "all corruptions"}.get(kind, kind)
+        assert rows[f"| {name}"] == f"{accuracy} ({ece}) |"
+
+
+def test_no_such_run_is_one_line(run_script, tmp_path):
+    assert run_script(str(ROOT / "scripts/examples.py"), tmp_path)[0] == (
+        f"examples.py: {tmp_path}: no finished run prototype/seed=1; python train.py model=prototype"
+    )

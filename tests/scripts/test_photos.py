@@ -1,0 +1,56 @@
+"""scripts/photos.py: photographs as scikit-image has them, whose they are, and what it says where there are none."""
+
+import sys
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+from skimage import data
+
+SCRIPT = str(Path(__file__).resolve().parents[2] / "scripts/photos.py")
+
+
+@pytest.fixture
+def photos(run_script):
+    """Runs it; returns exit status or message, and what it printed."""
+    return partial(run_script, SCRIPT)
+
+
+def test_the_photographs_are_scikit_image_s(photos, tmp_path):
+    code, text = photos(tmp_path / "new/photos")
+    assert code == 0
+    expected = {
+        "astronaut.png": data.astronaut(),
+        "cat.png": data.chelsea(),
+        "coffee.png": data.coffee(),
+        "rocket.jpg": data.rocket(),
+    }
+    assert {path.name for path in (tmp_path / "new/photos").iterdir()} == set(expected)
+    for name, pixels in expected.items():
+        np.testing.assert_array_equal(Image.open(tmp_path / "new/photos" / name), pixels)
+    for line, owner in zip(text.splitlines(), ("NASA", "van der Walt", "Michetti", "SpaceX"), strict=True):
+        assert owner in line
+        assert line.endswith(("CC0", "public domain"))
+
+
+def test_a_file_that_is_there_is_kept(photos, tmp_path):
+    (tmp_path / "cat.png").write_text("mine")
+    code, text = photos(tmp_path)
+    assert code == 0
+    assert (tmp_path / "cat.png").read_text() == "mine"
+    assert text.splitlines()[1].endswith("(not this one: another file of that name was there)")
+    assert photos(tmp_path)[1] == text
+
+
+def test_without_photographs_it_says_how_to_get_them(photos, tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "skimage", None)
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    assert photos(tmp_path)[0] == "photos.py: the photographs come with scikit-image; pip install scikit-image"
+
+
+def test_where_nothing_can_be_written_is_one_line(photos, tmp_path):
+    (tmp_path / "file").write_text("")
+    assert photos(tmp_path / "file")[0] == f"photos.py: {tmp_path}/file: File exists"
+    assert photos(tmp_path / "file/below")[0] == f"photos.py: {tmp_path}/file/below: Not a directory"

@@ -1,0 +1,157 @@
+"""scripts/predict.py: a table, CSV or JSON of what a model says; bad images are named, the others go on."""
+
+import csv
+import io
+import json
+import runpy
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+from tqdm import tqdm
+
+import cifar10
+
+SCRIPT = str(Path(__file__).resolve().parents[2] / "scripts/predict.py")
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    """Photos to name from the current folder: three good ones, one of them hidden away, and a text."""
+    random = np.random.default_rng(0)
+    (tmp_path / "photos/more").mkdir(parents=True)
+    (tmp_path / "empty").mkdir()
+    for name in ("a.png", "photos/b.jpg", "photos/more/c.webp"):
+        Image.fromarray(random.integers(256, size=(40, 50, 3), dtype=np.uint8)).save(tmp_path / name)
+    (tmp_path / "bad.png").write_text("no image")
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+@pytest.fixture
+def predict(drawn_runs, monkeypatch, capsys, folder):
+    """Runs it with the MLP; returns exit status or message, standard output and error."""
+
+    def run(*arguments, model=drawn_runs / "model=mlp"):
+        monkeypatch.setattr(sys, "argv", [SCRIPT, str(model), *arguments])
+        code = 0
+        try:
+            runpy.run_path(SCRIPT, run_name="__main__")
+        except SystemExit as stop:
+            code = stop.code
+        return code, *capsys.readouterr()
+
+    return run
+
+
+NAMES = ["a.png", "photos/b.jpg", "photos/more/c.webp"]
+
+
+def test_all_forms_say_the_same(predict, drawn_runs):
+    expected = cifar10.load(drawn_runs / "model=mlp").predict(NAMES).top(2)
+    code, text, _ = predict("a.png", "photos", "--top", "2", "--json")
+    found = json.loads(text)
+    assert code == 0
+    assert [one["image"] for one in found] == NAMES
+    for one, classes in zip(found, expected, strict=True):
+        assert [entry["class"] for entry in one["top"]] == [name for name, _ in classes]
+        np.testing.assert_allclose(
+            [entry["probability"] for entry in one["top"]], [value for _, value in classes], rtol=1e-4
+        )
+    head, *rows = csv.reader(io.StringIO(predict("a.png", "photos", "--top", "2", "--csv")[1]))
+    assert head == ["image", "class_1", "probability_1", "class_2", "probability_2"]
+    table = predict("a.png", "photos", "--top", "2")[1].splitlines()[1:]
+    for row, line, one in zip(rows, table, found, strict=True):
+        assert [row[0], row[1], row[3]] == [one["image"], *(entry["class"] for entry in one["top"])]
+        words = [word for entry in one["top"] for word in (f"{entry['probability']:.1%}", entry["class"])]
+        assert line.split() == [one["image"], *words]
+
+
+def test_no_more_classes_are_shown_than_there_are(predict):
+    assert len(json.loads(predict("a.png", "--top", "99", "--json")[1])[0]["top"]) == 10
+
+
+def test_a_bad_image_is_named_and_the_rest_go_on(predict):
+    code, text, errors = predict("bad.png", "a.png", "--json")
+    assert [one["image"] for one in json.loads(text)] == ["a.png"]
+    assert errors == "bad.png: no image that Pillow knows\n"
+    assert code == "predict.py: 1 of 2 images cannot be read"
+
+
+def test_a_bad_last_image_costs_no_answer(predict):
+    assert len(json.loads(predict("a.png", "photos", "bad.png", "--json")[1])) == 3
+
+
+def test_a_terminal_shows_rows_and_progress_on_lines_of_their_own(predict, monkeypatch):
+    def at_once(*arguments, **settings):
+        return tqdm(*arguments, **settings | {"delay": 0, "mininterval": 0, "disable": False, "ncols": 70})
+
+    terminal = io.StringIO()
+    monkeypatch.setattr("tqdm.tqdm", at_once)
+    monkeypatch.setattr(sys, "stdout", terminal)
+    monkeypatch.setattr(sys, "stderr", terminal)
+    predict("a.png", "bad.png", "photos")
+    seen = []
+    for line in terminal.getvalue().split("\n"):
+        shown = ""
+        for part in line.split("\r"):  # what is written after a carriage return covers what was there
+            shown = part + shown[len(part) :]
+        seen.append(shown.split()[0] if shown.split() else "")
+    assert "Images:" in terminal.getvalue()
+    assert seen == ["image", "bad.png:", *NAMES, ""]
+
+
+def test_an_image_of_too_many_pixels_is_not_decoded(predict, monkeypatch):
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 1500)  # a.png has 2,000
+    code, text, errors = predict("a.png", "--json")
+    assert (code, json.loads(text)) == ("predict.py: 1 of 1 images cannot be read", [])
+    assert errors == "a.png: more than 1,500 pixels\n"
+
+
+def test_a_line_break_in_a_name_stays_one_line_and_programs_get_the_name(predict, folder):
+    (folder / "a.png").rename(folder / "a\nb.png")
+    assert len(predict("a\nb.png")[1].splitlines()) == 2
+    assert json.loads(predict("a\nb.png", "--json")[1])[0]["image"] == "a\nb.png"
+    assert list(csv.reader(io.StringIO(predict("a\nb.png", "--csv")[1])))[1][0] == "a\nb.png"
+
+
+def test_more_images_than_the_model_looks_at_at_once(predict, drawn_runs):
+    answers = runpy.run_path(SCRIPT)["answers"]
+    answers.__globals__["BLOCK"] = 2
+    model = cifar10.load(drawn_runs / "model=mlp")
+    rows = list(answers(model, [Path(name) for name in NAMES], 1, []))
+    assert [name for name, _ in rows] == NAMES
+    for (_, [(said, probability)]), image in zip(rows, NAMES, strict=True):
+        assert [(said, pytest.approx(probability, rel=1e-4))] == model.predict([image]).top(1)[0]
+
+
+def test_a_name_that_is_not_there_costs_no_answer(predict):
+    code, text, errors = predict("nowhere", "a.png", "empty", "--json")
+    assert [one["image"] for one in json.loads(text)] == ["a.png"]
+    assert errors == "nowhere: no such file or folder\nempty: no images in this folder\n"
+    assert code == "predict.py: 2 of 3 images cannot be read"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "line"),
+    [
+        (["nowhere"], "nowhere: no such file or folder"),
+        (["empty"], "empty: no images in this folder"),
+    ],
+)
+def test_nothing_to_look_at_is_one_line(arguments, line, predict):
+    assert predict(*arguments) == ("predict.py: there is no image to look at", "", f"{line}\n")
+
+
+def test_what_is_no_run_is_one_line(predict):
+    assert predict("a.png", model="runs")[0] == (
+        "predict.py: runs: no such file or folder; name a finished run's folder or a checkpoint"
+    )
+
+
+def test_no_class_to_show_is_wrong_usage(predict):
+    code, _, errors = predict("a.png", "--top", "0")
+    assert code == 2
+    assert errors.splitlines()[-1].endswith("--top 0: choose at least 1")

@@ -1,0 +1,108 @@
+"""scripts/report.py: the table of runs, and what it publishes."""
+
+import json
+import runpy
+import sys
+from pathlib import Path
+
+import pytest
+from hydra import compose, initialize
+from records import record
+
+from cifar10.results.table import find_records, group_by_settings, markdown_table
+from train import train
+
+REPORT = str(Path(__file__).resolve().parents[2] / "scripts/report.py")
+
+
+def write_run(folder, accuracy, seed, model="MLP"):
+    run = record(accuracy, seed, model)
+    run["test"] |= {"confusion": [[1, 0], [0, 1]], "class_accuracy": {"cat": accuracy, "dog": accuracy}}
+    folder.mkdir(parents=True)
+    (folder / "metrics.json").write_text(json.dumps(run))
+
+
+@pytest.fixture
+def report(monkeypatch):
+    def run(*arguments, root=None):
+        monkeypatch.setattr(sys, "argv", [REPORT, *map(str, arguments)])
+        script = runpy.run_path(REPORT)
+        main = script["main"]
+        if root:
+            main.__globals__["ROOT"] = root
+        main()
+
+    return run
+
+
+def test_a_table_of_all_runs_below_a_folder(report, tmp_path, capsys):
+    write_run(tmp_path / "mlp/seed=1", 0.50, 1)
+    write_run(tmp_path / "mlp/seed=2", 0.51, 2)
+    report(tmp_path)
+    assert (
+        capsys.readouterr()
+        .out.splitlines()[-1]
+        .startswith("| MLP | study | cifar10 | 50.70% | **50.50%** ± 0.71 | 2 (1, 2)")
+    )
+
+
+def test_the_best_by_validation_comes_first_in_it(report, tmp_path, capsys):
+    for name, accuracy in {"MLP": 0.6, "CNN": 0.5, "Prototype": 0.7}.items():
+        write_run(tmp_path / name, accuracy, 1, name)
+    report(tmp_path)
+    rows = capsys.readouterr().out.splitlines()[2:]
+    assert [row.split("|")[1].strip() for row in rows] == ["Prototype", "MLP", "CNN"]
+
+
+@pytest.fixture(scope="module")
+def real_runs(tmp_path_factory):
+    """Small ones on drawn images, said to be CIFAR-10."""
+    folder = tmp_path_factory.mktemp("runs")
+    small = ["data=synthetic", "data.train_size=140", "data.test_size=30", "data.val_size=40", "epochs=2"]
+    for name, settings in {
+        "prototype": ["model=prototype"],
+        "several": ["model=prototype", "model.prototypes_per_class=2"],
+        "mlp": ["model=mlp"],
+    }.items():
+        with initialize(version_base="1.3", config_path="../../conf"):
+            cfg = compose("train", [*settings, *small, "trainer.enable_progress_bar=false"])
+        run = train(cfg, folder / name) | {"data": "cifar10"}
+        (folder / name / "metrics.json").write_text(json.dumps(run))
+    return folder
+
+
+def test_publishing_keeps_the_records_and_rewrites_table_and_figures(report, real_runs, tmp_path):
+    root = tmp_path / "project"
+    root.mkdir()
+    (root / "README.md").write_text("before\n<!-- results -->\nold\n<!-- /results -->\nafter\n")
+    for _ in range(2):  # publishing again adds nothing
+        report(real_runs, "--publish", root=root)
+    table = markdown_table(group_by_settings(find_records([real_runs])[0].values()))
+    assert (root / "README.md").read_text() == f"before\n<!-- results -->\n{table}\n<!-- /results -->\nafter\n"
+    kept = [json.loads(file.read_text()) for file in sorted((root / "docs/results").iterdir())]
+    assert [run["model"] for run in kept] == ["MLP", "Prototype", "Prototype"]
+    assert not any("root" in run["config"]["data"] or "runs" in run["config"] for run in kept)
+    network = {"confusion", "history", "pair", "mistakes", "calibration"}
+    expected = {f"mlp_{name}" for name in network | {"first_layer"}}
+    expected |= {f"prototype_{name}" for name in network | {"begun", "typical", "evolution"}}
+    assert {file.stem for file in (root / "docs/pictures").iterdir()} == expected | {"class_accuracy"}
+    assert {file.name for file in (root / "docs").glob("*.png")} == {
+        "confusions.png",
+        "prototypes.png",
+        "prototypes_study_2.png",
+    }
+
+
+def test_runs_that_cannot_be_read_are_named_and_do_not_stop_the_others(report, real_runs, tmp_path, capsys):
+    (tmp_path / "README.md").write_text("")
+    (tmp_path / "runs/torn").mkdir(parents=True)
+    (tmp_path / "runs/torn/metrics.json").write_text('{"test": {"accu')
+    report(real_runs / "mlp", tmp_path / "runs", "--publish", root=tmp_path)
+    assert capsys.readouterr().err.startswith(f"left out: {tmp_path / 'runs/torn/metrics.json'}: not a run's metrics")
+    assert len(list((tmp_path / "docs/results").iterdir())) == 1
+
+
+def test_no_run_is_one_line(report, tmp_path, capsys):
+    with pytest.raises(SystemExit, match=r"report.py: no finished run given; train one with python train.py"):
+        report(tmp_path)
+    assert capsys.readouterr().err == f"left out: {tmp_path}: no finished run here\n"

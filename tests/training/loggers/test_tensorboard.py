@@ -1,0 +1,144 @@
+"""What a run gives TensorBoard: its row in HPARAMS, its figures, its points in the PROJECTOR."""
+
+import csv
+import gc
+import json
+import runpy
+import shutil
+import sys
+import weakref
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+from tensorboard.plugins.hparams import plugin_data_pb2
+from torch import nn
+
+from cifar10.models.classifier import to_unit
+from cifar10.models.network import Network
+from cifar10.models.test_predictions import Predictions
+from cifar10.results.saved_run import FinishedRun
+from cifar10.training.loggers.tensorboard import TensorBoardPictures, hyperparameters
+
+SCRIPT = str(Path(__file__).resolve().parents[3] / "scripts/embed.py")
+
+
+def events(run):
+    found = EventAccumulator(str(run / "tensorboard"))
+    found.Reload()
+    return found
+
+
+def test_hyperparameters_have_their_names_of_the_command_line():
+    config = {
+        "seed": 1,
+        "runs": "runs",
+        "trainer": {"devices": 1, "gradient_clip_val": None, "enable_progress_bar": False},
+        "model": {"_target_": "cifar10.models.mlp.MLP", "learning_rate": 0.001, "batch_norm": True},
+        "data": {"_target_": "cifar10.data.cifar10.CIFAR10", "root": "data", "val_split": "first"},
+        "some": {"list": [1, 2]},
+    }
+    assert hyperparameters({"model": "MLP", "data": "cifar10", "config": config}) == {
+        "model": "MLP",
+        "data": "cifar10",
+        "seed": 1,
+        "trainer.devices": 1,
+        "model.learning_rate": 0.001,
+        "model.batch_norm": True,
+        "data.val_split": "first",
+        "some.list": "[1, 2]",
+    }
+
+
+def test_a_run_has_one_row_without_a_list_of_columns(drawn_runs):
+    run = drawn_runs / "model=mlp"
+    record = json.loads((run / "metrics.json").read_text())
+    found = events(run)
+    content = found.SummaryMetadata("_hparams_/session_start_info").plugin_data.content
+    row = plugin_data_pb2.HParamsPluginData.FromString(content).session_start_info.hparams
+    assert row["model"].string_value == "MLP"
+    assert row["model.learning_rate"].number_value == record["config"]["model"]["learning_rate"]
+    assert "_hparams_/experiment" not in found.summary_metadata
+    best = found.Scalars("best/val_accuracy")
+    assert [(value.step, value.value) for value in best] == [
+        (record["best_epoch"], pytest.approx(record["val_accuracy"]))
+    ]
+
+
+class Trainer:
+    """What the figures at the end need of Lightning's."""
+
+    class datamodule:
+        name = "random"
+        test_images = torch.zeros(60, 3, 32, 32, dtype=torch.uint8)
+
+    current_epoch = 1
+
+
+def test_figures_of_a_hundred_epochs_leave_none_in_memory():
+    model = Network(["a", "b"], nn.Sequential(nn.Flatten(), nn.Linear(3072, 2)))
+    labels = np.arange(60) % 2
+    probabilities = np.random.default_rng(0).dirichlet([1, 1], 60).astype(np.float32)
+    model.test_predictions = Predictions(probabilities, labels)
+    model.test_results = {"confusion": model.test_predictions.confusion(2).tolist()}
+    pictures = TensorBoardPictures("title")
+    drawn = [weakref.ref(figure) for _ in range(100) for _, figure in pictures._figures(Trainer, model)]
+    gc.collect()
+    assert len(drawn) == 600
+    assert not any(figure() for figure in drawn)
+    assert "matplotlib.pyplot" not in sys.modules or not sys.modules["matplotlib.pyplot"].get_fignums()
+
+
+def embed(monkeypatch, *arguments):
+    monkeypatch.setattr(sys, "argv", [SCRIPT, *map(str, arguments)])
+    runpy.run_path(SCRIPT, run_name="__main__")
+
+
+@pytest.fixture
+def projected(drawn_runs, tmp_path, monkeypatch, capsys):
+    run = tmp_path / "run"
+    shutil.copytree(drawn_runs / "model=mlp", run)
+    for _ in range(2):  # a second time it replaces the first
+        embed(monkeypatch, run, "--images", 50)
+    assert capsys.readouterr().out.startswith(f"{run}: 50 test images; tensorboard --logdir {run} shows them")
+    return run
+
+
+def test_the_projector_gets_what_the_last_layer_sees(projected):
+    folder, run = projected / "tensorboard/projector", FinishedRun(projected)
+    points = np.loadtxt(folder / "points.tsv", delimiter="\t")
+    images = run.data.test_images[:50]
+    with torch.inference_mode():
+        torch.testing.assert_close(run.model.layers[-1](torch.tensor(points).float()), run.model(images))
+    assert points.shape == (50, 150)
+
+    with (folder / "images.tsv").open(newline="") as file:
+        rows = list(csv.DictReader(file, delimiter="\t"))
+    names = run.class_names
+    assert [row["class"] for row in rows] == [names[label] for label in run.data.test_labels[:50]]
+    assert [row["taken for"] for row in rows] == [names[guess] for guess in run.predictions.guesses[:50]]
+    assert {row["right"] for row in rows if row["class"] == row["taken for"]} == {"right"}
+    assert float(rows[7]["confidence"]) == pytest.approx(run.predictions.confidence[7], abs=5e-4)
+
+    with Image.open(folder / "images.png") as picture:
+        sprite = torch.from_numpy(np.array(picture)).permute(2, 0, 1) / 255
+    assert sprite.shape == (3, 8 * 32, 8 * 32)
+    torch.testing.assert_close(sprite[:, 32:64, 64:96], to_unit(images[10]))
+    config = (projected / "tensorboard/projector_config.pbtxt").read_text()
+    assert config.count("embeddings {") == 1
+    assert "single_image_dim: 32\n    single_image_dim: 32" in config
+
+
+@pytest.mark.parametrize("count", [1, 10_001])
+def test_too_few_or_too_many_points(count, tmp_path, monkeypatch, capsys):
+    with pytest.raises(SystemExit, match="2"):
+        embed(monkeypatch, tmp_path, "--images", count)
+    assert "choose 2 to 10,000" in capsys.readouterr().err
+
+
+def test_no_run_to_embed_is_one_line(tmp_path, monkeypatch):
+    with pytest.raises(SystemExit, match=r"embed.py: .*: no finished run here; name the folder"):
+        embed(monkeypatch, tmp_path)

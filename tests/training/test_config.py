@@ -1,0 +1,110 @@
+"""What is refused before anything heavy is loaded, and how."""
+
+from pathlib import Path
+
+import pytest
+from hydra import compose, initialize
+from hydra.errors import HydraException
+from hydra.utils import get_class
+
+from cifar10.data.download import MIRRORS
+from cifar10.errors import UserError
+from cifar10.training.config import _settable, check_settings
+
+
+def composed(*overrides):
+    with initialize(version_base="1.3", config_path="../../conf"):
+        return compose("train", overrides=list(overrides))
+
+
+@pytest.mark.parametrize("data", ["cifar10", "synthetic", "folder"])
+@pytest.mark.parametrize("model", ["prototype", "mlp", "cnn"])
+def test_every_shipped_choice_is_accepted(model, data):
+    check_settings(composed(f"model={model}", f"data={data}", *(["data.root=birds"] if data == "folder" else [])))
+
+
+def test_the_mirrors_of_the_configuration_are_those_of_the_code():
+    assert composed().data.mirrors == list(MIRRORS)
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("epochs=-1", "epochs=-1: input should be greater than 0"),
+        ("epochs=many", "epochs=many: input should be a valid integer"),
+        ("epochs=2.5", "epochs=2.5: input should be a valid integer"),
+        ("epochs=true", "epochs=True: input should be a valid integer"),
+        ("batch_size=0", "batch_size=0: input should be greater than 0"),
+        ("seed=-1", "seed=-1: input should be greater than or equal to 0"),
+        ("precision=8", "precision=8: input should be 'auto', '32-true'"),
+        ("model.learning_rate=0", "model.learning_rate=0: input should be greater than 0"),
+        ("model.learning_rate=fast", "model.learning_rate=fast: input should be a valid number"),
+        ("model.learning_rate=nan", "model.learning_rate=nan: input should be"),
+        ("data.val_size=0", "data.val_size=0: input should be greater than 0"),
+        ("data.val_split=last", "data.val_split=last: input should be 'first' or 'stratified'"),
+        ("data.mirrors=http://one", "data.mirrors=http://one: "),
+        ("data.shift_px=17", "data.shift_px=17: input should be less than or equal to 16"),
+        ("data.flip=1", "data.flip=1: input should be a valid boolean"),
+        ("model.shifted_px=-1", "model.shifted_px=-1: input should be greater than or equal to 0"),
+        ("model.warmup=1", "model.warmup=1: input should be less than 1"),
+        ("model.optimizer=lion", "model.optimizer=lion: input should be 'adam', 'adamw' or 'sgd'"),
+        ("model.label_smoothing=1", "model.label_smoothing=1: input should be less than 1"),
+        ("recipe=a/b", "recipe=a/b: string should match pattern"),
+        ("+model.width=2", "model.width: CNN has no such setting; it has"),
+        ("+model.layers=1", "model.layers: CNN has no such setting; it has batch_norm, "),
+        ("+data.seed=5", "data.seed: CIFAR10Data has no such setting"),
+        ("+trainer.max_steps=5", "trainer.max_steps=5: extra inputs are not permitted"),
+        ("trainer.devices=1.5", "trainer.devices=1.5: input should be a valid integer"),
+        ("seed=4294967296", "seed=4294967296: input should be less than 4294967296"),
+        ("model.learning_rate=inf", "model.learning_rate=inf: input should be less than inf"),
+        ("+colour=red", "colour=red: extra inputs are not permitted"),
+    ],
+)
+def test_a_wrong_value_is_named(override, message):
+    with pytest.raises(UserError) as error:
+        check_settings(composed(override))
+    assert str(error.value).startswith(message)
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("override", ["epoch=3", "model=resnet", "model.lr=1", "trainer.device=2", "experiment=best"])
+def test_an_unknown_key_or_choice_does_not_compose(override):
+    with pytest.raises(HydraException):
+        composed(override)
+
+
+def test_batch_normalisation_of_single_images_is_refused():
+    with pytest.raises(UserError, match=r"^batch_size=1: model.batch_norm=true needs at least two images"):
+        check_settings(composed("model=mlp", "batch_size=1", "model.batch_norm=true"))
+    check_settings(composed("model=mlp", "batch_size=1"))
+
+
+CONF = Path(__file__).resolve().parents[2] / "conf"
+
+
+@pytest.mark.parametrize("path", sorted((CONF / "experiment").glob("[!s]*.yaml")), ids=lambda path: path.stem)
+def test_every_recipe_is_accepted_and_goes_by_its_file_s_name(path):
+    cfg = composed(f"experiment={path.stem}")
+    check_settings(cfg)
+    assert cfg.recipe == path.stem
+    assert f"# python train.py experiment={path.stem} " in path.read_text()
+
+
+@pytest.mark.parametrize("path", sorted((CONF / "search").glob("*.yaml")), ids=lambda path: path.stem)
+def test_every_search_is_accepted_and_goes_by_its_file_s_name(path):
+    cfg = composed(f"search={path.stem}")
+    check_settings(cfg)
+    assert cfg.recipe == f"search_{path.stem}"
+    assert f"# python train.py -m search={path.stem} " in path.read_text()
+
+
+def test_the_study_changes_nothing_but_what_to_sweep_over():
+    assert composed("experiment=study") == composed()
+    assert "# python train.py -m experiment=study " in (CONF / "experiment/study.yaml").read_text()
+
+
+@pytest.mark.parametrize("model", ["prototype", "mlp", "cnn"])
+def test_every_setting_of_a_model_stands_in_its_file(model):
+    """Else the command line would call it unknown."""
+    settings = composed(f"model={model}").model
+    assert set(settings) - {"_target_"} == set(_settable(get_class(settings._target_)))

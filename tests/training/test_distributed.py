@@ -1,0 +1,203 @@
+"""One run in two processes, as Lightning's DDP on the CPU, against one process with the same batches."""
+
+import csv
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from hydra import compose, initialize
+from lightning.pytorch.plugins.environments import LightningEnvironment
+
+from cifar10.errors import UserError
+from cifar10.training import distributed
+from cifar10.training.distributed import processes_to_start
+from train import train
+
+TRAIN = Path(__file__).resolve().parents[2] / "train.py"
+SMALL = ("data=synthetic", "data.train_size=140", "data.val_size=40", "data.test_size=51", "epochs=2", "batch_size=25")
+SMALL += ("precision=32-true",)
+TWO = ("trainer=ddp", "trainer.devices=2", "trainer.accelerator=cpu")
+
+
+def composed(*overrides):
+    with initialize(version_base="1.3", config_path="../../conf"):
+        return compose("train", [*SMALL, "trainer.enable_progress_bar=false", *overrides])
+
+
+def weights(folder, name="last.ckpt"):
+    return torch.load(folder / name, weights_only=True)["state_dict"]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "choice",
+    [
+        "model=mlp data.flip=true data.shift_px=2",
+        "model=cnn model.optimizer=sgd",  # Adam divides rounding errors of small gradients by the gradients
+        "model=prototype",
+        "model=prototype model.objective=discriminative model.prototypes_per_class=2 model.mirrored=true",
+        "experiment=prototype_exact model.prototypes_per_class=2",
+    ],
+)
+def test_two_processes_are_one_run(choice, tmp_path):
+    """Batches of 25 do not split evenly, nor do 51 test images; the last batch of an epoch is one of 25 too."""
+    one, two = (
+        train(composed(*choice.split(), "batch_size=30", *more), tmp_path / name)
+        for name, more in (("one", ()), ("two", TWO))
+    )
+    assert two["device"].startswith("2 x ")
+    found, expected = ({path.name for path in (tmp_path / name).iterdir()} for name in ("two", "one"))
+    assert found == expected
+    assert len(list((tmp_path / "two/tensorboard").iterdir())) == len(list((tmp_path / "one/tensorboard").iterdir()))
+
+    assert two["test"]["confusion"] == one["test"]["confusion"]
+    assert sum(map(sum, two["test"]["confusion"])) == two["images"]["test"] == 51
+    tables = [list(csv.DictReader((tmp_path / name / "metrics.csv").open())) for name in ("one", "two")]
+    assert len(tables[0]) == len(tables[1]) == 2
+    for row, other in zip(*tables, strict=True):
+        for name, value in row.items():
+            if "accuracy" in name:
+                assert float(other[name]) == float(value), name
+            elif "seconds" not in name:
+                assert float(other[name]) == pytest.approx(float(value), abs=1e-5, rel=1e-5), name
+    for name, tensor in weights(tmp_path / "one").items():
+        # A step of Adam moves a weight by up to 1e-3, however small its gradient, and be it of rounding.
+        torch.testing.assert_close(weights(tmp_path / "two")[name], tensor, rtol=1e-4, atol=3e-5)
+
+
+@pytest.mark.slow
+def test_the_gradient_is_that_of_the_whole_batch(tmp_path):
+    """One step of Nesterov's momentum 0.9 from rest is 1.9 times the gradient: of 13 images here and 12 there."""
+    settings = (
+        "model=mlp",
+        "model.optimizer=sgd",
+        "model.learning_rate=1",
+        "epochs=1",
+        "+trainer.limit_train_batches=1",
+    )
+    for name, more in (("none", ["model.learning_rate=1e-30"]), ("one", []), ("two", TWO)):
+        train(composed(*settings, *more), tmp_path / name)
+    start, one, two = (weights(tmp_path / name) for name in ("none", "one", "two"))
+    for name in start:
+        gradient = start[name] - one[name]
+        torch.testing.assert_close(
+            start[name] - two[name], gradient, rtol=1e-4, atol=1e-6 * float(gradient.abs().max())
+        )
+
+
+@pytest.mark.slow
+def test_a_process_s_error_is_the_run_s(tmp_path):
+    with pytest.raises(UserError, match=r"data.val_size=200 leaves nothing to train on"):
+        train(composed("model=mlp", "data.val_size=200", *TWO), tmp_path)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("rank", [0, 1])
+@pytest.mark.fault("SIGKILL of one of two processes of a run", "the other ends too, one line")
+def test_a_process_that_dies_takes_the_others_with_it(rank, tmp_path, monkeypatch):
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+    started = []
+
+    def then_kill(context_process):
+        def start(self):
+            context_process(self)
+            started.append(self)
+            if len(started) == 2:
+                started[rank].kill()
+
+        return start
+
+    spawned = distributed.get_context("spawn").Process
+    monkeypatch.setattr(spawned, "start", then_kill(spawned.start))
+    with pytest.raises(UserError, match=rf"rank {rank} of 2 processes ended with status -9, the others were stopped"):
+        train(composed("model=mlp", *TWO), tmp_path)
+    assert not any(process.is_alive() for process in started)
+    assert not (tmp_path / "metrics.json").exists()
+
+
+@pytest.mark.parametrize(
+    ("override", "count"),
+    [("trainer.devices=1", 1), ("trainer.devices=2", 2), ("trainer.devices=auto", 1)],
+)
+def test_a_process_for_each_device(override, count, monkeypatch):
+    monkeypatch.setattr(os, "cpu_count", lambda: 2)
+    assert processes_to_start(composed("trainer=ddp", "trainer.accelerator=cpu", override)) == count
+
+
+def test_one_of_several_starts_no_others(monkeypatch):
+    monkeypatch.setenv("LOCAL_RANK", "1")
+    monkeypatch.setattr(LightningEnvironment, "global_rank", lambda self: 1)
+    assert processes_to_start(composed("model=mlp", *TWO)) == 1
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        (["trainer.devices=3"], r"trainer.devices=3: this machine has 2 cores; choose as many at most"),
+        (["trainer.num_nodes=2"], r"trainer.num_nodes=2: start it on every node by torchrun or srun; docs/scale.md"),
+        (["trainer.accelerator=gpu", "trainer.devices=99"], r"trainer: .*"),
+    ],
+)
+def test_devices_that_there_are_not(overrides, message, monkeypatch, tmp_path):
+    monkeypatch.setattr(os, "cpu_count", lambda: 2)
+    with pytest.raises(UserError, match=message) as error:
+        train(composed("model=mlp", *TWO, *overrides), tmp_path)
+    assert "\n" not in str(error.value)
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("name", ["WORLD_SIZE", "SLURM_STEP_NUM_TASKS"])
+def test_a_launcher_s_processes_do_not_each_train_alone(name, monkeypatch, tmp_path):
+    monkeypatch.setenv(name, "2")
+    with pytest.raises(UserError, match=r"2 processes were started, but trainer.devices=1: .* set trainer=ddp"):
+        train(composed("model=mlp"), tmp_path)
+
+
+def test_other_numbers_than_slurm_was_asked_for_are_one_line(monkeypatch, tmp_path):
+    slurm = {"SLURM_NTASKS": "1", "SLURM_NTASKS_PER_NODE": "1", "SLURM_JOB_NAME": "job", "SLURM_JOB_ID": "1"}
+    slurm |= {"SLURM_PROCID": "0", "SLURM_LOCALID": "0", "SLURM_NODEID": "0", "SLURM_NODELIST": "a"}
+    for name, value in slurm.items():
+        monkeypatch.setenv(name, value)
+    with pytest.raises(UserError, match=r"trainer: .*devices=2.*; docs/scale.md shows numbers that fit") as error:
+        train(composed("model=mlp", *TWO), tmp_path)
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.slow
+def test_a_batch_too_small_to_normalise_over_is_one_line(tmp_path):
+    with pytest.raises(UserError, match=r"a batch of 3 images is too small for 2 processes, each needs two of it"):
+        train(composed("model=mlp", "model.batch_norm=true", "batch_size=3", "data.train_size=49", *TWO), tmp_path)
+
+
+@pytest.mark.slow
+def test_torchrun_starts_one_run(tmp_path):
+    command = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node=2", "--master-port=29531", str(TRAIN)]
+    settings = ["model=mlp", *SMALL, *TWO, f"runs={tmp_path}", "trainer.enable_progress_bar=false"]
+    for said in ("test accuracy", "finished before"):
+        done = subprocess.run([*command, *settings], capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stderr
+        assert done.stdout.count(said) == 1
+    (record,) = tmp_path.rglob("metrics.json")
+    assert json.loads(record.read_text())["device"].startswith("2 x ")
+
+
+@pytest.mark.parametrize(
+    ("environment", "first"),
+    [
+        ({}, True),
+        ({"LOCAL_RANK": "1"}, False),
+        ({"RANK": "2", "LOCAL_RANK": "0"}, False),
+        ({"SLURM_PROCID": "0"}, True),
+        ({"SLURM_PROCID": "0", "LOCAL_RANK": "1"}, False),  # within an interactive job
+    ],
+)
+def test_the_first_process_writes(environment, first, monkeypatch):
+    for name in ("RANK", "LOCAL_RANK", "SLURM_PROCID"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    assert distributed.is_first_process() is first

@@ -1,0 +1,63 @@
+"""The moving average of the weights: what is validated, kept and tested."""
+
+import json
+
+import pytest
+import torch
+from hydra import compose, initialize
+
+from cifar10.errors import UserError
+from cifar10.models.mlp import MLP
+from cifar10.training.checkpoints import LastCheckpoint
+from train import train
+
+SMALL = ("data=synthetic", "data.train_size=140", "data.val_size=40", "data.test_size=50", "epochs=2", "batch_size=25")
+
+
+def composed(*overrides):
+    with initialize(version_base="1.3", config_path="../../conf"):
+        return compose("train", [*SMALL, "trainer.enable_progress_bar=false", *overrides])
+
+
+@pytest.mark.parametrize("batch_norm", [False, True])
+def test_best_is_the_average_and_last_has_both(batch_norm, tmp_path, monkeypatch):
+    """The average by its formula over the weights after each step, which begins with those after the first."""
+    seen, validated = [], []
+    original = LastCheckpoint.on_train_batch_end
+
+    def look(self, trainer, module, *args):
+        seen.append({name: value.clone() for name, value in module.state_dict().items()})
+        original(self, trainer, module, *args)
+
+    def validate(self, batch, batch_idx, original=MLP.validation_step):
+        validated.append({name: value.clone() for name, value in self.state_dict().items()})
+        original(self, batch, batch_idx)
+
+    monkeypatch.setattr(LastCheckpoint, "on_train_batch_end", look)
+    monkeypatch.setattr(MLP, "validation_step", validate)
+    record = train(composed("model=mlp", "weight_averaging=0.8", f"model.batch_norm={batch_norm}"), tmp_path)
+
+    averages = [seen[0]]
+    for weights in seen[1:]:
+        averages.append({name: averages[-1][name] * 0.8 + value * 0.2 for name, value in weights.items()})
+    best = torch.load(tmp_path / "best.ckpt", weights_only=True)["state_dict"]
+    last = torch.load(tmp_path / "last.ckpt", weights_only=True)
+    steps = 4
+    for name, value in best.items():
+        if value.is_floating_point():
+            torch.testing.assert_close(value, averages[steps * record["best_epoch"] - 1][name], rtol=1e-5, atol=1e-6)
+            torch.testing.assert_close(last["state_dict"][name], averages[-1][name], rtol=1e-5, atol=1e-6)
+            torch.testing.assert_close(validated[0][name], averages[steps - 1][name], rtol=1e-5, atol=1e-6)
+            assert torch.equal(last["current_model_state"][name], seen[-1][name])
+    assert json.loads((tmp_path / "metrics.json").read_text())["config"]["weight_averaging"] == 0.8
+
+
+def test_exact_images_have_no_average(tmp_path):
+    with pytest.raises(UserError, match=r"weiszfeld ends at the exact images: set weight_averaging=null"):
+        train(composed("experiment=prototype_exact", "weight_averaging=0.9"), tmp_path)
+
+
+@pytest.mark.parametrize("decay", [0, 1, -0.5, 2, "much"])
+def test_a_decay_lies_between_0_and_1(decay, tmp_path):
+    with pytest.raises(UserError, match=rf"weight_averaging={decay}: "):
+        train(composed("model=mlp", f"weight_averaging={decay}"), tmp_path)

@@ -1,0 +1,326 @@
+"""The main job from its composed configuration to its result files, on drawn images."""
+
+import csv
+import json
+import os
+import signal
+from importlib.metadata import version
+
+import pytest
+import torch
+from hydra import compose, initialize
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+from torch.nn.functional import dropout
+
+from cifar10.errors import Diverged, Interrupted, UserError
+from cifar10.models.mlp import MLP
+from cifar10.training.checkpoints import LastCheckpoint
+from cifar10.training.lock import held
+from train import train
+
+SMALL = ("data=synthetic", "data.train_size=140", "data.val_size=40", "data.test_size=50", "epochs=2")
+
+
+def composed(*overrides):
+    with initialize(version_base="1.3", config_path="../../conf"):
+        return compose("train", [*SMALL, "trainer.enable_progress_bar=false", *overrides])
+
+
+def weights(folder, name="last.ckpt"):
+    return torch.load(folder / name, weights_only=True)["state_dict"]
+
+
+def assert_same_weights(first, second):
+    assert first.keys() == second.keys()
+    for name in first:
+        assert torch.equal(first[name], second[name]), name
+
+
+@pytest.fixture(scope="module")
+def mlp_run(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("mlp")
+    train(composed("model=mlp"), folder)
+    return folder
+
+
+def test_a_run_leaves_its_files(mlp_run):
+    assert {path.name for path in mlp_run.iterdir()} == {
+        "best.ckpt", "last.ckpt", "config.yaml", "metrics.csv", "metrics.json", "predictions.npz", "tensorboard",
+        ".lock",
+    }  # fmt: skip
+
+
+def test_metrics_csv_has_one_row_per_epoch(mlp_run):
+    with (mlp_run / "metrics.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert [row["epoch"] for row in rows] == ["1", "2"]
+    for row in rows:
+        values = {name: float(value) for name, value in row.items()}
+        assert values.keys() == {
+            "epoch", "train/loss", "train/accuracy", "val/loss", "val/accuracy", "lr", "seconds", "val_seconds",
+        }  # fmt: skip
+        assert values["lr"] == pytest.approx(0.001)
+        assert 0 <= values["val/accuracy"] <= 1
+
+
+def test_metrics_json_agrees_with_itself(mlp_run):
+    record = json.loads((mlp_run / "metrics.json").read_text())
+    confusion = torch.tensor(record["test"]["confusion"])
+    assert confusion.sum() == record["images"]["test"] == 50
+    assert record["test"]["accuracy"] == pytest.approx(confusion.diag().sum().item() / 50)
+    assert list(record["test"]["class_accuracy"].values()) == pytest.approx(
+        (confusion.diag() / confusion.sum(1)).tolist()
+    )
+    assert record["images"] == {"train": 100, "val": 40, "test": 50}
+    assert record["parameters"] == 968_560
+    assert record["config"]["epochs"] == record["epochs"] == 2
+    with (mlp_run / "metrics.csv").open() as file:
+        last = list(csv.DictReader(file))[-1]
+    assert record["last_epoch"] == {name: float(value) for name, value in last.items()}
+    assert record["data"] == "synthetic"
+    assert len(record["data_sha256"]) == 64
+    assert record["versions"]["torch"] == version("torch")
+
+
+def test_tensorboard_has_epochs_on_its_axis_and_the_final_metrics(mlp_run):
+    events = EventAccumulator(str(mlp_run / "tensorboard"))
+    events.Reload()
+    for tag in ("train/loss", "train/accuracy", "val/loss", "val/accuracy", "lr"):
+        assert [event.step for event in events.Scalars(tag)] == [1, 2]
+    record = json.loads((mlp_run / "metrics.json").read_text())
+    assert events.Scalars("test/accuracy")[-1].value == pytest.approx(record["test"]["accuracy"])
+    assert "_hparams_/session_start_info" in events.summary_metadata
+    assert events.Images("test/confusion")
+    assert events.Graph().node
+
+
+def test_typical_images_are_shown_by_epoch(tmp_path):
+    train(composed("model=prototype"), tmp_path)
+    events = EventAccumulator(str(tmp_path / "tensorboard"))
+    events.Reload()
+    assert [event.step for event in events.Images("prototypes")] == [1, 2]
+
+
+def test_the_same_command_again_shows_the_result_and_trains_nothing(mlp_run):
+    before = {path: path.stat().st_mtime_ns for path in mlp_run.rglob("*")}
+    assert train(composed("model=mlp"), mlp_run) == json.loads((mlp_run / "metrics.json").read_text())
+    assert {path: path.stat().st_mtime_ns for path in mlp_run.rglob("*")} == before
+
+
+@pytest.mark.parametrize("model", ["prototype", "mlp", "cnn"])
+def test_the_same_seed_gives_the_same_weights_to_the_bit(model, tmp_path):
+    settings = composed(f"model={model}", "epochs=1", "data.train_size=80")
+    for name in ("first", "second"):
+        train(settings, tmp_path / name)
+    assert_same_weights(weights(tmp_path / "first"), weights(tmp_path / "second"))
+    train(composed(f"model={model}", "epochs=1", "data.train_size=80", "seed=2"), tmp_path / "other")
+    parameter = "prototypes" if model == "prototype" else "layers.1.weight" if model == "mlp" else "layers.0.weight"
+    assert not torch.equal(weights(tmp_path / "first")[parameter], weights(tmp_path / "other")[parameter])
+
+
+@pytest.mark.parametrize(
+    ("choice", "batch"),
+    [
+        *[("model=mlp", 1), ("model=mlp", 4), ("model=mlp", 6), ("model=prototype", 3), ("model=cnn", 2)],
+        *[("experiment=mlp_best", 5), ("experiment=cnn_best", 6)],
+        *[("experiment=prototype_exact", 2), ("experiment=prototype_exact model.prototypes_per_class=2", 6)],
+        ("experiment=prototype_best model.compile=false model.prototypes_per_class=2", 6),
+    ],
+)
+@pytest.mark.fault("Ctrl-C within an epoch", "saves at once, ends to the same bits")
+def test_ctrl_c_and_the_same_command_equal_an_uninterrupted_run(choice, batch, tmp_path, monkeypatch):
+    """Stopped after the given number of batches, 4 an epoch."""
+    assert_stopping_changes_nothing(composed(*choice.split(), "batch_size=25"), batch, tmp_path, monkeypatch)
+
+
+def test_random_numbers_go_on_too(tmp_path, monkeypatch):
+    """Of a model that draws some in its steps: dropout on the pixels."""
+    monkeypatch.setattr(MLP, "scale", lambda self, images: dropout(images / 255, training=self.training))
+    assert_stopping_changes_nothing(composed("model=mlp", "batch_size=25"), 6, tmp_path, monkeypatch)
+
+
+def assert_stopping_changes_nothing(settings, batch, tmp_path, monkeypatch):
+    train(settings, tmp_path / "whole")
+
+    original, seen = LastCheckpoint.on_train_batch_end, []
+    before = signal.getsignal(signal.SIGINT)
+
+    def press_ctrl_c(self, trainer, *args):
+        seen.append(1)
+        if len(seen) == batch:
+            signal.raise_signal(signal.SIGINT)
+        original(self, trainer, *args)
+
+    monkeypatch.setattr(LastCheckpoint, "on_train_batch_end", press_ctrl_c)
+    with pytest.raises(Interrupted, match=r"last.ckpt holds everything; the same command, without force=true, goes on"):
+        train(settings, tmp_path / "stopped")
+    assert not (tmp_path / "stopped/metrics.json").exists()
+    assert signal.getsignal(signal.SIGINT) is before
+    train(settings, tmp_path / "stopped")
+
+    assert len(seen) == 8
+    assert_same_weights(weights(tmp_path / "whole"), weights(tmp_path / "stopped"))
+    assert_same_weights(weights(tmp_path / "whole", "best.ckpt"), weights(tmp_path / "stopped", "best.ckpt"))
+    tables = [list(csv.DictReader((tmp_path / name / "metrics.csv").open())) for name in ("whole", "stopped")]
+    for rows in tables:
+        for row in rows:
+            del row["seconds"], row["val_seconds"]
+    assert tables[0] == tables[1]
+
+
+@pytest.mark.parametrize(
+    ("setting", "saved"), [("every_n_steps=3", [3, 4, 6, 8]), ("every_n_minutes=1e-9", [*range(1, 9)])]
+)
+def test_within_an_epoch_it_saves_by_steps_or_minutes(setting, saved, tmp_path, monkeypatch):
+    steps, original = [], LastCheckpoint._save
+
+    def save(self, trainer):
+        steps.append(trainer.global_step)
+        original(self, trainer)
+
+    monkeypatch.setattr(LastCheckpoint, "_save", save)
+    none = [f"checkpoint.{name}=null" for name in ("every_n_minutes", "every_n_steps")]
+    train(composed("model=mlp", "batch_size=25", *none, f"checkpoint.{setting}"), tmp_path)
+    assert steps == saved
+
+
+@pytest.mark.fault("a loss or weights that are not finite", "one line with step and rate, last good checkpoint kept")
+def test_weights_that_a_step_has_spoilt_are_not_saved(tmp_path, monkeypatch):
+    """Their loss, of the weights before, was finite yet: the third step's gradient is not."""
+
+    def spoil(self, optimizer):
+        if self.trainer.global_step == 2:
+            next(self.parameters()).grad.fill_(torch.inf)
+
+    monkeypatch.setattr(MLP, "on_before_optimizer_step", spoil)
+    with pytest.raises(Diverged, match=r"weights' magnitudes is nan at step 3, epoch 1.*last.ckpt holds the last good"):
+        train(composed("model=mlp", "batch_size=25", "checkpoint.every_n_steps=1"), tmp_path)
+    assert torch.load(tmp_path / "last.ckpt", weights_only=True)["global_step"] == 2
+
+
+def test_a_run_folder_may_be_moved_between_stop_and_resume(tmp_path, monkeypatch):
+    """The best epoch stays the best: with a rate so high that the second epoch is worse than the first."""
+    settings = composed("model=mlp", "batch_size=25", "model.learning_rate=0.1", "seed=3")
+    train(settings, tmp_path / "whole")
+    monkeypatch.setattr(LastCheckpoint, "_agreed", lambda *args: [True, True])
+    for _ in range(4):  # after each of three batches, then at the end of the epoch
+        with pytest.raises(Interrupted):
+            train(settings, tmp_path / "here")
+    monkeypatch.undo()
+    (tmp_path / "here").rename(tmp_path / "there")
+    train(settings, tmp_path / "there")
+    assert_same_weights(weights(tmp_path / "whole", "best.ckpt"), weights(tmp_path / "there", "best.ckpt"))
+
+
+@pytest.mark.fault("SIGTERM", "saves at once, status 75")
+def test_sigterm_saves_and_ends_with_a_status_that_says_resume_me(tmp_path, monkeypatch):
+    original = LastCheckpoint.on_train_batch_end
+    before = signal.getsignal(signal.SIGTERM)
+
+    def preempt(self, *args):
+        signal.raise_signal(signal.SIGTERM)
+        original(self, *args)
+
+    monkeypatch.setattr(LastCheckpoint, "on_train_batch_end", preempt)
+    with pytest.raises(Interrupted, match=r"last.ckpt holds everything") as stop:
+        train(composed("model=mlp"), tmp_path)
+    assert stop.value.status == 75  # EX_TEMPFAIL
+    assert signal.getsignal(signal.SIGTERM) is before
+    assert torch.load(tmp_path / "last.ckpt", weights_only=True)["global_step"] == 1
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        # Adam's first step moves each weight by the rate: the second loss is infinite or not a number.
+        (
+            ["model.learning_rate=1e30"],
+            r"train/loss is (nan|inf) at step 2, epoch 1, learning rate 1e\+30; no state was",
+        ),
+        (["model.learning_rate=1e30", "batch_size=100"], r"val/loss is (nan|inf) at step 1, epoch 1"),
+    ],
+)
+@pytest.mark.fault("a loss or weights that are not finite", "one line with step and rate, last good checkpoint kept")
+def test_a_loss_that_is_not_finite_ends_the_run(overrides, message, tmp_path):
+    with pytest.raises(Diverged, match=message):
+        train(composed("model=mlp", *overrides), tmp_path)
+    assert not list(tmp_path.glob("*.ckpt"))
+
+
+@pytest.mark.fault("a loss or weights that are not finite", "one line with step and rate, last good checkpoint kept")
+def test_the_last_good_state_is_kept_and_named(tmp_path, monkeypatch):
+    """A schedule that breaks in the second epoch, at its third step of four."""
+    original = MLP.training_step
+
+    def training_step(self, batch, batch_idx):
+        return original(self, batch, batch_idx) * (torch.inf if self.trainer.global_step >= 6 else 1)
+
+    monkeypatch.setattr(MLP, "training_step", training_step)
+    settings = composed("model=mlp", "batch_size=25")
+    with pytest.raises(Diverged, match=r"train/loss is nan at step 8, epoch 2.*last.ckpt holds the last good state"):
+        train(settings, tmp_path)
+    assert torch.load(tmp_path / "last.ckpt", weights_only=True)["global_step"] == 4
+    monkeypatch.undo()
+    assert train(settings, tmp_path)["epochs"] == 2
+
+
+def test_a_loss_that_is_not_finite_may_go_on(tmp_path):
+    record = train(composed("model=mlp", "model.learning_rate=1e30", "stop_on_divergence=false"), tmp_path)
+    assert record["epochs"] == 2
+
+
+def test_a_folder_in_use_is_not_trained_in(tmp_path):
+    with held(tmp_path), pytest.raises(UserError, match=rf"in use by process {os.getpid()} on .*runs=PATH"):
+        train(composed("model=mlp"), tmp_path)
+    assert not (tmp_path / "config.yaml").exists()
+
+
+def test_a_checkpoint_that_is_none_is_named(tmp_path):
+    (tmp_path / "last.ckpt").write_bytes(b"no checkpoint")
+    with pytest.raises(
+        UserError, match=r"last.ckpt: not a whole checkpoint of this project.*; start over with force=true"
+    ):
+        train(composed("model=mlp"), tmp_path)
+
+
+def test_a_checkpoint_of_another_model_is_named(mlp_run, tmp_path):
+    (tmp_path / "last.ckpt").write_bytes((mlp_run / "last.ckpt").read_bytes())
+    with pytest.raises(UserError, match=r"this checkpoint is of MLP, not of Prototype"):
+        train(composed("model=prototype"), tmp_path)
+
+
+def test_other_images_than_the_checkpoint_s_are_refused(mlp_run, tmp_path):
+    (tmp_path / "last.ckpt").write_bytes((mlp_run / "last.ckpt").read_bytes())
+    with pytest.raises(UserError, match=r"the images of data=synthetic are not those"):
+        train(composed("model=mlp", "data.data_seed=1"), tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("trainer.accelerator=abacus", r"trainer: .*abacus"),
+        ("trainer.devices=nine", r"trainer: .*devices"),
+        ("model.warmup=0.1", r"model.warmup=0.1 of 8 steps is not more than one; train longer"),
+        ("data.val_size=200", r"data.val_size=200 leaves nothing to train on: there are 140"),
+    ],
+)
+def test_what_only_the_parts_can_know_is_one_line(override, message, tmp_path):
+    with pytest.raises(UserError, match=message) as error:
+        train(composed("model=mlp", override), tmp_path)
+    assert "\n" not in str(error.value)
+
+
+def test_a_run_of_two_processes_does_not_go_on_in_one(mlp_run, tmp_path):
+    checkpoint = torch.load(mlp_run / "last.ckpt", weights_only=True)
+    torch.save(checkpoint | {"random_states": checkpoint["random_states"] * 2}, tmp_path / "last.ckpt")
+    with pytest.raises(UserError, match=r"is of a run of 2 processes, now there are 1; set trainer.devices=2, or"):
+        train(composed("model=mlp"), tmp_path)
+
+
+@pytest.mark.parametrize("content", ["{}", "[]", "null"])
+def test_a_result_that_is_none_is_named(content, mlp_run, tmp_path):
+    (tmp_path / "config.yaml").write_bytes((mlp_run / "config.yaml").read_bytes())
+    (tmp_path / "metrics.json").write_text(content)
+    with pytest.raises(UserError, match=r"metrics.json cannot be read; start over with force=true"):
+        train(composed("model=mlp"), tmp_path)
+    assert (tmp_path / "metrics.json").read_text() == content

@@ -1,0 +1,109 @@
+"""The run folder: its name, and what is found in it."""
+
+import pytest
+from omegaconf import OmegaConf
+
+from cifar10.errors import UserError
+from cifar10.training.run_folder import claim, finished_result, run_name
+
+CIFAR10 = {"model": "cnn", "data": "cifar10"}
+BIRDS = {"model": "cnn", "data": "folder"}
+SYNTHETIC = {"model": "mlp", "data": "synthetic"}
+
+
+@pytest.mark.parametrize(
+    ("choices", "overrides", "name"),
+    [
+        (CIFAR10, [], "cnn/seed=1"),
+        (CIFAR10, ["model=cnn", "data=cifar10", "seed=3"], "cnn/seed=3"),
+        (CIFAR10, ["epochs=3", "batch_size=64"], "cnn/batch_size=64,epochs=3/seed=1"),
+        (CIFAR10, ["batch_size=64", "epochs=3"], "cnn/batch_size=64,epochs=3/seed=1"),
+        (SYNTHETIC, ["model=mlp", "data=synthetic", "seed=2"], "mlp/data=synthetic/seed=2"),
+        (CIFAR10, ["force=true", "runs=elsewhere", "trainer.enable_progress_bar=false"], "cnn/seed=1"),
+        (CIFAR10, ["data.root=/somewhere"], "cnn/seed=1"),
+        # sha256 of "/a/b/birds" begins with 2d0187c7
+        (BIRDS, ["data=folder", "data.root=/a/b/birds/"], "cnn/data=folder,data.root=birds-2d0187c7/seed=1"),
+        (CIFAR10, ["seed=1/../../x"], "cnn/seed=1-..-..-x"),
+        (CIFAR10, ["hydra.verbose=true"], "cnn/seed=1"),
+        (CIFAR10 | {"experiment": "cnn_best"}, ["experiment=cnn_best", "seed=2"], "cnn_best/seed=2"),
+        (CIFAR10 | {"experiment": "cnn_best"}, ["experiment=cnn_best", "epochs=3"], "cnn_best/epochs=3/seed=1"),
+        (
+            SYNTHETIC | {"experiment": "cnn_best"},
+            ["experiment=cnn_best", "model=mlp"],
+            "cnn_best/data=synthetic,model=mlp/seed=1",
+        ),
+        (CIFAR10, ["monitor=val/accuracy"], "cnn/monitor=val-accuracy/seed=1"),
+    ],
+)
+def test_name_is_a_function_of_the_settings(choices, overrides, name):
+    assert run_name(choices, overrides) == name
+
+
+def test_long_names_stay_short_and_distinct():
+    first, second = (run_name(CIFAR10, [f"+trainer.key{i}={i}{tail}" for i in range(40)]) for tail in ("", "0"))
+    assert max(map(len, first.split("/"))) <= 120
+    assert first != second
+
+
+def settings(**changes):
+    return OmegaConf.create({"epochs": 3, "force": False, "runs": "runs", "data": {"root": "data"}} | changes)
+
+
+def test_a_new_folder_gets_the_settings(tmp_path):
+    assert finished_result(tmp_path / "run", settings()) is None
+    claim(tmp_path / "run", settings())
+    assert OmegaConf.load(tmp_path / "run/config.yaml") == settings()
+
+
+def test_a_changed_setting_is_named(tmp_path):
+    claim(tmp_path, settings())
+    with pytest.raises(UserError, match=r"holds a run with epochs=3, now it is 4; .*force=true"):
+        finished_result(tmp_path, settings(epochs=4))
+
+
+def test_a_setting_that_is_newer_than_the_run_has_its_default(tmp_path):
+    """A run of before the project could mirror images goes on, and is not one that mirrors them."""
+    older = {
+        "model": {"_target_": "cifar10.models.mlp.MLP"},
+        "data": {"_target_": "cifar10.data.synthetic.SyntheticData"},
+    }
+    claim(tmp_path, settings(**older))
+    newer = OmegaConf.merge(settings(**older), {"recipe": "study", "data": {"flip": False}, "model": {"warmup": None}})
+    assert finished_result(tmp_path, newer) is None
+    with pytest.raises(UserError, match=r"holds a run with data.flip=False, now it is True"):
+        finished_result(tmp_path, OmegaConf.merge(newer, {"data": {"flip": True}}))
+
+
+def test_settings_without_effect_may_change(tmp_path):
+    claim(tmp_path, settings())
+    assert finished_result(tmp_path, settings(runs="elsewhere", data={"root": "other"})) is None
+
+
+def test_a_torn_configuration_is_named(tmp_path):
+    (tmp_path / "config.yaml").write_text("epochs: [3")
+    with pytest.raises(UserError, match=r"config.yaml cannot be read; start over with force=true"):
+        finished_result(tmp_path, settings())
+
+
+def test_a_finished_run_is_returned_and_kept(tmp_path):
+    claim(tmp_path, settings())
+    (tmp_path / "metrics.json").write_text('{"test": 1}')
+    assert finished_result(tmp_path, settings()) == {"test": 1}
+
+
+def test_force_starts_over(tmp_path):
+    claim(tmp_path, settings())
+    for name in ("metrics.json", "metrics.csv", "last.ckpt", "best.ckpt", "notes.txt"):
+        (tmp_path / name).write_text("{}")
+    (tmp_path / "tensorboard").mkdir()
+    forced = settings(force=True, epochs=4)
+    assert finished_result(tmp_path, forced) is None
+    claim(tmp_path, forced)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["config.yaml", "notes.txt"]
+    assert OmegaConf.load(tmp_path / "config.yaml").epochs == 4
+
+
+def test_a_file_where_the_folder_should_be(tmp_path):
+    (tmp_path / "run").write_text("")
+    with pytest.raises(UserError, match=r"cannot write .*run/config.yaml"):
+        claim(tmp_path / "run", settings())
