@@ -24,7 +24,7 @@ from cifar10.messages import one_line
 from cifar10.sweeps.jobs import Outcome
 from cifar10.sweeps.study import StudyPlace, Trial
 from cifar10.training.distributed import end_with_parent
-from cifar10.training.run_folder import STOPPED, claim, finished_result, monitored, run_name
+from cifar10.training.run_folder import STATUS, claim, finished_result, monitored, run_name
 from cifar10.training.signals import sigterm_interrupts
 
 log = logging.getLogger("cifar10")
@@ -53,7 +53,7 @@ def train(cfg: DictConfig, folder: Path, trial: Trial | None = None) -> dict[str
             train_in_processes(cfg, folder, trial, count)
         except UserError as error:  # of a rank, or of one that died without a word
             if not isinstance(error, Busy):
-                _tell(folder / STOPPED, error)
+                _tell(folder / STATUS, error)
             raise
         return json.loads((folder / "metrics.json").read_text())
     if not is_first_process():
@@ -61,7 +61,7 @@ def train(cfg: DictConfig, folder: Path, trial: Trial | None = None) -> dict[str
     with held(folder):
         if finished := _finished(folder, cfg):  # by another process, while this one started
             return finished
-        stopped = folder / STOPPED
+        stopped = folder / STATUS
         stopped.unlink(missing_ok=True)
         try:
             return _train(cfg, folder, trial)
@@ -78,7 +78,7 @@ def _finished(folder: Path, cfg: DictConfig) -> dict[str, Any] | None:
         from cifar10.training.record import summary
 
         if is_first_process():
-            log.info("finished before (force=true does it again)\n%s", summary(finished, folder))
+            log.info("finished before (overwrite=true does it again)\n%s", summary(finished, folder))
     return finished
 
 
@@ -105,7 +105,7 @@ def _train(cfg: DictConfig, folder: Path, trial: Trial | None) -> dict[str, Any]
     from cifar10.training.signals import StopSignals
     from cifar10.training.trainer import make_trainer
 
-    phases: dict[str, Any] = {"git": git_commit()}
+    phases: dict[str, Any] = {"commit": git_commit()}
     data = _built(cfg.data, batch_size=cfg.batch_size, seed=cfg.seed)
     data.prepare_data()
     start = perf_counter()
@@ -119,8 +119,8 @@ def _train(cfg: DictConfig, folder: Path, trial: Trial | None) -> dict[str, Any]
     last = LastCheckpoint(folder / "last.ckpt", stop, cfg.stop_on_divergence, **cfg.checkpoint)
     trainer = make_trainer(cfg, folder, last, model, _pruning(trial, cfg, folder))
     if trainer.is_global_zero:
-        claim(folder, cfg)  # only now: with force=true it removes what is there
-    resume = None if cfg.force or not last.path.exists() else last.path  # of several processes one removes the file
+        claim(folder, cfg)  # only now: with overwrite=true it removes what is there
+    resume = None if cfg.overwrite or not last.path.exists() else last.path  # of several processes one removes the file
     if trainer.is_global_zero:
         forget_after(epochs_done(resume) if resume else None, folder / "tensorboard")
     with logging_redirect_tqdm(), stop.caught():

@@ -101,7 +101,7 @@ class SafeCheckpointIO(TorchCheckpointIO):
         try:
             return read_checkpoint(Path(path))
         except UserError as error:
-            raise UserError(f"{error}; start over with force=true") from error
+            raise UserError(f"{error}; start over with overwrite=true") from error
 
 
 def _check_names(pickled: bytes) -> None:
@@ -123,4 +123,4 @@ def epochs_done(path: Path) -> int:
         checkpoint["optimizer_states"], checkpoint["callbacks"]
         return checkpoint["loops"]["fit_loop"]["epoch_progress"]["current"]["processed"]
     except (KeyError, TypeError) as error:
-        raise UserError(f"{path} holds weights, but nothing to go on from; start over with force=true") from error
+        raise UserError(f"{path} holds weights, but nothing to go on from; start over with overwrite=true") from error

@@ -3,7 +3,7 @@
 python scripts/evaluate.py runs/cnn/seed=1                          the run's test; says whether metrics.json has it too
 python scripts/evaluate.py runs/cnn/seed=1 --corruptions            and noise, blur, brightness, contrast and JPEG
 python scripts/evaluate.py best.ckpt data=folder data.root=PATH     on other images of the same classes
-python scripts/evaluate.py runs/cnn/seed=1 --mirrored --json e.json also look at each image mirrored; keep it all
+python scripts/evaluate.py runs/cnn/seed=1 --tta-flip --json e.json also look at each image mirrored; keep it all
 """
 
 import argparse
@@ -27,7 +27,7 @@ def main() -> None:
     parser.add_argument("checkpoint", type=Path, metavar="CKPT", help="a finished run's folder, or a checkpoint")
     parser.add_argument("data", nargs="*", metavar="data=...", help="as of train.py (default: what it was tested on)")
     parser.add_argument("--corruptions", action="store_true", help="test under corruptions too, at five strengths each")
-    parser.add_argument("--mirrored", action="store_true", help="look at each image as it is and mirrored")
+    parser.add_argument("--tta-flip", action="store_true", help="look at each image as it is and mirrored")
     parser.add_argument("--images", type=int, metavar="N", help="only the first N test images")
     parser.add_argument("--precision", choices=("32-true", "bf16-mixed", "16-mixed"), help="default: as the run's")
     parser.add_argument("--device", help="cpu, cuda ... (default: the accelerator, if there is one)")
@@ -62,10 +62,10 @@ def report(args: argparse.Namespace) -> dict[str, Any]:
 
     trained = cifar10.load(args.checkpoint, args.device)
     data, run = chosen_data(trained, args.data), run_of(trained.checkpoint)
-    if args.mirrored:
-        if getattr(trained.model, "mirrored", True):
-            raise UserError("--mirrored: this model looks at mirrored images already, or never does; leave it out")
-        trained.model.mirrored = True
+    if args.tta_flip:
+        if getattr(trained.model, "tta_flip", True):
+            raise UserError("--tta-flip: this model looks at mirrored images already, or never does; leave it out")
+        trained.model.tta_flip = True
     precision = args.precision or (run.record["precision"] if run else "32-true")
     clean = evaluate(trained.model, data, precision, images=args.images)
     about = {
@@ -73,7 +73,7 @@ def report(args: argparse.Namespace) -> dict[str, Any]:
         "checkpoint": str(trained.checkpoint),
         "data": data.name,
         "images": len(clean.predictions.labels),
-        "mirrored": getattr(trained.model, "mirrored", False),
+        "tta_flip": getattr(trained.model, "tta_flip", False),
         "precision": precision,
         "device": device_name(trained.device),
     }
@@ -82,7 +82,7 @@ def report(args: argparse.Namespace) -> dict[str, Any]:
         "loss": f"{clean.test['loss']:.4f}",
         "calibration error": f"{clean.ece:.2%}",
     }
-    if run and trained.checkpoint.name == "best.ckpt" and not (args.data or args.images or args.mirrored):
+    if run and trained.checkpoint.name == "best.ckpt" and not (args.data or args.images or args.tta_flip):
         rows["metrics.json"] = agreement(clean.test, run.record)
     print("\n".join(f"  {name:<17}  {value}" for name, value in rows.items()), flush=True)
     found = about | {"test": clean.test, "ece": clean.ece}

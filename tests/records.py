@@ -13,5 +13,5 @@ def record(accuracy, seed, model="MLP", epochs=20, data="cifar10"):
         "seconds": {"train": 110.0, "data": 8.0, "test": 2.0},
         "device": "CPU",
         "precision": "32-true",
-        "config": {"seed": seed, "epochs": epochs, "runs": str(seed), "force": False, "data": {"root": str(seed)}},
+        "config": {"seed": seed, "epochs": epochs, "runs": str(seed), "overwrite": False, "data": {"root": str(seed)}},
     }

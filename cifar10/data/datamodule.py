@@ -35,8 +35,9 @@ class ImageData(LightningDataModule):
 
     batch_size: images per optimizer step, over all ranks. eval_batch_size: images per batch of validation and test.
     val_size: how many training images are held out, or which share of them. val_split: the `first` of them, as in the
-    study, or a `stratified` choice: random by val_seed, each class as often as in the whole. flip, shift_px, cutout_px:
-    what training may do to an image, see `RandomViews`. seed: of the order in training and of these views.
+    study, or a `stratified` choice: random by val_seed, each class as often as in the whole. random_flip,
+    random_shift_px, cutout_px: what training may do to an image, see `RandomViews`. seed: of the order in training and
+    of these views.
     """
 
     name: str
@@ -49,15 +50,15 @@ class ImageData(LightningDataModule):
         val_size: Annotated[int, Gt(0)] | Annotated[float, Interval(gt=0, lt=1)] = 1000,
         val_split: Literal["first", "stratified"] = "first",
         val_seed: Annotated[int, Interval(ge=0, lt=2**32)] = 0,
-        flip: bool = False,
-        shift_px: Pixels = 0,
+        random_flip: bool = False,
+        random_shift_px: Pixels = 0,
         cutout_px: Pixels = 0,
         seed: int = 1,
     ) -> None:
         super().__init__()
         self.batch_size, self.eval_batch_size = batch_size, eval_batch_size
         self.val_size, self.val_split, self.val_seed = val_size, val_split, val_seed
-        self.views, self.seed = RandomViews(flip, shift_px, cutout_px), seed
+        self.views, self.seed = RandomViews(random_flip, random_shift_px, cutout_px), seed
         self.class_names: list[str] = []
 
     def read(self) -> ImageSet:
@@ -141,5 +142,5 @@ class ImageData(LightningDataModule):
         if state_dict["checksum"] != self.checksum:
             raise UserError(
                 f"the images of data={self.name} are not those that the checkpoint was trained on; "
-                "bring them back, or start over with force=true"
+                "bring them back, or start over with overwrite=true"
             )

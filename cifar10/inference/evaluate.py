@@ -22,7 +22,7 @@ from cifar10.results.saved_run import FinishedRun
 from cifar10.training.config import check_settings
 from cifar10.training.precision import autocast
 
-OF_TRAINING = ("data.flip", "data.shift_px", "data.cutout_px", "data.val_split", "data.val_seed")
+OF_TRAINING = ("data.random_flip", "data.random_shift_px", "data.cutout_px", "data.val_split", "data.val_seed")
 
 
 class Evaluation(NamedTuple):

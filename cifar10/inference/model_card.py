@@ -58,12 +58,17 @@ def make_card(
 def _training(run: FinishedRun) -> dict[str, Any]:
     record = run.record
     told = {"data": record["data"], "data_sha256": record["data_sha256"], "images": record["images"]}
-    told |= {"recipe": recipe(record), "seed": record["seed"], "epochs": record["epochs"], "device": record["device"]}
+    told |= {
+        "experiment": recipe(record),
+        "seed": record["seed"],
+        "epochs": record["epochs"],
+        "device": record["device"],
+    }
     try:
         told["command"] = command(record)
     except UserError:
         told["command"] = None  # settings that no file describes any more
-    return told | {"commit": record["git"]}
+    return told | {"commit": record["commit"]}
 
 
 def _test(tested: Evaluation) -> dict[str, Any]:
@@ -90,7 +95,7 @@ def markdown(card: Card) -> str:
     lines += ["", *(f"- {limit}" for limit in card["limits"]), "", "## Training", ""]
     if training := card["training"]:
         images = ", ".join(f"{count:,} {split}" for split, count in training["images"].items())
-        lines += [f"Data {training['data']} ({images}), recipe {training['recipe']}, seed {training['seed']}, "]
+        lines += [f"Data {training['data']} ({images}), recipe {training['experiment']}, seed {training['seed']}, "]
         lines[-1] += f"{training['epochs']} epochs on {training['device']}:"
         lines += ["", "```sh", training["command"] or "# by settings that no file describes any more", "```"]
         commit = f"Commit {training['commit']}; the" if training["commit"] else "The"

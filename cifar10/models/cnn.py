@@ -19,15 +19,15 @@ class CNN(Network):
     Input is standardised per pixel position and channel with the training split's mean and standard deviation.
     These are buffers, (3, 32, 32) in units of [0, 1], so that a checkpoint works on raw images by itself.
     batch_norm: normalise after each convolution (or its pooling) and each hidden dense layer, which lose their bias.
-    whiten: the first convolution begins with filters that whiten the patches of the first 5,000 training images, each
-    with its negative, the others with the identity on as many channels as came in; see `whitening_filters`.
+    whitening_init: the first convolution begins with filters that whiten patches of the first 5,000 training images,
+    each with its negative, the others with the identity on as many channels as came in; see `whitening_filters`.
     """
 
     def __init__(
         self,
         class_names: Sequence[str] = CIFAR10_CLASSES,
         batch_norm: bool = False,
-        whiten: bool = False,
+        whitening_init: bool = False,
         **kwargs: Any,
     ) -> None:
         layers = nn.Sequential(
@@ -43,7 +43,7 @@ class CNN(Network):
         )
         super().__init__(class_names, layers, **kwargs)
         self.save_hyperparameters(logger=False)
-        self.whiten = whiten
+        self.whitening_init = whitening_init
         self.register_buffer("mean", torch.zeros(3, 32, 32))
         self.register_buffer("std", torch.ones(3, 32, 32))
         # Convolutions on CPU and on tensor cores run faster with the channels innermost.
@@ -56,7 +56,9 @@ class CNN(Network):
         mean, std = pixel_statistics(images)
         self.mean.copy_(mean)
         self.std.copy_(std)
-        if self.whiten:  # still on the CPU: Lightning moves a module after its setup, though `device` tells otherwise
+        if (
+            self.whitening_init
+        ):  # still on the CPU: Lightning moves a module after its setup, though `device` tells otherwise
             first, *others = (layer for layer in self.layers if isinstance(layer, nn.Conv2d))
             with torch.no_grad():
                 first.weight[:54] = whitening_filters(self.scale(images[:5000].to(self.mean.device)))

@@ -21,11 +21,11 @@ class Network(Classifier):
 
     layers: with PyTorch's own initialisation; weights become Glorot uniform, biases zero, as in Keras.
     optimizer: `adam` as in Keras, `adamw`, or `sgd` with Nesterov momentum 0.9.
-    warmup: share of the steps over which the learning rate rises to `learning_rate`, from a 25th of it; then it falls
-    to nearly 0, both linearly. Without it the rate is constant.
+    warmup_fraction: share of the steps over which the learning rate rises to `learning_rate`, from a 25th of it, then
+    falls to nearly 0, both linearly. Without it the rate is constant.
     label_smoothing: probability that is spread over all classes, in training only.
     Losses of validation stay comparable.
-    mirrored, shifted_px: evaluation averages the logits over mirrored images, and over shifts by up to so many pixels.
+    tta_flip, tta_shift_px: evaluation averages the logits over mirrored images, and over shifts by up to so many px.
     """
 
     def __init__(
@@ -35,16 +35,16 @@ class Network(Classifier):
         learning_rate: Rate = 1e-3,
         optimizer: Literal["adam", "adamw", "sgd"] = "adam",
         weight_decay: Annotated[float, Ge(0)] = 0.0,
-        warmup: Annotated[float, Interval(gt=0, lt=1)] | None = None,
+        warmup_fraction: Annotated[float, Interval(gt=0, lt=1)] | None = None,
         label_smoothing: Annotated[float, Interval(ge=0, lt=1)] = 0.0,
-        mirrored: bool = False,
-        shifted_px: Pixels = 0,
+        tta_flip: bool = False,
+        tta_shift_px: Pixels = 0,
     ) -> None:
         super().__init__(class_names)
         self.layers = layers
         self.learning_rate, self.optimizer, self.weight_decay = learning_rate, optimizer, weight_decay
-        self.warmup, self.label_smoothing = warmup, label_smoothing
-        self.mirrored, self.shifted_px = mirrored, shifted_px
+        self.warmup_fraction, self.label_smoothing = warmup_fraction, label_smoothing
+        self.tta_flip, self.tta_shift_px = tta_flip, tta_shift_px
         self.example_input_array = torch.zeros(1, 3, 32, 32, dtype=torch.uint8)  # for TensorBoard's graph
         for layer in layers.modules():
             if isinstance(layer, nn.Linear | nn.Conv2d):
@@ -65,8 +65,8 @@ class Network(Classifier):
     def _views(self, images: Tensor) -> Iterator[Tensor]:
         """The images as they are, then what else evaluation looks at."""
         yield images
-        steps = range(-self.shifted_px, self.shifted_px + 1)
-        others = list(product((0, 1) if self.mirrored else (0,), steps, steps))
+        steps = range(-self.tta_shift_px, self.tta_shift_px + 1)
+        others = list(product((0, 1) if self.tta_flip else (0,), steps, steps))
         others.remove((0, 0, 0))
         still = images.new_zeros(images.shape[:1], dtype=torch.int64)
         for mirrored, row, column in others:
@@ -107,19 +107,19 @@ class Network(Classifier):
                 optimizer = torch.optim.AdamW(self.parameters(), **settings)
             case "sgd":
                 optimizer = torch.optim.SGD(self.parameters(), momentum=0.9, nesterov=True, **settings)
-        if self.warmup is None:
+        if self.warmup_fraction is None:
             return optimizer
         steps = int(self.trainer.estimated_stepping_batches)
-        if self.warmup * steps <= 1:
+        if self.warmup_fraction * steps <= 1:
             raise UserError(
-                f"model.warmup={self.warmup} of {steps} steps is not more than one; train longer, in smaller batches, "
-                "or at a constant rate with model.warmup=null"
+                f"model.warmup_fraction={self.warmup_fraction} of {steps} steps is not more than one; train longer, "
+                "in smaller batches, or at a constant rate with model.warmup_fraction=null"
             )
         schedule = OneCycleLR(
             optimizer,
             max_lr=self.learning_rate,
             total_steps=steps,
-            pct_start=self.warmup,
+            pct_start=self.warmup_fraction,
             anneal_strategy="linear",
             cycle_momentum=False,
         )

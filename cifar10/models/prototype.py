@@ -21,7 +21,7 @@ class Prototype(Classifier):
 
     `prototypes`: (C * K, 3, 32, 32) sRGB in [0, 1], those of a class one after the other; K is `prototypes_per_class`.
     One is begun as uniform noise, several as training images of their class, drawn at random.
-    The distance of two images is the mean over their pixels of the colour difference `delta`. With `mirrored` each
+    The distance of two images is the mean over their pixels of the colour difference `delta`. With `tta_flip` each
     image is compared both as it is and mirrored.
 
     objective: `typical` prototypes have the least mean distance to the images of their class (`train/loss`, in units
@@ -46,7 +46,7 @@ class Prototype(Classifier):
         objective: Literal["typical", "discriminative"] = "typical",
         solver: Literal["gradient", "weiszfeld"] = "gradient",
         prototypes_per_class: Annotated[int, Gt(0)] = 1,
-        mirrored: bool = False,
+        tta_flip: bool = False,
         tolerance: Annotated[float, Gt(0)] = 1e-3,
         compile: bool = False,
     ) -> None:
@@ -55,12 +55,12 @@ class Prototype(Classifier):
         self.learning_rate, self.delta, self.per_class = learning_rate, delta, prototypes_per_class
         self.discriminative = objective == "discriminative"
         self.exact = ExactSolver(prototypes_per_class, tolerance) if solver == "weiszfeld" else None
-        self.mirrored, self.compile_kernels = mirrored, compile
+        self.tta_flip, self.compile_kernels = tta_flip, compile
         self.compiled: bool | None = False  # under a Trainer only: one image alone is not worth the seconds
-        if self.exact is not None and (self.discriminative or delta != "cie76" or mirrored):
+        if self.exact is not None and (self.discriminative or delta != "cie76" or tta_flip):
             raise UserError(
                 "model.solver=weiszfeld finds typical images by a Euclidean difference: it goes with "
-                "objective=typical, delta=cie76 and mirrored=false; choose these, or solver=gradient"
+                "objective=typical, delta=cie76 and tta_flip=false; choose these, or solver=gradient"
             )
         if compile and delta == "ciede2000":
             raise UserError("model.compile=true: there is no fast kernel for ciede2000; set compile=false")
@@ -81,7 +81,7 @@ class Prototype(Classifier):
         if self.compiled is None:  # not before the first batch, so that its seconds count
             self.compiled = can_compile(prototypes, self.delta)
         measure = compiled_mean_difference if self.compiled else mean_difference
-        views = [colours, colours.flip(-1)] if self.mirrored else [colours]
+        views = [colours, colours.flip(-1)] if self.tta_flip else [colours]
         distances = torch.stack([measure(view, prototypes, self.delta) for view in views], 2)
         return distances.unflatten(1, (len(self.class_names), -1)).flatten(2)
 
@@ -90,12 +90,12 @@ class Prototype(Classifier):
         """Why it said so: the colour difference to every prototype at each pixel, (N, C * K, 32, 32), and (N, C * K).
 
         images: as of `forward`. The mean of a map is the distance. The second tells of which prototypes it is the
-        mirror image that was compared, where `mirrored` and nearer.
+        mirror image that was compared, where `tta_flip` and nearer.
         """
         colours, prototypes = to_space(to_unit(images), self.delta), to_space(self.prototypes, self.delta)
         difference = difference_of(self.delta)
         maps = difference(colours[:, None], prototypes)
-        if not self.mirrored:
+        if not self.tta_flip:
             return maps, torch.zeros(maps.shape[:2], dtype=torch.bool, device=maps.device)
         others = difference(colours[:, None], prototypes.flip(-1))
         nearer = others.mean((2, 3)) < maps.mean((2, 3))

@@ -46,9 +46,12 @@ class ExactSolver:
     def check(self, trainer: Trainer) -> None:
         """Raises UserError for settings by which it would find something else."""
         if any(training_data(trainer).views):
-            raise UserError("model.solver=weiszfeld looks at images as they are: set no data.flip, shift_px, cutout_px")
+            raise UserError(
+                "model.solver=weiszfeld looks at images as they are: "
+                "set no data.random_flip, random_shift_px, cutout_px"
+            )
         if any(isinstance(callback, MovingAverage) for callback in trainer.callbacks):
-            raise UserError("model.solver=weiszfeld ends at the exact images: set weight_averaging=null")
+            raise UserError("model.solver=weiszfeld ends at the exact images: set ema_decay=null")
         if trainer.gradient_clip_val:
             raise UserError("model.solver=weiszfeld has no gradient to clip: leave out trainer.gradient_clip_val")
 

@@ -9,7 +9,7 @@ from statistics import mean, stdev
 from typing import Any, NamedTuple
 
 from cifar10.training.config import completed, dotted
-from cifar10.training.run_folder import STOPPED, WITHOUT_EFFECT
+from cifar10.training.run_folder import STATUS, WITHOUT_EFFECT
 
 STUDY = {"Prototype": 0.2876, "MLP": 0.507, "CNN": 0.759}
 """Test accuracy that the notebook of 2019 reached, by model."""
@@ -76,14 +76,14 @@ def find_records(paths: Iterable[Path]) -> tuple[dict[Path, Record], list[str]]:
 
 def _why_unfinished(folder: Path) -> str:
     try:
-        return (folder / STOPPED).read_text().strip()
+        return (folder / STATUS).read_text().strip()
     except OSError:
         return "not finished; the command that began it goes on"
 
 
 def recipe(record: Record) -> str:
     """`study`, or the experiment that the run's settings came from."""
-    return record["config"].get("recipe", "study")
+    return record["config"].get("experiment", "study")
 
 
 def settings_key(record: Record) -> str:

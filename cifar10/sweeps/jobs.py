@@ -21,7 +21,7 @@ from omegaconf import DictConfig
 
 from cifar10.errors import UserError
 from cifar10.messages import one_line
-from cifar10.training.run_folder import STOPPED, monitored, safe_name, words
+from cifar10.training.run_folder import STATUS, monitored, safe_name, words
 
 log = logging.getLogger(__name__)
 
@@ -69,7 +69,7 @@ def settings(launcher: Any, job: Sequence[str]) -> tuple[Path, bool]:
     of_hydra, before = HydraConfig.instance(), HydraConfig.instance().cfg
     of_hydra.set_config(config)  # by which the folder's name is resolved
     try:
-        return (Path(config.hydra.sweep.dir) / config.hydra.sweep.subdir).absolute(), config.force
+        return (Path(config.hydra.sweep.dir) / config.hydra.sweep.subdir).absolute(), config.overwrite
     finally:
         of_hydra.cfg = before
 
@@ -77,7 +77,7 @@ def settings(launcher: Any, job: Sequence[str]) -> tuple[Path, bool]:
 def _found(launcher: Launcher, job: Sequence[str], begun: float, otherwise: str) -> Outcome:
     """What the job's folder tells of it. begun: when it was launched, in seconds."""
     folder, forced = settings(launcher, job)
-    result, stopped = folder / "metrics.json", folder / STOPPED
+    result, stopped = folder / "metrics.json", folder / STATUS
     if result.exists() and (not forced or result.stat().st_mtime >= begun):
         with suppress(OSError, ValueError, LookupError, TypeError):  # damaged: the job again will say so
             return Outcome(folder, "finished", value=monitored(json.loads(result.read_text())))
@@ -142,7 +142,7 @@ def table(groups: Sequence[Any]) -> list[dict[str, str]]:
     rows, groups = [], best_first(groups)
     for group, changed in zip(groups, differences(groups), strict=True):
         first = group.records[0]
-        row = {"model": first["model"], "recipe": recipe(first), "data": first["data"], "settings": changed}
+        row = {"model": first["model"], "experiment": recipe(first), "data": first["data"], "settings": changed}
         row |= {"n": str(len(group.records)), "seeds": " ".join(str(record["seed"]) for record in group.records)}
         for name, values in {
             "val_accuracy": [100 * record["val_accuracy"] for record in group.records],

@@ -78,7 +78,7 @@ class LastCheckpoint(Checkpoint):
         if self.random_states and len(self.random_states) != trainer.world_size:
             raise UserError(
                 f"{self.path} is of a run of {len(self.random_states)} processes, now there are {trainer.world_size}; "
-                f"set trainer.devices={len(self.random_states)}, or start over with force=true"
+                f"set trainer.devices={len(self.random_states)}, or start over with overwrite=true"
             )
 
     def _is_due(self, trainer: Trainer) -> bool:
@@ -99,7 +99,8 @@ class LastCheckpoint(Checkpoint):
 
     def _interrupt(self) -> None:
         raise Interrupted(
-            f"{self.path} holds everything; the same command, without force=true, goes on from there", self.stop.status
+            f"{self.path} holds everything; the same command, without overwrite=true, goes on from there",
+            self.stop.status,
         )
 
     def _check_losses(self, trainer: Trainer, model: Classifier) -> None:

@@ -46,15 +46,15 @@ class Settings(BaseModel):
 
     model_config = ConfigDict(strict=True, extra="forbid")
 
-    recipe: Annotated[str, Field(pattern=r"^\w+$")]
+    experiment: Annotated[str, Field(pattern=r"^\w+$")]
     seed: Annotated[int, Interval(ge=0, lt=2**32)]
     epochs: Annotated[int, Gt(0)]
     batch_size: Annotated[int, Gt(0)]
     precision: Literal["auto", "32-true", "bf16-mixed", "16-mixed"]
     monitor: Literal["val/loss", "val/accuracy"]
     runs: str
-    force: bool
-    weight_averaging: Annotated[float, Interval(gt=0, lt=1)] | None
+    overwrite: bool
+    ema_decay: Annotated[float, Interval(gt=0, lt=1)] | None
     stop_on_divergence: bool
     checkpoint: CheckpointSettings
     trainer: TrainerSettings
@@ -105,7 +105,7 @@ def completed(config: dict[str, Any]) -> dict[str, Any]:
     So the default of a new option must do what was done before there was one. Raises ImportError or AttributeError for
     a model or data module that is no more.
     """
-    full = {"recipe": "study", "weight_averaging": None} | config
+    full = {"experiment": "study", "ema_decay": None} | config
     for group, settings in config.items():
         if isinstance(settings, dict) and "_target_" in settings:
             settable = _settable(get_class(settings["_target_"]))

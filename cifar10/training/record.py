@@ -22,7 +22,7 @@ PACKAGES = ("torch", "torchvision", "lightning", "torchmetrics", "kornia", "hydr
 def make_record(
     cfg: DictConfig, trainer: Trainer, model: Classifier, data: ImageData, folder: Path, phases: dict[str, Any]
 ) -> dict[str, Any]:
-    """Everything about a finished run, as plain Python. phases: `git` at the start, seconds of `data` and `test`."""
+    """Everything about a finished run, as plain Python. phases: `commit` at the start, seconds of `data` and `test`."""
     table, monitor = folder / "metrics.csv", cfg.monitor
     with readable(table), table.open(newline="") as file:
         epochs = list(csv.DictReader(file))
@@ -53,7 +53,7 @@ def make_record(
         "device": _device(trainer),
         "precision": str(trainer.precision),
         "versions": {"python": platform.python_version(), **{name: version(name) for name in PACKAGES}},
-        "git": phases["git"],
+        "commit": phases["commit"],
         "config": OmegaConf.to_container(cfg, resolve=True),
     }
 

@@ -18,7 +18,7 @@ from cifar10.errors import UserError
 
 DEFAULT_DATA = "cifar10"
 WITHOUT_EFFECT = (
-    *("runs", "force", "stop_on_divergence", "checkpoint.every_n_minutes", "checkpoint.every_n_steps"),
+    *("runs", "overwrite", "stop_on_divergence", "checkpoint.every_n_minutes", "checkpoint.every_n_steps"),
     *("data.root", "data.mirrors", "data.eval_batch_size", "trainer.enable_progress_bar"),
 )
 """Settings of where things are, how they are shown, how fast they go, and of what is done when training fails.
@@ -27,7 +27,7 @@ Where data=folder lies names its runs.
 """
 NAME_LENGTH = 120
 CONFIG = "config.yaml"
-STOPPED = "stopped.txt"
+STATUS = "status.txt"
 """Why the folder's run ended before it was finished, in a line, where it was not interrupted."""
 
 
@@ -90,7 +90,7 @@ def finished_result(folder: Path, cfg: DictConfig) -> dict[str, Any] | None:
 
     Raises UserError where the folder holds a run of other settings.
     """
-    if cfg.force:
+    if cfg.overwrite:
         return None
     if (folder / CONFIG).exists():
         with readable(folder / CONFIG):
@@ -123,14 +123,14 @@ def readable(path: Path) -> Iterator[None]:
     try:
         yield
     except UNREADABLE as error:
-        raise UserError(f"{path} cannot be read; start over with force=true") from error
+        raise UserError(f"{path} cannot be read; start over with overwrite=true") from error
 
 
 def claim(folder: Path, cfg: DictConfig) -> None:
-    """Writes the settings into the folder; with force=true removes an earlier run from it before."""
+    """Writes the settings into the folder; with overwrite=true removes an earlier run from it before."""
     from cifar10.files import write_atomically
 
-    if cfg.force:
+    if cfg.overwrite:
         # The result first, the settings last: killed in between, it is an unfinished run of the old settings.
         for name in (
             "metrics.json",
@@ -140,7 +140,7 @@ def claim(folder: Path, cfg: DictConfig) -> None:
             "metrics.csv",
             "evolution",
             "tensorboard",
-            STOPPED,
+            STATUS,
             CONFIG,
         ):
             path = folder / name
@@ -155,7 +155,7 @@ def _check_same(folder: Path, stored: dict[str, Any], asked: dict[str, Any]) -> 
         if key not in WITHOUT_EFFECT and stored.get(key) != asked.get(key):
             raise UserError(
                 f"{folder} holds a run with {key}={stored.get(key)}, now it is {asked.get(key)}; "
-                "set it back, choose another folder with runs=PATH, or start over with force=true"
+                "set it back, choose another folder with runs=PATH, or start over with overwrite=true"
             )
 
 

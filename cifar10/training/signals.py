@@ -54,4 +54,4 @@ class StopSignals:
             self.status = CTRL_C if signum == signal.SIGINT else RESUME_ME
             self.on_first()
         elif signum == signal.SIGINT and monotonic() > self.since + ONE_PRESS_SECONDS:
-            raise Interrupted("at once; the same command, without force=true, goes on from the last checkpoint")
+            raise Interrupted("at once; the same command, without overwrite=true, goes on from the last checkpoint")

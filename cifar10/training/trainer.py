@@ -41,8 +41,8 @@ def make_trainer(
 
     Raises UserError where Lightning refuses an argument of `cfg.trainer`.
     """
-    title = f"{type(model).__name__}, {cfg.recipe}, seed {cfg.seed}"
-    average = MovingAverage(cfg.weight_averaging) if cfg.weight_averaging else None
+    title = f"{type(model).__name__}, {cfg.experiment}, seed {cfg.seed}"
+    average = MovingAverage(cfg.ema_decay) if cfg.ema_decay else None
     callbacks = [EpochTimer(), TensorBoardPictures(title), BestCheckpoint(folder, cfg.monitor, average), last, *more]
     callbacks += [average] if average else []
     if model.pictures() is not None:

@@ -83,7 +83,7 @@ def test_a_click_sorts_numbers_and_another_turns_them_round(opened):
 def test_the_keyboard_sorts_too_and_only_one_column_says_so(opened):
     tab = opened()
     heading(tab, "results", "parameters").get_by_role("button").click()
-    button = heading(tab, "results", "recipe").get_by_role("button")
+    button = heading(tab, "results", "experiment").get_by_role("button")
     button.focus()
     tab.keyboard.press("Enter")
     recipes = column(tab, "results", 2)

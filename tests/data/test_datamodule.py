@@ -157,7 +157,7 @@ def test_a_checkpoint_of_other_images_is_an_error(random_data):
         other.load_state_dict(data.state_dict())
     assert str(caught.value) == (
         "the images of data=random are not those that the checkpoint was trained on; "
-        "bring them back, or start over with force=true"
+        "bring them back, or start over with overwrite=true"
     )
 
 

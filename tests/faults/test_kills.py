@@ -13,15 +13,16 @@ from harness import SMALL, Attempt, difference
 KILLS = int(os.environ.get("KILLS", "15"))
 """How many in all; KILLS=100 pytest tests/faults/test_kills.py"""
 
-TWO = ("model=mlp", "data.flip=true", "trainer=ddp", "trainer.devices=2", "trainer.accelerator=cpu", "epochs=6")
+TWO = ("model=mlp", "data.random_flip=true", "trainer=ddp", "trainer.devices=2", "trainer.accelerator=cpu", "epochs=6")
 TRAIN = Path(__file__).resolve().parents[2] / "train.py"
 
 SCENARIOS = {
-    "prototype": "model=prototype data.flip=true data.shift_px=2 weight_averaging=0.9",
-    "mlp": "experiment=mlp_best data.cutout_px=8 weight_averaging=0.9",
-    "cnn, bfloat16": "experiment=cnn_fast model.warmup=0.2 precision=bf16-mixed data.shift_px=2 weight_averaging=0.9",
+    "prototype": "model=prototype data.random_flip=true data.random_shift_px=2 ema_decay=0.9",
+    "mlp": "experiment=mlp_best data.cutout_px=8 ema_decay=0.9",
+    "cnn, bfloat16": "experiment=cnn_fast model.warmup_fraction=0.2 precision=bf16-mixed data.random_shift_px=2 "
+    "ema_decay=0.9",
     "exact": "experiment=prototype_exact model.prototypes_per_class=2",
-    "at a constant rate, saved by time": "model=mlp data.flip=true checkpoint.every_n_minutes=0.0001",
+    "at a constant rate, saved by time": "model=mlp data.random_flip=true checkpoint.every_n_minutes=0.0001",
 }
 
 

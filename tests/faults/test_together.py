@@ -5,7 +5,7 @@ import signal
 import pytest
 from harness import Attempt, difference
 
-SETTINGS = ("model=mlp", "data.flip=true")
+SETTINGS = ("model=mlp", "data.random_flip=true")
 
 
 @pytest.mark.parametrize("pair", range(3))

@@ -41,7 +41,7 @@ def test_a_checkpoint_that_would_run_code(kind, killed, tmp_path, tally):
         torch.save({"state_dict": Harmful(tmp_path / "harm"), "loops": {}}, killed / kind)
     said = Attempt(SETTINGS, killed).end()
     assert said.startswith(f"{killed / kind}: not a whole checkpoint of this project; what holds more than tensors and")
-    assert said.endswith("is not opened; start over with force=true")
+    assert said.endswith("is not opened; start over with overwrite=true")
     assert not (tmp_path / "harm").exists()
     tally("a checkpoint that would run code, in a run's folder", 1, "refused in one line, nothing ran")
 
@@ -50,10 +50,10 @@ def test_a_checkpoint_that_would_run_code(kind, killed, tmp_path, tally):
     ("name", "content", "line"),
     [
         ("last.ckpt", b"", "last.ckpt: not a whole checkpoint of this project"),
-        ("config.yaml", b"a: [1", "config.yaml cannot be read; start over with force=true"),
-        ("config.yaml", b"\xff\xfe", "config.yaml cannot be read; start over with force=true"),
-        ("metrics.csv", b"epoch,val/loss\nx,\n", "metrics.csv cannot be read; start over with force=true"),
-        ("metrics.json", b'{"test": ', "metrics.json cannot be read; start over with force=true"),
+        ("config.yaml", b"a: [1", "config.yaml cannot be read; start over with overwrite=true"),
+        ("config.yaml", b"\xff\xfe", "config.yaml cannot be read; start over with overwrite=true"),
+        ("metrics.csv", b"epoch,val/loss\nx,\n", "metrics.csv cannot be read; start over with overwrite=true"),
+        ("metrics.json", b'{"test": ', "metrics.json cannot be read; start over with overwrite=true"),
     ],
 )
 def test_a_damaged_file_is_named(name, content, line, killed, tally):
@@ -62,7 +62,7 @@ def test_a_damaged_file_is_named(name, content, line, killed, tally):
     assert line in said
     assert len(said.splitlines()) == 1
     assert (killed / name).read_bytes() == content
-    Attempt([*SETTINGS, "force=true"], killed).finish()
+    Attempt([*SETTINGS, "overwrite=true"], killed).finish()
     tally(
         "a damaged checkpoint, table, result or settings of a run",
         1,

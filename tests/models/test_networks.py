@@ -171,7 +171,7 @@ def test_whitening_filters_whiten():
 
 def test_whitened_network_begins_with_identities(random_data, quiet_trainer):
     data = random_data([0, 1] * 20, val_size=8)
-    model = CNN(class_names=["a", "b"], whiten=True)
+    model = CNN(class_names=["a", "b"], whitening_init=True)
     data.setup()
     model.trainer = quiet_trainer()
     model.trainer.datamodule = data
@@ -186,7 +186,7 @@ def test_whitened_network_begins_with_identities(random_data, quiet_trainer):
 
 @both
 def test_evaluation_averages_the_views_that_it_is_told_to(network):
-    model, images = network(mirrored=True, shifted_px=1), random_images(3)
+    model, images = network(tta_flip=True, tta_shift_px=1), random_images(3)
     with torch.no_grad():
         assert torch.equal(model.train()(images), model.layers(model.scale(images)))  # training sees one view
         model.eval()
@@ -231,7 +231,7 @@ def test_the_rate_rises_and_falls_in_straight_lines(random_data, quiet_trainer):
     trainer = quiet_trainer(max_epochs=2)
     trainer.callbacks.append(Rates())
     trainer.fit(
-        MLP(["a", "b"], optimizer="sgd", learning_rate=0.4, warmup=0.25),
+        MLP(["a", "b"], optimizer="sgd", learning_rate=0.4, warmup_fraction=0.25),
         random_data([0, 1] * 25, batch_size=4, val_size=10),
     )
     expected = np.interp(range(20), [0, 4, 19], [0.4 / 25, 0.4, 0.4 / 25 / 1e4])

@@ -133,7 +133,7 @@ def test_more_prototypes_than_images_are_one_error(random_data, quiet_trainer):
 
 def test_logits_of_typical_prototypes_are_those_of_the_nearest(images):
     torch.manual_seed(0)
-    model = Prototype(["a", "b"], prototypes_per_class=3, mirrored=True)
+    model = Prototype(["a", "b"], prototypes_per_class=3, tta_flip=True)
     distances = [reference_distances(view, model.prototypes) for view in (images, images.flip(-1))]
     expected = -np.minimum(*distances).reshape(4, 2, 3).min(2)
     np.testing.assert_allclose(model(images).detach(), expected, rtol=0, atol=1e-4)
@@ -142,7 +142,7 @@ def test_logits_of_typical_prototypes_are_those_of_the_nearest(images):
 @pytest.mark.parametrize("mirrored", [False, True])
 def test_discriminative_logits_sum_over_a_class_s_prototypes(images, mirrored):
     torch.manual_seed(0)
-    model = Prototype(["a", "b"], prototypes_per_class=3, objective="discriminative", mirrored=mirrored)
+    model = Prototype(["a", "b"], prototypes_per_class=3, objective="discriminative", tta_flip=mirrored)
     model.log_temperature.data.fill_(0.7)
     views = (images, images.flip(-1)) if mirrored else (images,)
     sums = sum(np.exp(-np.exp(0.7) * reference_distances(view, model.prototypes)) for view in views)
@@ -217,7 +217,7 @@ def test_difference_maps_are_the_reference_at_each_pixel_and_their_means_the_dis
 
 
 def test_difference_maps_are_of_the_mirrored_prototype_where_it_is_nearer(images):
-    model = Prototype(["a", "b"], mirrored=True)
+    model = Prototype(["a", "b"], tta_flip=True)
     with torch.no_grad():
         model.prototypes.copy_(to_unit(torch.stack([images[0].flip(-1), images[1]])))
     maps, turned = model.difference_maps(images)

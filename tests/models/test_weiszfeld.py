@@ -61,7 +61,7 @@ def test_of_several_typical_images_each_is_the_median_of_what_is_nearest_to_it(r
 
 
 @pytest.mark.parametrize(
-    "settings", [{"objective": "discriminative"}, {"delta": "ciede2000"}, {"mirrored": True}], ids=str
+    "settings", [{"objective": "discriminative"}, {"delta": "ciede2000"}, {"tta_flip": True}], ids=str
 )
 def test_the_exact_solver_refuses_what_it_does_not_solve(settings):
     with pytest.raises(UserError, match="solver=weiszfeld finds typical images by a Euclidean difference"):
@@ -135,7 +135,7 @@ def test_autocast_changes_nothing(random_data, quiet_trainer):
 @pytest.mark.parametrize(
     ("settings", "trainer", "message"),
     [
-        ({"flip": True}, {}, "looks at images as they are: set no data.flip, shift_px, cutout_px"),
+        ({"random_flip": True}, {}, "looks at images as they are: set no data.random_flip, random_shift_px"),
         ({}, {"gradient_clip_val": 1.0}, "has no gradient to clip: leave out trainer.gradient_clip_val"),
     ],
 )

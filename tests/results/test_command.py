@@ -43,10 +43,14 @@ def test_the_commands_of_published_runs_give_their_settings(path):
         (["model=mlp", "data=synthetic", "seed=3"], "python train.py model=mlp data=synthetic seed=3"),
         (["experiment=mlp_fast", "model=cnn"], "python train.py experiment=mlp_fast model=cnn seed=1"),
         (["experiment=cnn_fast", "epochs=2"], "python train.py experiment=cnn_fast seed=1 epochs=2"),
-        (["model=mlp", "recipe=mine", "batch_size=1"], "python train.py model=mlp seed=1 batch_size=1 recipe=mine"),
         (
-            ["experiment=cnn_fast", "~trainer.limit_train_batches", "model.warmup=null", "model.whiten=false"],
-            "python train.py experiment=cnn_fast seed=1 model.warmup=null model.whiten=false "
+            [
+                "experiment=cnn_fast",
+                "~trainer.limit_train_batches",
+                "model.warmup_fraction=null",
+                "model.whitening_init=false",
+            ],
+            "python train.py experiment=cnn_fast seed=1 model.warmup_fraction=null model.whitening_init=false "
             "'~trainer.limit_train_batches'",
         ),
         (

@@ -151,5 +151,5 @@ def test_published_runs_are_consistent_and_name_no_machine_s_path(path):
     hits = sum(row[i] for i, row in enumerate(confusion))
     assert hits / sum(map(sum, confusion)) == pytest.approx(record["test"]["accuracy"])
     assert "root" not in record["config"]["data"]
-    assert "/" not in record["git"]
-    assert not record["git"].endswith("+"), "published from files that no commit holds"
+    assert "/" not in record["commit"]
+    assert not record["commit"].endswith("+"), "published from files that no commit holds"

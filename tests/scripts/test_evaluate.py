@@ -72,7 +72,7 @@ def test_corruptions_are_tested_at_five_strengths_each(command, drawn_runs, tmp_
 
 def test_mirrored_images_are_looked_at_too(command, drawn_runs, tmp_path):
     run = FinishedRun(drawn_runs / "model=mlp")
-    command(run.folder, "--mirrored", "--images", 30, "--json", tmp_path / "found.json")
+    command(run.folder, "--tta-flip", "--images", 30, "--json", tmp_path / "found.json")
     images = run.data.test_images[:30]
     mirrored = moved(images, images.new_ones(30), images.new_zeros(30, 2).long())
     logits = (run.model(images) + run.model(mirrored)) / 2
@@ -111,8 +111,8 @@ def test_what_a_user_may_get_wrong_is_one_line(command, drawn_runs, other_classe
     )
     assert command(mlp, "data=folder")[0] == "evaluate.py: data.root is not set; add it as NAME=VALUE"
     assert command(mlp, "epochs=3")[0].startswith("evaluate.py: 'epochs=3': only data=NAME and data.SETTING=VALUE can")
-    assert command(mlp, "data=synthetic", "data.flip=true")[0] == (
-        "evaluate.py: 'data.flip=true': a setting of training, without effect on a test; leave it out"
+    assert command(mlp, "data=synthetic", "data.random_flip=true")[0] == (
+        "evaluate.py: 'data.random_flip=true': a setting of training, without effect on a test; leave it out"
     )
     assert command(mlp, "data=synthetic", "data.test_size=0")[0].startswith("evaluate.py: data.test_size=0: input")
     assert command(tmp_path)[0].startswith(f"evaluate.py: {tmp_path}: no finished run here")

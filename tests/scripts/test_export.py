@@ -57,9 +57,9 @@ def test_both_files_say_what_the_run_says(name, command, drawn_runs, tmp_path):
         Prototype(delta="cie94"),
         Prototype(delta="ciede2000"),
         Prototype(delta="redmean"),
-        Prototype(objective="discriminative", prototypes_per_class=2, mirrored=True),
-        MLP(mirrored=True, shifted_px=1),
-        CNN(batch_norm=True, mirrored=True),
+        Prototype(objective="discriminative", prototypes_per_class=2, tta_flip=True),
+        MLP(tta_flip=True, tta_shift_px=1),
+        CNN(batch_norm=True, tta_flip=True),
     ],
     ids=["cie94", "ciede2000", "redmean", "discriminative", "shifted", "mirrored"],
 )

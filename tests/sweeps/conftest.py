@@ -14,14 +14,14 @@ from cifar10.sweeps.study import StudyPlace
 TRAIN = str(Path(__file__).resolve().parents[2] / "train.py")
 SMALL = (
     "search=mlp",
-    "model.warmup=0.3",
+    "model.warmup_fraction=0.3",
     "batch_size=20",
     "data=synthetic",
     "data.train_size=200",
     "data.val_size=100",
     "data.test_size=20",
     "epochs=2",
-    "weight_averaging=null",  # of so few steps it would be that of the initial weights
+    "ema_decay=null",  # of so few steps it would be that of the initial weights
     "trainer.enable_progress_bar=false",
     "hydra.sweeper.pruner=null",
     "hydra.sweeper.study=s",

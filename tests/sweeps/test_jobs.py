@@ -22,7 +22,7 @@ from cifar10.training.run_folder import run_name, safe_name
 TRAIN = str(Path(__file__).resolve().parents[2] / "train.py")
 SMALL = ("data=synthetic", "data.train_size=140", "data.val_size=40", "data.test_size=50", "epochs=2", "batch_size=20")
 SMALL += ("trainer.enable_progress_bar=false",)
-SIX = ("model=mlp,prototype", "seed=1,2,3", "data.flip=true")
+SIX = ("model=mlp,prototype", "seed=1,2,3", "data.random_flip=true")
 CONFIG = composed("model=mlp")
 
 
@@ -65,7 +65,7 @@ def test_a_failed_job_stops_no_other_and_is_told(sweep, tmp_path):
     status, said = sweep("model=mlp", "model.learning_rate=1e30,0.001", *SMALL)
     assert status.startswith("train.py: 1 of 2 jobs failed: train/loss is nan at step 2, epoch 1, learning rate 1e+30")
     assert "1 finished, 1 failed" in said
-    (stopped,) = (tmp_path / "runs").rglob("stopped.txt")
+    (stopped,) = (tmp_path / "runs").rglob("status.txt")
     assert stopped.read_text().startswith("failed: train/loss is nan at step 2, epoch 1, learning rate 1e+30")
     assert len(rows(tmp_path)) == 1
 
@@ -138,9 +138,9 @@ def test_what_lists_many_runs_is_no_single_one(choice, monkeypatch, tmp_path, ru
 
 
 def test_a_trial_of_an_experiment_has_its_name():
-    choices = {"model": "mlp", "data": "cifar10", "search": "any", "experiment": "mlp_best"}
-    assert run_name(choices, ["search=any", "experiment=mlp_best", "batch_size=7"]) == (
-        "search_any/batch_size=7,experiment=mlp_best/seed=1"
+    choices = {"model": "mlp", "data": "cifar10", "search": "custom", "experiment": "mlp_best"}
+    assert run_name(choices, ["search=custom", "experiment=mlp_best", "batch_size=7"]) == (
+        "search_custom/batch_size=7,experiment=mlp_best/seed=1"
     )
 
 
@@ -152,7 +152,7 @@ def test_a_study_s_run_has_the_folder_of_its_model():
 @pytest.mark.parametrize(
     ("arguments", "line"),
     [
-        (["model.learning_rate=interval(0,1)"], "a grid needs a list; to search in it add search=any"),
+        (["model.learning_rate=interval(0,1)"], "a grid needs a list; to search in it add search=custom"),
         (
             ["hydra.sweeper.max_batch=1"],
             "there is no setting hydra.sweeper.max_batch; did you mean hydra.sweeper.max_b",
@@ -219,7 +219,7 @@ def results(folder):
     found = {}
     for path in sorted(folder.rglob("metrics.json")):
         record = json.loads(path.read_text())
-        for name in ("seconds", "images_per_second", "last_epoch", "git"):
+        for name in ("seconds", "images_per_second", "last_epoch", "commit"):
             del record[name]
         weights = torch.load(path.with_name("last.ckpt"), weights_only=True)["state_dict"]
         found[str(path.parent.relative_to(folder))] = weights, record

@@ -29,7 +29,7 @@ def test_a_poor_trial_is_ended_early(pruner, processes, search, tmp_path, study)
     assert (first.state.name, last.state.name) == ("COMPLETE", "PRUNED")
     assert 1 <= len(last.intermediate_values) <= 2
     folder = tmp_path / last.user_attrs["folder"]
-    assert (folder / "stopped.txt").read_text().startswith("pruned: after epoch ")
+    assert (folder / "status.txt").read_text().startswith("pruned: after epoch ")
     assert (folder / "last.ckpt").exists()
     assert not (folder / "metrics.json").exists()
     assert " pruned" in said

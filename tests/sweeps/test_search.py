@@ -52,13 +52,13 @@ def test_a_result_that_is_no_number_is_a_failed_trial(search, tmp_path):
 def test_equal_proposals_of_one_batch_are_one_run(search, tmp_path, study):
     """Three trials over two values: two of them would share a folder."""
     fixed = [f"model.{name}=0.1" for name in ("learning_rate", "warmup", "weight_decay")]
-    fixed += ["model.warmup=0.5", "data.shift_px=0", "data.flip=choice(false,true)"]
+    fixed += ["model.warmup_fraction=0.5", "data.random_shift_px=0", "data.random_flip=choice(false,true)"]
     status, said = search("hydra.sweeper.n_trials=3", "hydra.sweeper.max_batch_size=3", *fixed)
     assert status == 0
     trials = study().trials
     assert [trial.state.name for trial in trials] == ["COMPLETE"] * 3
     folders = list(tmp_path.rglob("metrics.json"))
-    assert len(folders) == len({trial.params["data.flip"] for trial in trials}) < 3
+    assert len(folders) == len({trial.params["data.random_flip"] for trial in trials}) < 3
     assert "finished before" not in said
 
 
@@ -66,10 +66,10 @@ def test_equal_proposals_of_one_batch_are_one_run(search, tmp_path, study):
 def test_a_choice_that_another_does_not_allow_is_a_failed_trial(models, search, study):
     """The MLP has no first layer to whiten: its trials fail, and those of the CNN go on."""
     for model in ("mlp", "cnn"):
-        study().enqueue_trial({"model": model, "model.whiten": "False"})
-    space = ("search=any", f"model=choice({models})", "model.whiten=choice(false)", "monitor=val/accuracy")
+        study().enqueue_trial({"model": model, "model.whitening_init": "False"})
+    space = ("search=custom", f"model=choice({models})", "model.whitening_init=choice(false)", "monitor=val/accuracy")
     status, said = search(*space, "hydra.sweeper.n_trials=2")
-    line = "there is no setting model.whiten here, only with another model=, data=, search= or trainer="
+    line = "there is no setting model.whitening_init here, only with another model=, data=, search= or trainer="
     assert status == f"train.py: 1 of 2 jobs failed: {line}"
     assert f"failed: {line}\n" in said
     assert [trial.state.name for trial in study().trials] == ["FAIL", "COMPLETE"]
@@ -124,7 +124,9 @@ def test_a_search_under_each_launcher(launcher, tmp_path, study, command):
     assert len(states) == 4
 
 
-@pytest.mark.parametrize("other", ["data.flip=choice(true)", "model.warmup=interval(0.1,0.2)", "epochs=1"])
+@pytest.mark.parametrize(
+    "other", ["data.random_flip=choice(true)", "model.warmup_fraction=interval(0.1,0.2)", "epochs=1"]
+)
 def test_a_study_is_of_one_space_and_settings(other, search):
     assert search("hydra.sweeper.n_trials=1", "runs=there")[0] == 0
     status = search("hydra.sweeper.n_trials=2", other)[0]
@@ -144,7 +146,7 @@ def test_a_study_is_of_one_space_and_settings(other, search):
         (["hydra.sweeper.params=abc"], "hydra.sweeper.params=abc: expected a space"),
         (["hydra.sweeper.storage=sqlite:////proc/x.db"], "the study in sqlite:////proc/x.db cannot be used: "),
         (["model.learning_rate=interval(1,0)"], "model.learning_rate=interval(1,0): "),
-        (["data.shift_px=range(5,5)"], "data.shift_px=range(5,5): "),
+        (["data.random_shift_px=range(5,5)"], "data.random_shift_px=range(5,5): "),
         (["hydra.sweeper.max_batch_size=0"], "hydra.sweeper.max_batch_size=0: input should be greater than 0"),
         (["hydra.sweeper.n_trials=abc"], "hydra.sweeper.n_trials=abc: input should be a valid integer"),
         (["hydra.sweeper.seed=null"], "hydra.sweeper.seed=None: input should be a valid integer"),

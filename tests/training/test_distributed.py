@@ -36,10 +36,10 @@ def weights(folder, name="last.ckpt"):
 @pytest.mark.parametrize(
     "choice",
     [
-        "model=mlp data.flip=true data.shift_px=2",
+        "model=mlp data.random_flip=true data.random_shift_px=2",
         "model=cnn model.optimizer=sgd",  # Adam divides rounding errors of small gradients by the gradients
         "model=prototype",
-        "model=prototype model.objective=discriminative model.prototypes_per_class=2 model.mirrored=true",
+        "model=prototype model.objective=discriminative model.prototypes_per_class=2 model.tta_flip=true",
         "experiment=prototype_exact model.prototypes_per_class=2",
     ],
 )

@@ -35,7 +35,7 @@ def test_best_is_the_average_and_last_has_both(batch_norm, tmp_path, monkeypatch
 
     monkeypatch.setattr(LastCheckpoint, "on_train_batch_end", look)
     monkeypatch.setattr(MLP, "validation_step", validate)
-    record = train(composed("model=mlp", "weight_averaging=0.8", f"model.batch_norm={batch_norm}"), tmp_path)
+    record = train(composed("model=mlp", "ema_decay=0.8", f"model.batch_norm={batch_norm}"), tmp_path)
 
     averages = [seen[0]]
     for weights in seen[1:]:
@@ -49,15 +49,15 @@ def test_best_is_the_average_and_last_has_both(batch_norm, tmp_path, monkeypatch
             torch.testing.assert_close(last["state_dict"][name], averages[-1][name], rtol=1e-5, atol=1e-6)
             torch.testing.assert_close(validated[0][name], averages[steps - 1][name], rtol=1e-5, atol=1e-6)
             assert torch.equal(last["current_model_state"][name], seen[-1][name])
-    assert json.loads((tmp_path / "metrics.json").read_text())["config"]["weight_averaging"] == 0.8
+    assert json.loads((tmp_path / "metrics.json").read_text())["config"]["ema_decay"] == 0.8
 
 
 def test_exact_images_have_no_average(tmp_path):
-    with pytest.raises(UserError, match=r"weiszfeld ends at the exact images: set weight_averaging=null"):
-        train(composed("experiment=prototype_exact", "weight_averaging=0.9"), tmp_path)
+    with pytest.raises(UserError, match=r"weiszfeld ends at the exact images: set ema_decay=null"):
+        train(composed("experiment=prototype_exact", "ema_decay=0.9"), tmp_path)
 
 
 @pytest.mark.parametrize("decay", [0, 1, -0.5, 2, "much"])
 def test_a_decay_lies_between_0_and_1(decay, tmp_path):
-    with pytest.raises(UserError, match=rf"weight_averaging={decay}: "):
-        train(composed("model=mlp", f"weight_averaging={decay}"), tmp_path)
+    with pytest.raises(UserError, match=rf"ema_decay={decay}: "):
+        train(composed("model=mlp", f"ema_decay={decay}"), tmp_path)

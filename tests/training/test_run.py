@@ -152,7 +152,7 @@ def assert_stopping_changes_nothing(settings, batch, tmp_path, monkeypatch):
         original(self, trainer, *args)
 
     monkeypatch.setattr(LastCheckpoint, "on_train_batch_end", press_ctrl_c)
-    with pytest.raises(Interrupted, match=r"last.ckpt holds everything; the same command, without force=true, goes on"):
+    with pytest.raises(Interrupted, match=r"last.ckpt holds everything; the same command, without overwrite"):
         train(settings, tmp_path / "stopped")
     assert not (tmp_path / "stopped/metrics.json").exists()
     assert signal.getsignal(signal.SIGINT) is before
@@ -278,7 +278,7 @@ def test_a_folder_in_use_is_not_trained_in(tmp_path):
 def test_a_checkpoint_that_is_none_is_named(tmp_path):
     (tmp_path / "last.ckpt").write_bytes(b"no checkpoint")
     with pytest.raises(
-        UserError, match=r"last.ckpt: not a whole checkpoint of this project.*; start over with force=true"
+        UserError, match=r"last.ckpt: not a whole checkpoint of this project.*; start over with overwrite=true"
     ):
         train(composed("model=mlp"), tmp_path)
 
@@ -300,7 +300,7 @@ def test_other_images_than_the_checkpoint_s_are_refused(mlp_run, tmp_path):
     [
         ("trainer.accelerator=abacus", r"trainer: .*abacus"),
         ("trainer.devices=nine", r"trainer: .*devices"),
-        ("model.warmup=0.1", r"model.warmup=0.1 of 8 steps is not more than one; train longer"),
+        ("model.warmup_fraction=0.1", r"model.warmup_fraction=0.1 of 8 steps is not more than one; train longer"),
         ("data.val_size=200", r"data.val_size=200 leaves nothing to train on: there are 140"),
     ],
 )
@@ -321,6 +321,6 @@ def test_a_run_of_two_processes_does_not_go_on_in_one(mlp_run, tmp_path):
 def test_a_result_that_is_none_is_named(content, mlp_run, tmp_path):
     (tmp_path / "config.yaml").write_bytes((mlp_run / "config.yaml").read_bytes())
     (tmp_path / "metrics.json").write_text(content)
-    with pytest.raises(UserError, match=r"metrics.json cannot be read; start over with force=true"):
+    with pytest.raises(UserError, match=r"metrics.json cannot be read; start over with overwrite=true"):
         train(composed("model=mlp"), tmp_path)
     assert (tmp_path / "metrics.json").read_text() == content

@@ -19,7 +19,7 @@ SYNTHETIC = {"model": "mlp", "data": "synthetic"}
         (CIFAR10, ["epochs=3", "batch_size=64"], "cnn/batch_size=64,epochs=3/seed=1"),
         (CIFAR10, ["batch_size=64", "epochs=3"], "cnn/batch_size=64,epochs=3/seed=1"),
         (SYNTHETIC, ["model=mlp", "data=synthetic", "seed=2"], "mlp/data=synthetic/seed=2"),
-        (CIFAR10, ["force=true", "runs=elsewhere", "trainer.enable_progress_bar=false"], "cnn/seed=1"),
+        (CIFAR10, ["overwrite=true", "runs=elsewhere", "trainer.enable_progress_bar=false"], "cnn/seed=1"),
         (CIFAR10, ["data.root=/somewhere"], "cnn/seed=1"),
         # sha256 of "/a/b/birds" begins with 2d0187c7
         (BIRDS, ["data=folder", "data.root=/a/b/birds/"], "cnn/data=folder,data.root=birds-2d0187c7/seed=1"),
@@ -46,7 +46,7 @@ def test_long_names_stay_short_and_distinct():
 
 
 def settings(**changes):
-    return OmegaConf.create({"epochs": 3, "force": False, "runs": "runs", "data": {"root": "data"}} | changes)
+    return OmegaConf.create({"epochs": 3, "overwrite": False, "runs": "runs", "data": {"root": "data"}} | changes)
 
 
 def test_a_new_folder_gets_the_settings(tmp_path):
@@ -57,7 +57,7 @@ def test_a_new_folder_gets_the_settings(tmp_path):
 
 def test_a_changed_setting_is_named(tmp_path):
     claim(tmp_path, settings())
-    with pytest.raises(UserError, match=r"holds a run with epochs=3, now it is 4; .*force=true"):
+    with pytest.raises(UserError, match=r"holds a run with epochs=3, now it is 4; .*overwrite=true"):
         finished_result(tmp_path, settings(epochs=4))
 
 
@@ -68,10 +68,12 @@ def test_a_setting_that_is_newer_than_the_run_has_its_default(tmp_path):
         "data": {"_target_": "cifar10.data.synthetic.SyntheticData"},
     }
     claim(tmp_path, settings(**older))
-    newer = OmegaConf.merge(settings(**older), {"recipe": "study", "data": {"flip": False}, "model": {"warmup": None}})
+    newer = OmegaConf.merge(
+        settings(**older), {"experiment": "study", "data": {"random_flip": False}, "model": {"warmup_fraction": None}}
+    )
     assert finished_result(tmp_path, newer) is None
-    with pytest.raises(UserError, match=r"holds a run with data.flip=False, now it is True"):
-        finished_result(tmp_path, OmegaConf.merge(newer, {"data": {"flip": True}}))
+    with pytest.raises(UserError, match=r"holds a run with data.random_flip=False, now it is True"):
+        finished_result(tmp_path, OmegaConf.merge(newer, {"data": {"random_flip": True}}))
 
 
 def test_settings_without_effect_may_change(tmp_path):
@@ -81,7 +83,7 @@ def test_settings_without_effect_may_change(tmp_path):
 
 def test_a_torn_configuration_is_named(tmp_path):
     (tmp_path / "config.yaml").write_text("epochs: [3")
-    with pytest.raises(UserError, match=r"config.yaml cannot be read; start over with force=true"):
+    with pytest.raises(UserError, match=r"config.yaml cannot be read; start over with overwrite=true"):
         finished_result(tmp_path, settings())
 
 
@@ -96,7 +98,7 @@ def test_force_starts_over(tmp_path):
     for name in ("metrics.json", "metrics.csv", "last.ckpt", "best.ckpt", "notes.txt"):
         (tmp_path / name).write_text("{}")
     (tmp_path / "tensorboard").mkdir()
-    forced = settings(force=True, epochs=4)
+    forced = settings(overwrite=True, epochs=4)
     assert finished_result(tmp_path, forced) is None
     claim(tmp_path, forced)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["config.yaml", "notes.txt"]

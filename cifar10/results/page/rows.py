@@ -116,7 +116,7 @@ def make_rows(found: dict[Path, Record]) -> tuple[list[Row], list[str]]:
 
 
 def _check(record: Record) -> None:
-    for key in ("model", "data", "data_sha256", "seed", "device", "precision", "parameters", "versions", "git"):
+    for key in ("model", "data", "data_sha256", "seed", "device", "precision", "parameters", "versions", "commit"):
         record[key]
     for key in ("val_accuracy", "val_loss", "best_epoch", "epochs"):
         float(record[key])

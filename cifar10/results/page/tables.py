@@ -53,7 +53,7 @@ def _table(caption: str, columns: dict[str, bool], rows: list[list[Cell]]) -> Ta
 
 
 def results(rows: Sequence[Row]) -> Table:
-    columns = dict.fromkeys(("model", "recipe", "data"), False)
+    columns = dict.fromkeys(("model", "experiment", "data"), False)
     columns |= dict.fromkeys(("study, 2019", "test accuracy", "seeds", "minutes a run", "parameters"), True)
     columns |= dict.fromkeys(("device", "precision"), False)
     cells = [
@@ -129,7 +129,7 @@ def made(rows: Sequence[Row]) -> Table:
         for record in row.records:
             seconds = [record["seconds"].get(phase) for phase in phases]
             right = record["test"]["accuracy"]
-            commit = record["git"] or "none"
+            commit = record["commit"] or "none"
             cells.append(
                 [
                     Cell(_command(record), code=True),

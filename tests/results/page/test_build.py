@@ -111,7 +111,7 @@ def test_each_run_tells_its_command_commit_and_seconds(published):
     shown = dict(zip(header, next(row for row in rows if row[0].endswith("experiment=cnn_fast seed=2")), strict=True))
     assert shown["command"] == "python train.py experiment=cnn_fast seed=2"
     assert shown["test accuracy"] == f"{record['test']['accuracy']:.2%}"
-    assert shown["commit"] == record["git"][:10]
+    assert shown["commit"] == record["commit"][:10]
     assert [shown[f"{phase}, s"] for phase in record["seconds"]] == [
         f"{value:,.1f}" for value in record["seconds"].values()
     ]
@@ -295,7 +295,7 @@ def test_of_many_classes_the_hardest_are_named(tmp_path):
 def test_the_best_recipe_is_chosen_by_validation(tmp_path):
     for name, accuracy, val_accuracy in (("mlp_fast", 0.9, 0.5), ("mlp_best", 0.6, 0.8), ("study", 0.5, 0.4)):
         run = json.loads(next(PUBLISHED.glob("mlp-study-cifar10*")).read_text())
-        run["val_accuracy"], run["config"]["recipe"] = val_accuracy, name
+        run["val_accuracy"], run["config"]["experiment"] = val_accuracy, name
         run["test"]["accuracy"] = accuracy
         (tmp_path / f"{name}.json").write_text(json.dumps(run))
     text = made(tmp_path)[0]

@@ -93,7 +93,7 @@ def _check_list(override: Override) -> None:
     if not override.is_sweep_override():
         return
     if not override.is_discrete_sweep():
-        raise UserError(f"{override.input_line}: a grid needs a list; to search in it add search=any")
+        raise UserError(f"{override.input_line}: a grid needs a list; to search in it add search=custom")
     group = override.key_or_group
     if group == "search" or (group == "experiment" and "study" in override.sweep_string_iterator()):
         raise UserError(f"{override.input_line}: a search and experiment=study are many runs; start each by itself")
