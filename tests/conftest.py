@@ -12,6 +12,9 @@ import pytest
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
 
+if "PYTEST_XDIST_WORKER" in os.environ:  # several workers share the cores; PyTorch reads this when it is imported
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+
 
 @pytest.fixture
 def tally(request: pytest.FixtureRequest) -> Callable[[str, int, str], None]:
