@@ -82,7 +82,7 @@ def _train(
 
     from cifar10.errors import UserError
     from cifar10.messages import one_line
-    from train import train
+    from cifar10.training.run import train
 
     torch.set_num_threads(1)
     if largest_file is not None:
