@@ -22,7 +22,7 @@ SCRIPT = str(Path(__file__).resolve().parents[3] / "scripts/embed.py")
 
 
 def events(run):
-    found = EventAccumulator(str(run / "tensorboard"))
+    found = EventAccumulator(str(run / "tensorboard"), size_guidance={"images": 0})
     found.Reload()
     return found
 
@@ -65,8 +65,7 @@ def test_a_run_has_one_row_without_a_list_of_columns(drawn_runs):
 
 def shown(folder):
     """The scalars that TensorBoard shows."""
-    found = EventAccumulator(str(folder / "tensorboard"))
-    found.Reload()
+    found = events(folder)
     return {tag: [(event.step, event.value) for event in found.Scalars(tag)] for tag in found.Tags()["scalars"]}
 
 
