@@ -7,13 +7,11 @@ import re
 import warnings
 from collections.abc import Callable
 from contextlib import suppress
-from io import BytesIO
 from pathlib import Path
 from typing import Any, BinaryIO
 from zipfile import ZIP_STORED, ZipFile
 
 import torch
-from lightning.pytorch.plugins.io import TorchCheckpointIO
 
 from cifar10.errors import UserError
 
@@ -89,21 +87,6 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
         ) from error
 
 
-class SafeCheckpointIO(TorchCheckpointIO):
-    """Checkpoints that are whole or absent (Lightning's own way can tear one), read by `read_checkpoint`."""
-
-    def save_checkpoint(self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any = None) -> None:
-        content = BytesIO()  # written to a full disk, torch.save would say "unexpected pos"
-        torch.save(checkpoint, content)
-        write_atomically(Path(path), lambda file: file.write(content.getbuffer()))
-
-    def load_checkpoint(self, path: str | Path, *args: Any, **kwargs: Any) -> dict[str, Any]:
-        try:
-            return read_checkpoint(Path(path))
-        except UserError as error:
-            raise UserError(f"{error}; start over with overwrite=true") from error
-
-
 def _check_names(pickled: bytes) -> None:
     """Raises ValueError where a pickle names more than tensors are made of.
 
@@ -114,13 +97,3 @@ def _check_names(pickled: bytes) -> None:
             raise ValueError(f"it names {name}")
         if operation.name in ("STACK_GLOBAL", "INST", "EXT1", "EXT2", "EXT4"):  # other ways to name, not PyTorch's
             raise ValueError(operation.name)
-
-
-def epochs_done(path: Path) -> int:
-    """How many whole epochs a checkpoint has behind it. Raises UserError for what is none."""
-    checkpoint = SafeCheckpointIO().load_checkpoint(path)
-    try:
-        checkpoint["optimizer_states"], checkpoint["callbacks"]
-        return checkpoint["loops"]["fit_loop"]["epoch_progress"]["current"]["processed"]
-    except (KeyError, TypeError) as error:
-        raise UserError(f"{path} holds weights, but nothing to go on from; start over with overwrite=true") from error

@@ -136,7 +136,7 @@ def drawn_runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Finished runs on a few drawn images: each model, the MLP by two seeds and a recipe. Not to be changed."""
     from hydra import compose, initialize
 
-    from train import train
+    from cifar10.training.run import train
 
     small = ["data=synthetic", "data.train_size=140", "data.test_size=100", "data.val_size=40", "batch_size=20"]
     small += ["epochs=2", "precision=32-true", "trainer.enable_progress_bar=false"]

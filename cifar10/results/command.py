@@ -14,7 +14,7 @@ from omegaconf import OmegaConf
 from cifar10.errors import UserError
 from cifar10.messages import CONF
 from cifar10.results.table import Record, recipe
-from cifar10.training.config import completed, dotted
+from cifar10.training.config import fill_defaults, flatten
 from cifar10.training.run_folder import DEFAULT_DATA, WITHOUT_EFFECT
 
 
@@ -34,14 +34,14 @@ def changes(record: Record) -> list[str]:
 
 
 def _base_and_changes(record: Record) -> tuple[list[str], list[str]]:
-    config, data = completed(record["config"]), _choice("data", record["config"])
+    config, data = fill_defaults(record["config"]), _choice("data", record["config"])
     special = recipe(record) != "study" and (CONF / f"experiment/{recipe(record)}.yaml").exists()
     base = [f"experiment={recipe(record)}" if special else f"model={_choice('model', config)}"]
     if _choice("model", composed(*base)) != (model := _choice("model", config)):
         base.append(f"model={model}")  # of an experiment that was given another one
     base += [] if data == DEFAULT_DATA else [f"data={data}"]
     settings = composed(*base)
-    listed, today, then = (dict(dotted(one)) for one in (settings, completed(settings), config))
+    listed, today, then = (dict(flatten(one)) for one in (settings, fill_defaults(settings), config))
     if data == "folder":
         base.append(f"data.root={_value(then.get('data.root', 'PATH'))}")
     different = []

@@ -26,7 +26,7 @@ from cifar10.files import read_checkpoint
 from cifar10.models.classifier import Classifier
 from cifar10.models.test_predictions import Predictions
 from cifar10.results.table import recipe
-from cifar10.training.loggers.prototype_snapshots import read_evolution
+from cifar10.training.loggers.prototype_snapshots import read_snapshots
 
 BROKEN = (OSError, EOFError, ValueError, LookupError, TypeError, RuntimeError, AttributeError, ImportError, BadZipFile)
 BROKEN += (YAMLError, OmegaConfBaseException, HydraException, InstantiationException, UnpicklingError, zlib.error)
@@ -38,10 +38,10 @@ class FinishedRun:
     Raises UserError where the folder holds no finished run, or one that this version cannot read.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, record: dict[str, Any] | None = None) -> None:
         self.folder = folder
         try:
-            self.record: dict[str, Any] = json.loads((folder / "metrics.json").read_text())
+            self.record: dict[str, Any] = record or json.loads((folder / "metrics.json").read_text())
             self.class_names = list(self.record["test"]["class_accuracy"])
         except FileNotFoundError as error:
             raise UserError(f"{folder}: no finished run here; name the folder that train.py told at its end") from error
@@ -91,7 +91,7 @@ class FinishedRun:
     def evolution(self) -> dict[int, Tensor]:
         """Training step -> the prototypes after it, (K, C, 3, H, W) in [0, 1]; empty for networks."""
         with reading(self.folder):
-            return read_evolution(self.folder, len(self.class_names))
+            return read_snapshots(self.folder, len(self.class_names))
 
 
 @contextmanager

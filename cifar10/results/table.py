@@ -8,7 +8,7 @@ from pathlib import Path
 from statistics import mean, stdev
 from typing import Any, NamedTuple
 
-from cifar10.training.config import completed, dotted
+from cifar10.training.config import fill_defaults, flatten
 from cifar10.training.run_folder import STATUS, WITHOUT_EFFECT
 
 STUDY = {"Prototype": 0.2876, "MLP": 0.507, "CNN": 0.759}
@@ -88,7 +88,7 @@ def recipe(record: Record) -> str:
 
 def settings_key(record: Record) -> str:
     """What makes runs comparable: all settings but the seed and those without effect, data, device, precision."""
-    config = deepcopy(completed(record["config"]))
+    config = deepcopy(fill_defaults(record["config"]))
     for key in ("seed", "checkpoint", *WITHOUT_EFFECT):
         group, _, name = key.rpartition(".")
         (config.get(group, {}) if group else config).pop(name, None)
@@ -139,7 +139,7 @@ def differences(groups: Sequence[Group]) -> list[str]:
         key = (first["model"], recipe(first), first["data"])
         settings, _, checksum, device, precision = json.loads(settings_key(first))
         settings |= {"data": settings["data"] | {"sha256": str(checksum)[:8]}, "device": device, "precision": precision}
-        flat.append((key, {name: str(value).removesuffix(".0") for name, value in dotted(settings)}))
+        flat.append((key, {name: str(value).removesuffix(".0") for name, value in flatten(settings)}))
         alike.setdefault(key, []).append(flat[-1][1])
     texts = []
     for key, settings in flat:

@@ -1,6 +1,7 @@
-"""The run's two checkpoints: `last.ckpt`, to go on from, and `best.ckpt`, to test. Stopping; a loss that diverges."""
+"""The run's two checkpoints: `last.ckpt`, to resume from, and `best.ckpt`, to test. Also stops and divergence."""
 
 from contextlib import nullcontext
+from io import BytesIO
 from math import isfinite
 from pathlib import Path
 from time import monotonic
@@ -9,20 +10,55 @@ from typing import Any
 import torch
 from lightning import LightningModule, Trainer
 from lightning.pytorch.callbacks import Checkpoint, ModelCheckpoint
+from lightning.pytorch.plugins.io import TorchCheckpointIO
 
 from cifar10.errors import Diverged, Interrupted, UserError
+from cifar10.files import read_checkpoint, write_atomically
 from cifar10.models.classifier import LOSSES_AT_ONCE, Classifier
 from cifar10.training.ema import MovingAverage
-from cifar10.training.loggers.events import sync_events
+from cifar10.training.loggers.tensorboard import sync_events
 from cifar10.training.rng_state import of_each_rank, random_state, set_random_state
 from cifar10.training.signals import StopSignals
 
 
-class LastCheckpoint(Checkpoint):
-    """Keeps `last.ckpt`, to go on from exactly there, with the state of all random numbers.
+class SafeCheckpointIO(TorchCheckpointIO):
+    """Saves checkpoints atomically, which Lightning does not, and loads them by `read_checkpoint`."""
 
-    It is written after each epoch, within one every so many steps or minutes, and where `stop` asks after the current
-    batch. Of a loss that is not finite none is written: with stop_on_divergence training ends there, with Diverged.
+    def save_checkpoint(self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any = None) -> None:
+        content = BytesIO()  # on a full disk torch.save would raise "unexpected pos"
+        torch.save(checkpoint, content)
+        write_atomically(Path(path), lambda file: file.write(content.getbuffer()))
+
+    def load_checkpoint(self, path: str | Path, *args: Any, **kwargs: Any) -> dict[str, Any]:
+        try:
+            return read_checkpoint(Path(path))
+        except UserError as error:
+            raise UserError(f"{error}; start over with overwrite=true") from error
+
+
+def epochs_done(path: Path) -> int:
+    """Returns the number of completed epochs of a checkpoint. Raises UserError if it holds no state of training."""
+    checkpoint = SafeCheckpointIO().load_checkpoint(path)
+    try:
+        checkpoint["optimizer_states"], checkpoint["callbacks"]
+        return checkpoint["loops"]["fit_loop"]["epoch_progress"]["current"]["processed"]
+    except (KeyError, TypeError) as error:
+        raise UserError(f"{path} holds weights, but nothing to go on from; start over with overwrite=true") from error
+
+
+def any_rank(trainer: Trainer, *flags: bool) -> list[bool]:
+    """Returns for each flag whether it is set in any rank, so that all ranks do the same after the same batch."""
+    if trainer.world_size == 1:
+        return list(flags)
+    counts = torch.tensor(flags, dtype=torch.float, device=trainer.strategy.root_device)
+    return [count > 0 for count in trainer.strategy.reduce(counts, reduce_op="sum").tolist()]
+
+
+class LastCheckpoint(Checkpoint):
+    """Saves `last.ckpt`, with the state of all random number generators, to resume exactly there.
+
+    It is saved after each epoch, at the given intervals within one, and when `stop` asks, after the current batch. If a
+    loss or weight is not finite, it is not saved; with stop_on_divergence, Diverged is raised.
     """
 
     def __init__(
@@ -40,16 +76,16 @@ class LastCheckpoint(Checkpoint):
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self.saved = monotonic()
-        if self.random_states:  # only now: what was before, such as the making of the model, has drawn some
+        if self.random_states:  # only now: initializing the model has drawn random numbers
             set_random_state(self.random_states[trainer.global_rank], pl_module.device)
 
     def on_train_batch_end(self, trainer: Trainer, pl_module: Classifier, *args: Any) -> None:
         last_of_epoch = trainer.fit_loop.epoch_loop.batch_progress.is_last_batch
-        stopping, due = self._agreed(trainer, self.stop.asked, self._is_due(trainer))
-        # After an epoch's last batch the epoch is finished first: validation, log, checkpoint take seconds.
+        stopping, due = any_rank(trainer, self.stop.asked, self._is_due(trainer))
+        # After an epoch's last batch the epoch is completed first: validation, log, checkpoint take seconds.
         saving = (stopping or due) and not last_of_epoch
         if saving or last_of_epoch or len(pl_module.recent_losses) == LOSSES_AT_ONCE:
-            self._check_losses(trainer, pl_module)  # not in each step: to look at one is to wait for the accelerator
+            self._check_losses(trainer, pl_module)  # not in each step: reading one waits for the accelerator
         if saving:
             self._check_weights(trainer, pl_module)
             self._save(trainer)
@@ -62,11 +98,11 @@ class LastCheckpoint(Checkpoint):
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self._save(trainer)
-        if self._agreed(trainer, self.stop.asked)[0]:
+        if any_rank(trainer, self.stop.asked)[0]:
             self._interrupt()
 
     def on_test_batch_end(self, *args: Any) -> None:
-        # Each rank for itself: they may have different numbers of batches, and there is nothing to save together.
+        # Each rank by itself: they may have different numbers of batches, and nothing is saved.
         if self.stop.asked:
             self._interrupt()
 
@@ -74,26 +110,19 @@ class LastCheckpoint(Checkpoint):
         checkpoint["random_states"] = of_each_rank(random_state(pl_module.device), trainer.world_size)
 
     def on_load_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
-        self.random_states = checkpoint.get("random_states", [])  # one of an older version has none
-        if self.random_states and len(self.random_states) != trainer.world_size:
+        self.random_states = checkpoint["random_states"]
+        if (saved := len(self.random_states)) != trainer.world_size:
             raise UserError(
-                f"{self.path} is of a run of {len(self.random_states)} processes, now there are {trainer.world_size}; "
-                f"set trainer.devices={len(self.random_states)}, or start over with overwrite=true"
+                f"{self.path} was saved with world_size={saved}, but this run has world_size={trainer.world_size}; "
+                f"set trainer.devices={saved}, or start over with overwrite=true"
             )
 
     def _is_due(self, trainer: Trainer) -> bool:
         by_steps = self.every_n_steps is not None and trainer.global_step % self.every_n_steps == 0
         return by_steps or (self.every_n_minutes is not None and monotonic() - self.saved >= 60 * self.every_n_minutes)
 
-    def _agreed(self, trainer: Trainer, *wishes: bool) -> list[bool]:
-        """Each wish, where any rank has it: all ranks do the same at the same batch."""
-        if trainer.world_size == 1:
-            return list(wishes)
-        counts = torch.tensor(wishes, dtype=torch.float, device=trainer.strategy.root_device)
-        return [count > 0 for count in trainer.strategy.reduce(counts, reduce_op="sum").tolist()]
-
     def _save(self, trainer: Trainer) -> None:
-        sync_events(self.path.parent / "tensorboard")  # it says which epochs are there
+        sync_events(self.path.parent)  # a checkpoint's epochs have to be in them
         trainer.save_checkpoint(self.path)
         self.saved = monotonic()
 
@@ -112,7 +141,7 @@ class LastCheckpoint(Checkpoint):
             self._check("train/loss", loss, step, trainer)
 
     def _check_weights(self, trainer: Trainer, model: LightningModule) -> None:
-        """A step may spoil them whose loss, of the weights before, was finite yet."""
+        """Also finds what the last step did: its loss is that of the weights before it."""
         total = sum(tensor.detach().abs().sum() for tensor in (*model.parameters(), *model.buffers()))
         self._check("the sum of all weights' magnitudes", float(total), trainer.global_step, trainer)
 
@@ -128,9 +157,9 @@ class LastCheckpoint(Checkpoint):
 
 
 class BestCheckpoint(ModelCheckpoint):
-    """Keeps `best.ckpt`, the weights of the best epoch by `monitor`, or their average where there is one."""
+    """Saves `best.ckpt`, the weights of the best epoch by `monitor`, or their moving average."""
 
-    state_key = "BestCheckpoint"  # Lightning makes its own anew for each hook of each step
+    state_key = "BestCheckpoint"  # Lightning computes its own anew for each hook of each step
 
     def __init__(self, folder: Path, monitor: str, average: MovingAverage | None = None) -> None:
         super().__init__(
@@ -144,17 +173,17 @@ class BestCheckpoint(ModelCheckpoint):
         )
         self.average = average
 
-    def _save_checkpoint(self, trainer: Trainer, filepath: str) -> None:
-        # Lightning does not ask the average when weights alone are saved.
-        with self.average.in_place(trainer.lightning_module) if self.average else nullcontext():
-            super()._save_checkpoint(trainer, filepath)
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        # WeightAveraging has no part in checkpoints with weights only.
+        with self.average.in_place(trainer, pl_module) if self.average else nullcontext():
+            super().on_train_epoch_end(trainer, pl_module)
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        # Lightning forgets the best epoch when the folder was moved, and would overwrite it with a worse one.
+        # If the folder was moved, Lightning drops the best epoch, and would overwrite it with a worse one.
         path = str(Path(self.dirpath) / "best.ckpt")
         best = dict.fromkeys(state_dict["best_k_models"] and [path], state_dict["best_model_score"])
         moved = {"dirpath": self.dirpath, "best_k_models": best}
         if best:
             moved |= {"best_model_path": path, "kth_best_model_path": path}
         super().load_state_dict(state_dict | moved)
-        self.current_score = state_dict["current_score"]  # Lightning forgets it too
+        self.current_score = state_dict["current_score"]  # dropped by Lightning too

@@ -1,22 +1,26 @@
-"""Checks a composed configuration before anything heavy is imported or built."""
+"""Checks the composed settings before anything heavy is imported or built."""
 
 from collections.abc import Collection, Iterator, Mapping
+from functools import cache
 from inspect import Parameter, signature
+from pathlib import Path
 from typing import Annotated, Any, Literal, get_type_hints
 
 from annotated_types import Gt, Interval
+from hydra import compose, initialize_config_dir
 from hydra.utils import get_class
 from omegaconf import DictConfig, OmegaConf
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
 from cifar10.errors import UserError
 
+CONF = Path(__file__).resolve().parents[2] / "conf"
 FROM_ELSEWHERE = ("class_names", "batch_size", "seed", "layers")
-"""Arguments of models and data modules that `train.py` fills in, from the data and the top level, or a subclass."""
+"""Constructor arguments that are not settings: filled in from the data, from the top level, or by a subclass."""
 
 
 class TrainerSettings(BaseModel):
-    """What may be set of `lightning.Trainer`; the rest would break what this project promises of a run."""
+    """The arguments of `lightning.Trainer` that may be set; the others would break this project's guarantees."""
 
     model_config = ConfigDict(strict=True, extra="forbid")
 
@@ -33,7 +37,7 @@ class TrainerSettings(BaseModel):
 
 
 class CheckpointSettings(BaseModel):
-    """When `last.ckpt` is written within an epoch; None: not."""
+    """The intervals at which `last.ckpt` is saved within an epoch."""
 
     model_config = ConfigDict(strict=True, extra="forbid")
 
@@ -42,7 +46,7 @@ class CheckpointSettings(BaseModel):
 
 
 class Settings(BaseModel):
-    """The top level of `conf/train.yaml`; what each key means is said there."""
+    """The top level of `conf/train.yaml`, which documents each key."""
 
     model_config = ConfigDict(strict=True, extra="forbid")
 
@@ -63,7 +67,7 @@ class Settings(BaseModel):
 
 
 def check_settings(cfg: DictConfig) -> None:
-    """Raises UserError that names the first key that is unknown, missing, of a wrong type or out of its range."""
+    """Raises UserError with the first key that is unknown, missing, of a wrong type or out of its range."""
     values = OmegaConf.to_container(cfg, resolve=True)
     try:
         Settings.model_validate(values)
@@ -81,15 +85,15 @@ def _class(group: str, target: Any) -> type:
         return get_class(target)
     except (ImportError, ValueError, AttributeError, TypeError) as error:
         raise UserError(
-            f"{group}._target_={target}: there is no such class; leave it out, and choose one by {group}=NAME"
+            f"{group}._target_={target}: no such class; leave it out, and choose one by {group}=NAME"
         ) from error
 
 
 def check_arguments(
     group: str, cls: type, values: Mapping[str, Any], from_elsewhere: Collection[str] = FROM_ELSEWHERE
 ) -> None:
-    """Settings against the types and ranges in the signature of the constructor that they are for."""
-    settable = _settable(cls, from_elsewhere)
+    """Validates settings against the types and ranges in the signature of their constructor."""
+    settable = settable_arguments(cls, from_elsewhere)
     for name, value in values.items():
         if name not in settable:
             raise UserError(f"{group}.{name}: {cls.__name__} has no such setting; it has {', '.join(sorted(settable))}")
@@ -99,33 +103,40 @@ def check_arguments(
             raise _user_error(f"{group}.{name}", value, error) from error
 
 
-def completed(config: dict[str, Any]) -> dict[str, Any]:
-    """A run's settings with the defaults of what they leave out: they may be older than an option.
+@cache
+def compose_settings(*overrides: str) -> dict[str, Any]:
+    """Returns the settings of `python train.py OVERRIDES`. Raises HydraException, OmegaConfBaseException."""
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        return OmegaConf.to_container(compose("train", list(overrides)), resolve=True)
 
-    So the default of a new option must do what was done before there was one. Raises ImportError or AttributeError for
-    a model or data module that is no more.
+
+def fill_defaults(config: dict[str, Any]) -> dict[str, Any]:
+    """Adds the constructors' defaults to a run's settings, which may be older than an option.
+
+    So the default of a new option must keep the earlier behavior. Raises ImportError or AttributeError for a model or
+    data module that no longer exists.
     """
     full = {"experiment": "study", "ema_decay": None} | config
     for group, settings in config.items():
         if isinstance(settings, dict) and "_target_" in settings:
-            settable = _settable(get_class(settings["_target_"]))
+            settable = settable_arguments(get_class(settings["_target_"]))
             defaults = {name: parameter.default for name, (parameter, _) in settable.items()}
             full[group] = {name: default for name, default in defaults.items() if default is not Parameter.empty}
             full[group] |= settings
     return full
 
 
-def dotted(settings: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    """Each setting by its name on the command line, ("group.name", value); lists are values."""
+def flatten(settings: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Yields ("group.name", value) for each setting, as named on the command line; lists are values."""
     for name, value in settings.items():
         if isinstance(value, dict):
-            yield from dotted(value, f"{prefix}{name}.")
+            yield from flatten(value, f"{prefix}{name}.")
         else:
             yield f"{prefix}{name}", value
 
 
-def _settable(cls: type, from_elsewhere: Collection[str] = FROM_ELSEWHERE) -> dict[str, tuple[Parameter, Any]]:
-    """Name -> (parameter, type), of the constructor and, where it passes on `**kwargs`, of the class below it."""
+def settable_arguments(cls: type, from_elsewhere: Collection[str] = FROM_ELSEWHERE) -> dict[str, tuple[Parameter, Any]]:
+    """Returns name -> (parameter, type) of the constructor and, if it forwards `**kwargs`, of its base class."""
     found: dict[str, tuple[Parameter, Any]] = {}
     for base in cls.__mro__:
         parameters = signature(base.__init__).parameters

@@ -1,4 +1,4 @@
-"""Several processes for one run: started here, one for each device, where no launcher has started them already."""
+"""Distributed training: how many ranks a run needs, and starting them where no launcher has."""
 
 import logging
 import logging.config
@@ -7,11 +7,11 @@ import signal
 import socket
 import sys
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable
 from contextlib import suppress
-from multiprocessing import connection, get_context, parent_process
+from multiprocessing import get_context, parent_process
 from multiprocessing.process import BaseProcess
-from pathlib import Path
+from multiprocessing.queues import SimpleQueue
 from time import sleep
 from typing import Any
 
@@ -22,24 +22,23 @@ from omegaconf.errors import OmegaConfBaseException
 
 from cifar10.errors import Interrupted, UserError
 from cifar10.messages import one_line
-from cifar10.sweeps.study import Trial
 from cifar10.training.signals import StopSignals
 
-WATCH = "ends with its parent"
-ROOT = Path(__file__).resolve().parents[2]
+GRACE_SECONDS = 1.0
+"""How long the other ranks may take to end by themselves when one has, and again after SIGTERM."""
 
 
-def processes_to_start(cfg: DictConfig) -> int:
-    """How many processes this one has to start for `cfg.trainer`; 1 where it is to train itself.
+def ranks_to_start(cfg: DictConfig) -> int:
+    """Returns how many ranks this process has to start for `cfg.trainer`; 1 if it is to train itself.
 
-    That is also where it is one of several already: of those below, of torchrun's or of srun's. Raises UserError for
-    devices that there are not, and for several nodes without a launcher.
+    It trains itself if it is a rank already, of `spawn_ranks`, torchrun or srun. Raises UserError for devices that this
+    machine does not have, and for several nodes without a launcher.
     """
     if cfg.trainer.devices in (1, "1") and cfg.trainer.get("num_nodes", 1) == 1:
-        if (started := processes_started()) > 1:
+        if (world_size := launched_world_size()) > 1:
             raise UserError(
-                f"{started} processes were started, but trainer.devices=1: each would train alone in the same folder; "
-                "set trainer=ddp trainer.devices=N, as many as a node has"
+                f"{world_size} processes were started, but trainer.devices=1: each would train alone in the same "
+                "folder; set trainer=ddp trainer.devices=N, as many as a node has"
             )
         return 1
     from cifar10.training.trainer import bare_trainer
@@ -51,12 +50,12 @@ def processes_to_start(cfg: DictConfig) -> int:
     if environment.creates_processes_externally:
         try:
             environment.validate_settings(trainer.num_devices, trainer.num_nodes)
-        except ValueError as error:  # other numbers than SLURM was asked for
+        except ValueError as error:  # not the numbers that SLURM was asked for
             raise UserError(f"trainer: {one_line(error)}; docs/scale.md shows numbers that fit") from error
         return 1
     if trainer.num_nodes > 1:
         raise UserError(
-            f"trainer.num_nodes={trainer.num_nodes}: start it on every node by torchrun or srun; docs/scale.md says how"
+            f"trainer.num_nodes={trainer.num_nodes}: start it on every node by torchrun or srun; see docs/scale.md"
         )
     cores = os.cpu_count() or 1
     if trainer.strategy.root_device.type == "cpu" and trainer.num_devices > cores:
@@ -66,133 +65,96 @@ def processes_to_start(cfg: DictConfig) -> int:
     return trainer.num_devices
 
 
-def processes_started() -> int:
-    """How many processes torchrun or srun started, of which this is one."""
+def launched_world_size() -> int:
+    """Returns the number of processes that torchrun or srun started, this one included."""
     return max(int(os.environ.get(name, 1)) for name in ("WORLD_SIZE", "SLURM_STEP_NUM_TASKS"))
 
 
-def is_first_process() -> bool:
-    """Whether this is the only process of its run, or the one that writes its files."""
+def is_rank_zero() -> bool:
+    """Returns whether this process writes the run's files."""
     # In Lightning's order: within an interactive job SLURM_PROCID is the shell's.
     names = (name for name in ("RANK", "LOCAL_RANK", "SLURM_PROCID") if name in os.environ)
     return os.environ.get(next(names, ""), "0") == "0"
 
 
-def train_in_processes(cfg: DictConfig, folder: Path, trial: Trial | None, count: int) -> None:
-    """Runs `train(cfg, folder, trial)` in `count` new processes, the ranks of one run, and waits for them.
+def spawn_ranks(world_size: int, train: Callable[[], Any]) -> None:
+    """Calls `train`, which is pickled, in `world_size` new processes on this machine, and waits for them.
 
-    They live as long as this one at most. Ctrl-C and SIGTERM are passed on. Raises UserError, Interrupted as `train`.
+    None of them outlives this process. SIGINT and SIGTERM are passed on as SIGTERM. Raises UserError and Interrupted as
+    `train` does, and UserError if a rank dies.
     """
-    # A new interpreter for each: a copy of this one would share its threads' locks and its accelerator.
-    context = get_context("spawn")
+    from torch.multiprocessing import ProcessExitedException, ProcessRaisedException, start_processes
+
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
-    place = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "NODE_RANK": "0", "WORLD_SIZE": str(count)}
     threads = int(os.environ.get("OMP_NUM_THREADS", os.cpu_count() or 1))
-    place["OMP_NUM_THREADS"] = str(max(threads // count, 1))  # the cores shared out
+    environment = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "NODE_RANK": "0"}
+    environment |= {"WORLD_SIZE": str(world_size), "OMP_NUM_THREADS": str(max(threads // world_size, 1))}
     logs = OmegaConf.to_container(HydraConfig.get().job_logging, resolve=True) if HydraConfig.initialized() else None
-    settings, ranks, reports = OmegaConf.to_container(cfg, resolve=True), [], []
-    for rank in range(count):
-        report, end = context.Pipe(duplex=False)
-        arguments = settings, folder, trial, place | {"RANK": str(rank), "LOCAL_RANK": str(rank)}, logs, end
-        ranks.append(context.Process(target=_train_as_rank, args=arguments, name=f"rank {rank}"))
-        reports.append(report)
-
-    def pass_on() -> None:
-        for rank in ranks:
-            if rank.is_alive():
-                rank.terminate()
-
-    stop = StopSignals(pass_on)
+    errors: SimpleQueue[Exception] = get_context("spawn").SimpleQueue()
+    ranks: list[BaseProcess] = []
+    stop = StopSignals(lambda: [rank.terminate() for rank in ranks])
+    logging.getLogger("torch.multiprocessing").setLevel(logging.ERROR)  # it logs each process that it terminates
     with stop.caught():
         try:
-            for rank in ranks:
-                rank.start()
-            if stop.asked:  # before there was one to tell
-                pass_on()
-            _wait(ranks, reports)
-        except (Interrupted, UserError) as error:
-            if stop.asked:  # to the ranks it is SIGTERM in any case, of which one dies that has not yet begun
-                raise Interrupted(str(error), stop.status) from None
-            raise
+            # New interpreters: a fork would share locks of this one's threads, and its accelerator.
+            context = start_processes(_run_rank, (train, environment, logs, errors), world_size, join=False)
+            ranks += context.processes
+            if stop.asked:  # before there were ranks to terminate
+                stop.on_first()
+            while not context.join(grace_period=GRACE_SECONDS):
+                pass
+        except (ProcessExitedException, ProcessRaisedException) as error:
+            # From any rank: the first one to end may only have lost its connection to the one that failed.
+            reported = None if errors.empty() else errors.get()
+            if stop.asked:  # a rank that has not yet begun to train dies of SIGTERM
+                raise Interrupted(str(reported or "the same command goes on"), stop.status) from None
+            if reported or isinstance(error, ProcessRaisedException):
+                raise reported or error from None
+            raise UserError(
+                f"rank {error.error_index} of {world_size} processes ended with status {error.exit_code}, the others "
+                "were stopped; the same command goes on from the last checkpoint"
+            ) from None
         finally:
             for rank in ranks:
-                if rank.is_alive():
-                    rank.kill()
-                if rank.pid is not None:  # the last ones could not be started
-                    rank.join()
+                rank.kill()
     if stop.asked:
-        ended = "is finished" if (folder / "metrics.json").exists() else "is not finished; the same command goes on"
-        raise Interrupted(f"{folder} {ended}", stop.status)
+        raise Interrupted("the run is finished", stop.status)
 
 
-def _wait(ranks: Sequence[BaseProcess], reports: Sequence[connection.Connection]) -> None:
-    """Until all are done, or the first one fails: the others would wait for it in vain."""
-    running = dict.fromkeys(ranks)
-    while running:
-        connection.wait([rank.sentinel for rank in running])
-        for rank in [rank for rank in running if not rank.is_alive()]:
-            del running[rank]
-            if rank.exitcode == 0:
-                continue
-            # Of any rank: one that ends with no word lost its connection to the one that has something to say.
-            raise next(filter(None, map(_said, reports)), None) or UserError(
-                f"{rank.name} of {len(ranks)} processes ended with status {rank.exitcode}, the others were stopped; "
-                "the same command goes on from the last checkpoint"
-            )
-
-
-def _said(report: connection.Connection) -> Exception | None:
-    """What a rank reported, if it did."""
-    try:
-        return report.recv() if report.poll() else None
-    except EOFError:  # it has ended
-        return None
-
-
-def _train_as_rank(
-    settings: dict[str, Any],
-    folder: Path,
-    trial: Trial | None,
-    place: dict[str, str],
-    logs: dict[str, Any] | None,
-    report: connection.Connection,
+def _run_rank(
+    rank: int, train: Callable[[], Any], environment: dict[str, str], logs: dict[str, Any] | None, errors: SimpleQueue
 ) -> None:
-    """The life of one rank. What a user can mend goes to the parent as an exception, through `report`."""
-    signal.pthread_sigmask(
-        signal.SIG_BLOCK, {signal.SIGINT}
-    )  # a terminal sends it to all; the parent passes on SIGTERM
+    # A terminal sends SIGINT to all processes; the parent passes it on as SIGTERM.
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     end_with_parent()
-    os.environ.update(place)
-    sys.path.insert(0, str(ROOT))
-    if not is_first_process():
+    os.environ.update(environment | {"RANK": str(rank), "LOCAL_RANK": str(rank)})
+    if rank > 0:
         logging.disable(logging.WARNING)
     elif logs is not None:
         logging.config.dictConfig(logs)
-    from train import train
-
     try:
-        train(OmegaConf.create(settings), folder, trial)
+        train()
     except (UserError, Interrupted, OSError) as error:
-        report.send(error)
+        errors.put(error)
         sys.exit(1)
-    except (HydraException, OmegaConfBaseException) as error:  # which cannot be sent as they are
-        report.send(UserError(one_line(error)))
+    except (HydraException, OmegaConfBaseException) as error:  # which cannot be pickled
+        errors.put(UserError(one_line(error)))
         sys.exit(1)
 
 
 def end_with_parent() -> None:
-    """From here on this process ends when the one that started it does, however that ends."""
-    started_by = os.getppid()
+    """Starts a thread that ends this process when the one that started it ends, however that happens."""
+    name, parent_id = "end with parent", os.getppid()
 
     def watch() -> None:
         if parent := parent_process():
-            with suppress(ValueError):  # another library's, which has no such handle
+            with suppress(ValueError):  # a process started by another library has no such handle
                 parent.join()
-        while os.getppid() == started_by:
+        while os.getppid() == parent_id:
             sleep(1)
         os._exit(1)
 
-    if not any(thread.name == WATCH for thread in threading.enumerate()):
-        threading.Thread(target=watch, daemon=True, name=WATCH).start()
+    if not any(thread.name == name for thread in threading.enumerate()):
+        threading.Thread(target=watch, daemon=True, name=name).start()

@@ -1,27 +1,27 @@
-"""A moving average of the weights, by which validation and test go: it swings less than the weights themselves."""
+"""The exponential moving average of the weights, which is validated and tested in their place."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from lightning import LightningModule
+from lightning import LightningModule, Trainer
 from lightning.pytorch.callbacks import WeightAveraging
 from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 
 class MovingAverage(WeightAveraging):
-    """Lightning's exponential moving average of weights and buffers: each step counts for 1 - `decay` of what is new.
+    """Averages weights and buffers: average = decay * average + (1 - decay) * weights, after each step.
 
-    `last.ckpt` holds both, `best.ckpt` the average alone (Polyak and Juditsky, SIAM J. Control Optim. 30, 1992).
+    `last.ckpt` holds both, `best.ckpt` the average only (Polyak and Juditsky, SIAM J. Control Optim. 30, 1992).
     """
 
     def __init__(self, decay: float) -> None:
         super().__init__(multi_avg_fn=get_ema_multi_avg_fn(decay))
 
     @contextmanager
-    def in_place(self, module: LightningModule) -> Iterator[None]:
-        """Within it the module has the average for its weights, as in validation."""
-        self._swap_models(module)
+    def in_place(self, trainer: Trainer, module: LightningModule) -> Iterator[None]:
+        """Gives the module the average as its weights, as in validation, until the end of the block."""
+        self.on_validation_epoch_start(trainer, module)  # swaps weights and average
         try:
             yield
         finally:
-            self._swap_models(module)
+            self.on_validation_epoch_end(trainer, module)  # swaps them back

@@ -1,6 +1,5 @@
-"""What a finished run leaves: `metrics.json`, and the same as a few lines for the terminal."""
+"""The record of a finished run: `metrics.json`, and its summary for the terminal."""
 
-import csv
 import platform
 import subprocess
 from importlib.metadata import version
@@ -14,18 +13,19 @@ from omegaconf import DictConfig, OmegaConf
 
 from cifar10.data.datamodule import ImageData
 from cifar10.models.classifier import Classifier
+from cifar10.training.loggers.csv_logger import read_epochs
 from cifar10.training.run_folder import readable
 
 PACKAGES = ("torch", "torchvision", "lightning", "torchmetrics", "kornia", "hydra-core")
 
 
 def make_record(
-    cfg: DictConfig, trainer: Trainer, model: Classifier, data: ImageData, folder: Path, phases: dict[str, Any]
+    cfg: DictConfig, trainer: Trainer, model: Classifier, data: ImageData, folder: Path, seconds: dict[str, float]
 ) -> dict[str, Any]:
-    """Everything about a finished run, as plain Python. phases: `commit` at the start, seconds of `data` and `test`."""
-    table, monitor = folder / "metrics.csv", cfg.monitor
-    with readable(table), table.open(newline="") as file:
-        epochs = list(csv.DictReader(file))
+    """Returns everything about a finished run, as plain Python. seconds: that reading the data and the test took."""
+    monitor = cfg.monitor
+    with readable(folder / "metrics.csv"):
+        epochs = read_epochs(folder / "metrics.csv")
         best = (min if monitor.endswith("loss") else max)(epochs, key=lambda row: float(row[monitor]))
         train_seconds, val_seconds = (sum(float(row[name]) for row in epochs) for name in ("seconds", "val_seconds"))
     trained = len(epochs) * min(trainer.num_training_batches * data.batch_size, len(data.train_labels))
@@ -43,23 +43,22 @@ def make_record(
         # Its `train/loss` and, of the exact solver, `train/gap` say how far training got. JSON knows no infinity.
         "last_epoch": {name: float(value) for name, value in epochs[-1].items() if value and isfinite(float(value))},
         "seconds": {
-            "data": phases["data"],
+            "data": seconds["data"],
             "train": train_seconds,
             "validation": val_seconds,
-            "test": phases["test"],
+            "test": seconds["test"],
         },
         "images_per_second": trained / train_seconds,
         "parameters": sum(parameter.numel() for parameter in model.parameters()),
         "device": _device(trainer),
         "precision": str(trainer.precision),
         "versions": {"python": platform.python_version(), **{name: version(name) for name in PACKAGES}},
-        "commit": phases["commit"],
         "config": OmegaConf.to_container(cfg, resolve=True),
     }
 
 
 def summary(results: dict[str, Any], folder: Path) -> str:
-    """The closing table of a run."""
+    """Returns the lines that a run logs last."""
     seconds = results["seconds"]
     rows = {
         "model": f"{results['model']}, {results['parameters']:,} parameters, seed {results['seed']}",
@@ -83,24 +82,16 @@ def _device(trainer: Trainer) -> str:
 
 
 def device_name(device: torch.device) -> str:
-    """The accelerator's name, or the processor's."""
+    """Returns the name of the accelerator or the processor."""
     if device.type == "cuda":
         return torch.cuda.get_device_name(device)
     return getattr(torch.cpu, "get_capabilities", dict)().get("cpu_name") or platform.processor() or "CPU"
 
 
 def git_commit() -> str | None:
-    """The commit that the code is at, with "+" where files differ from it; None outside a repository."""
-    command = [
-        "git",
-        "-C",
-        str(Path(__file__).parent),
-        "describe",
-        "--always",
-        "--abbrev=40",
-        "--exclude=*",
-        "--dirty=+",
-    ]
+    """Returns the commit of the code, with "+" if files differ from it; None outside a repository."""
+    describe = ["describe", "--always", "--abbrev=40", "--exclude=*", "--dirty=+"]
+    command = ["git", "-C", str(Path(__file__).parent), *describe]
     try:
         return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
     except (OSError, subprocess.CalledProcessError):

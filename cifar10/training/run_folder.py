@@ -1,40 +1,53 @@
-"""A run's folder: a function of its settings, so that the same command finds its own earlier work."""
+"""The run folder: its name is a function of the settings, and one process at a time trains in it."""
 
+import csv
 import hashlib
 import json
+import os
 import re
 import shutil
+import socket
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from time import sleep
 from typing import Any
 
+from filelock import FileLock, Timeout
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
-from cifar10.errors import UserError
+from cifar10.errors import Busy, Pruned, UserError
+from cifar10.files import write_atomically
+from cifar10.messages import one_line
+from cifar10.training.config import fill_defaults, flatten
 
 DEFAULT_DATA = "cifar10"
 WITHOUT_EFFECT = (
     *("runs", "overwrite", "stop_on_divergence", "checkpoint.every_n_minutes", "checkpoint.every_n_steps"),
     *("data.root", "data.mirrors", "data.eval_batch_size", "trainer.enable_progress_bar"),
 )
-"""Settings of where things are, how they are shown, how fast they go, and of what is done when training fails.
+"""Settings that change no result: locations, display, speed, and what happens when training fails.
 
-Where data=folder lies names its runs.
+With data=folder, data.root is part of the run's name.
 """
 NAME_LENGTH = 120
-CONFIG = "config.yaml"
-STATUS = "status.txt"
-"""Why the folder's run ended before it was finished, in a line, where it was not interrupted."""
+RESULT, CONFIG, STATUS = "metrics.json", "config.yaml", "status.txt"
+"""STATUS holds one line: why the last attempt failed or was pruned."""
+LOCK, LOCK_HOLDER = ".lock", ".holder"
+# Removed in this order: a kill in between leaves an unfinished run with its own settings.
+RUN_FILES = (RESULT, "last.ckpt", "best.ckpt", "predictions.npz", "metrics.csv", "evolution", "tensorboard")
+RUN_FILES += (STATUS, CONFIG)
+UNREADABLE = (OSError, ValueError, KeyError, csv.Error, YAMLError, OmegaConfBaseException)
+"""What reading a damaged YAML, JSON or CSV file raises."""
 
 
 def run_name(choices: Mapping[str, str], overrides: Sequence[str]) -> str:
     """`<model or experiment>/<what differs>/seed=<n>`, from Hydra's choices of groups and its task overrides.
 
-    It follows what was asked for, not what it comes to: `epochs=10` is another folder even where 10 is the default.
+    It depends on the overrides, not on the composed values: `epochs=10` is another folder even if 10 is the default.
     run_name({"model": "cnn", "data": "cifar10"}, ["epochs=3", "seed=2"]) == "cnn/epochs=3/seed=2"
     """
     seed, search = "1", choices.get("search")
@@ -59,7 +72,7 @@ def run_name(choices: Mapping[str, str], overrides: Sequence[str]) -> str:
 
 
 def words(overrides: Sequence[str]) -> list[str]:
-    """What tells one sweep from another: its overrides in order, without those that change no result."""
+    """Returns a sweep's overrides in order, without those that change no result."""
     without_effect = set(WITHOUT_EFFECT)
     parsed = OverridesParser.create().parse_overrides(list(overrides))
     if any(override.key_or_group == "data" and override.value() != DEFAULT_DATA for override in parsed):
@@ -68,12 +81,12 @@ def words(overrides: Sequence[str]) -> list[str]:
 
 
 def monitored(record: Mapping[str, Any]) -> float:
-    """What a finished run's `monitor` was, in its best epoch."""
+    """Returns the best epoch's value of a finished run's `monitor`."""
     return record[record["config"]["monitor"].replace("/", "_")]
 
 
 def safe_name(text: str) -> str:
-    """A file's name for words of a command line."""
+    """Returns a file name for the words of a command line."""
     return _shortened(re.sub(r"[^\w.=,+~-]+", "_", text))
 
 
@@ -86,71 +99,34 @@ def _short_hash(text: str) -> str:
 
 
 def finished_result(folder: Path, cfg: DictConfig) -> dict[str, Any] | None:
-    """The finished run's `metrics.json`, or None where there is something to train, to go on with or to force.
+    """Returns the finished run's `metrics.json`, or None if there is something to train, to resume or to overwrite.
 
-    Raises UserError where the folder holds a run of other settings.
+    Raises UserError if the folder holds a run with other settings.
     """
     if cfg.overwrite:
         return None
     if (folder / CONFIG).exists():
-        with readable(folder / CONFIG):
-            stored = _flat(OmegaConf.load(folder / CONFIG))
-        _check_same(folder, stored, _flat(cfg))
-    result = folder / "metrics.json"
+        _check_same_settings(folder, cfg)
+    result = folder / RESULT
     if not result.exists():
         return None
     with readable(result):
         record = json.loads(result.read_text())
-        record["test"]  # what is no result has none
+        if not isinstance(record, dict) or "test" not in record:
+            raise ValueError("no result")
         return record
 
 
-UNREADABLE = (
-    YAMLError,
-    OmegaConfBaseException,
-    OSError,
-    ValueError,
-    LookupError,
-    TypeError,
-    AttributeError,
-    ImportError,
-)
-
-
-@contextmanager
-def readable(path: Path) -> Iterator[None]:
-    """Turns what a damaged file of a run makes its reader raise into one line."""
+def _check_same_settings(folder: Path, cfg: DictConfig) -> None:
+    with readable(folder / CONFIG):
+        config = OmegaConf.to_container(OmegaConf.load(folder / CONFIG), resolve=True)
+        if not isinstance(config, dict):
+            raise ValueError("no settings")
     try:
-        yield
-    except UNREADABLE as error:
-        raise UserError(f"{path} cannot be read; start over with overwrite=true") from error
-
-
-def claim(folder: Path, cfg: DictConfig) -> None:
-    """Writes the settings into the folder; with overwrite=true removes an earlier run from it before."""
-    from cifar10.files import write_atomically
-
-    if cfg.overwrite:
-        # The result first, the settings last: killed in between, it is an unfinished run of the old settings.
-        for name in (
-            "metrics.json",
-            "last.ckpt",
-            "best.ckpt",
-            "predictions.npz",
-            "metrics.csv",
-            "evolution",
-            "tensorboard",
-            STATUS,
-            CONFIG,
-        ):
-            path = folder / name
-            shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
-    if not (folder / CONFIG).exists():
-        text = OmegaConf.to_yaml(cfg, resolve=True)
-        write_atomically(folder / CONFIG, lambda file: file.write(text.encode()))
-
-
-def _check_same(folder: Path, stored: dict[str, Any], asked: dict[str, Any]) -> None:
+        stored = dict(flatten(fill_defaults(config)))
+    except (ImportError, AttributeError) as error:
+        raise UserError(f"{folder} holds a run of another version: {error}; start over with overwrite=true") from error
+    asked = dict(flatten(fill_defaults(OmegaConf.to_container(cfg, resolve=True))))
     for key in sorted(stored.keys() | asked.keys()):
         if key not in WITHOUT_EFFECT and stored.get(key) != asked.get(key):
             raise UserError(
@@ -159,7 +135,70 @@ def _check_same(folder: Path, stored: dict[str, Any], asked: dict[str, Any]) -> 
             )
 
 
-def _flat(cfg: DictConfig) -> dict[str, Any]:
-    from cifar10.training.config import completed, dotted
+@contextmanager
+def readable(path: Path) -> Iterator[None]:
+    """Reports a damaged file of a run as UserError."""
+    try:
+        yield
+    except UNREADABLE as error:
+        raise UserError(f"{path} cannot be read; start over with overwrite=true") from error
 
-    return dict(dotted(completed(OmegaConf.to_container(cfg, resolve=True))))
+
+def init_run_folder(folder: Path, cfg: DictConfig) -> None:
+    """Writes the settings into the folder; with overwrite=true, removes the earlier run first."""
+    for name in RUN_FILES if cfg.overwrite else ():
+        path = folder / name
+        shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
+    if not (folder / CONFIG).exists():
+        text = OmegaConf.to_yaml(cfg, resolve=True)
+        write_atomically(folder / CONFIG, lambda file: file.write(text.encode()))
+
+
+@contextmanager
+def lock_run_folder(folder: Path) -> Iterator[None]:
+    """Creates the folder if needed and locks it until the end of the block or of the process, however it ends.
+
+    Raises Busy with the process that holds it.
+    """
+    lock, holder = FileLock(folder / LOCK), folder / LOCK_HOLDER
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        lock.acquire(blocking=False)
+    except Timeout:
+        raise Busy(f"{folder} is in use by {_read_holder(holder)}; wait, or choose another with runs=PATH") from None
+    except OSError as error:
+        raise UserError(f"cannot write {folder}: {error.strerror}; choose another place with runs=PATH") from error
+    try:
+        holder.write_text(f"process {os.getpid()} on {socket.gethostname()}")
+        yield
+    finally:
+        holder.unlink(missing_ok=True)
+        lock.release()
+
+
+def _read_holder(holder: Path) -> str:
+    for _ in range(20):  # the process writes it a moment after it took the lock
+        with suppress(OSError):
+            if text := holder.read_text():
+                return text
+        sleep(0.05)
+    return "another process"
+
+
+@contextmanager
+def failure_in_status(folder: Path) -> Iterator[None]:
+    """Writes into STATUS why the block failed. An interruption is no failure, nor is a folder that is in use."""
+    try:
+        yield
+    except Exception as error:
+        if not isinstance(error, Busy):
+            with suppress(OSError):
+                (folder / STATUS).write_text(f"{status_of(error)}: {one_line(error) or type(error).__name__}\n")
+        raise
+
+
+def status_of(error: Exception) -> str:
+    """Returns the status of a job that ended with this error."""
+    if isinstance(error, Busy):
+        return "lost"
+    return "pruned" if isinstance(error, Pruned) else "failed"

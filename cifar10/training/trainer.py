@@ -1,77 +1,66 @@
-"""The one Trainer that all models run under."""
+"""The Trainer, the same for all models."""
 
 import logging
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 import torch
 from lightning import Callback, LightningModule, Trainer
 from lightning.pytorch.callbacks import TQDMProgressBar
-from lightning.pytorch.loggers import TensorBoardLogger
 from lightning.pytorch.plugins.environments import SLURMEnvironment
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
 from omegaconf import DictConfig, OmegaConf
 
+from cifar10.compat import keep_signal_handlers
 from cifar10.errors import UserError
-from cifar10.files import SafeCheckpointIO
-from cifar10.training.checkpoints import BestCheckpoint, LastCheckpoint
+from cifar10.training.checkpoints import BestCheckpoint, LastCheckpoint, SafeCheckpointIO
 from cifar10.training.ema import MovingAverage
 from cifar10.training.loggers.csv_logger import EpochTable
-from cifar10.training.loggers.prototype_snapshots import Evolution
-from cifar10.training.loggers.tensorboard import TensorBoardPictures
+from cifar10.training.loggers.prototype_snapshots import PrototypeSnapshots
+from cifar10.training.loggers.tensorboard import TensorBoardImages, tensorboard_logger
 from cifar10.training.loggers.timer import EpochTimer
 from cifar10.training.precision import chosen_precision
 
-STEP_HOOKS = (
-    "on_train_batch_start",
-    "on_before_zero_grad",
-    "on_before_backward",
-    "on_after_backward",
-    "on_before_optimizer_step",
-    "on_train_batch_end",
-)
-
 
 def make_trainer(
-    cfg: DictConfig, folder: Path, last: LastCheckpoint, model: LightningModule, more: Sequence[Callback] = ()
+    cfg: DictConfig,
+    folder: Path,
+    last: LastCheckpoint,
+    model: LightningModule,
+    callbacks: Iterable[Callback] = (),
+    epochs_done: int | None = None,
 ) -> Trainer:
-    """A Trainer for `model` that leaves its checkpoints, tables and TensorBoard files in `folder`.
+    """Returns a Trainer for `model` that leaves its checkpoints, tables and TensorBoard files in `folder`.
 
-    Raises UserError where Lightning refuses an argument of `cfg.trainer`.
+    epochs_done: of the run that is resumed; its later events are not shown. Raises UserError if Lightning refuses an
+    argument of `cfg.trainer`.
     """
-    title = f"{type(model).__name__}, {cfg.experiment}, seed {cfg.seed}"
     average = MovingAverage(cfg.ema_decay) if cfg.ema_decay else None
-    callbacks = [EpochTimer(), TensorBoardPictures(title), BestCheckpoint(folder, cfg.monitor, average), last, *more]
+    callbacks = [EpochTimer(), TensorBoardImages(), BestCheckpoint(folder, cfg.monitor, average), last, *callbacks]
     callbacks += [average] if average else []
     if model.pictures() is not None:
-        callbacks.append(Evolution(folder))
+        callbacks.append(PrototypeSnapshots(folder))
     if cfg.trainer.enable_progress_bar:
         callbacks.append(TQDMProgressBar(refresh_rate=50))
-    for part, base in [(model, LightningModule), *((callback, Callback) for callback in callbacks)]:
-        skip_idle_hooks(part, base)
     trainer = _trainer(
         cfg,
         max_epochs=cfg.epochs,
         precision=chosen_precision(cfg.precision, cfg.trainer.accelerator),
         default_root_dir=folder,
-        logger=[
-            TensorBoardLogger(folder, name="tensorboard", version="", default_hp_metric=False),
-            EpochTable(folder / "metrics.csv"),
-        ],
+        logger=[tensorboard_logger(folder, epochs_done), EpochTable(folder / "metrics.csv")],
         callbacks=callbacks,
         plugins=[SafeCheckpointIO(), *_cluster()],
-        sync_batchnorm=cfg.trainer.accelerator != "cpu" and torch.cuda.is_available(),  # PyTorch has it for GPUs alone
+        sync_batchnorm=cfg.trainer.accelerator != "cpu" and torch.cuda.is_available(),  # GPUs only
         num_sanity_val_steps=0,
     )
-    # Signals are the business of `StopSignals` alone: Lightning's handler of SIGTERM ends a run without saving it.
-    trainer._signal_connector.register_signal_handlers = lambda: None
+    keep_signal_handlers(trainer)
     return trainer
 
 
 def bare_trainer(cfg: DictConfig) -> Trainer:
-    """One that writes and shows nothing, to ask what `cfg.trainer` comes to on this machine."""
+    """Returns a Trainer without output, which resolves `cfg.trainer` on this machine."""
     return _trainer(cfg, logger=False, enable_checkpointing=False, plugins=_cluster())
 
 
@@ -81,28 +70,17 @@ def _trainer(cfg: DictConfig, **settings: Any) -> Trainer:
     try:
         return Trainer(enable_model_summary=False, **settings, **chosen)
     except (TypeError, ValueError, MisconfigurationException) as error:
-        said = " ".join(f"{name}={chosen[name]}" for name in ("accelerator", "devices"))
-        raise UserError(f"trainer: {said}: {str(error).splitlines()[0]}") from error  # of a GPU it may name neither
+        given = " ".join(f"{name}={chosen[name]}" for name in ("accelerator", "devices"))  # Lightning may name neither
+        raise UserError(f"trainer: {given}: {str(error).splitlines()[0]}") from error
 
 
 def _cluster() -> list[SLURMEnvironment]:
-    """Under SLURM without Lightning's own checkpoint before requeueing: a later one would not be looked at."""
+    """Turns off Lightning's own checkpoint before requeueing under SLURM: the run resumes from `last.ckpt`."""
     return [SLURMEnvironment(auto_requeue=False)] if SLURMEnvironment.detect() else []
 
 
-def skip_idle_hooks(part: Any, base: type) -> None:
-    """Takes from `part` the hooks of a training step in which it does nothing more than `base`.
-
-    Lightning wraps every hook of every part in contexts, which takes a good part of a small model's step: it passes
-    over what is not callable.
-    """
-    for hook in STEP_HOOKS:
-        if getattr(type(part), hook) is getattr(base, hook) and hook not in vars(part):
-            setattr(part, hook, None)
-
-
 def _quiet() -> None:
-    """Keeps off the terminal what a user of this project can neither use nor mend."""
+    """Silences warnings that users cannot act on."""
     for part in ("pytorch", "fabric"):
         logging.getLogger(f"lightning.{part}").setLevel(logging.WARNING)
     for harmless in (  # starts of messages, regular expressions

@@ -3,7 +3,7 @@
 import pytest
 from hydra import compose, initialize
 
-from train import train
+from cifar10.training.run import train
 
 
 @pytest.mark.slow

@@ -12,7 +12,7 @@ from cifar10.data.cifar10 import CIFAR10Data
 from cifar10.models.classifier import to_unit
 from cifar10.models.cnn import CNN, pixel_statistics
 from cifar10.models.mlp import MLP
-from train import train
+from cifar10.training.run import train
 
 pytestmark = pytest.mark.real_data
 

@@ -22,7 +22,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from tensorboard.backend.event_processing.event_file_loader import LegacyEventFileLoader
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 CONF = Path(__file__).resolve().parents[2] / "conf"
 FORKS = get_context("forkserver")  # a process that has imported what takes seconds, and is copied
@@ -82,7 +82,7 @@ def _train(
 
     from cifar10.errors import UserError
     from cifar10.messages import one_line
-    from train import train
+    from cifar10.training.run import train
 
     torch.set_num_threads(1)
     if largest_file is not None:
@@ -91,11 +91,19 @@ def _train(
         cfg = compose("train", [*SMALL, *overrides])
     with held_after_each_epoch() as held, counted_moments(die_at) as moments:
         try:
-            train(cfg, folder)
+            train(cfg, folder, on_finish=log_one_figure)
         except (UserError, OSError) as error:
             report.send(one_line(error))
         else:
             report.send(held if watch else len(moments))
+
+
+def log_one_figure(folder: Path, record: dict[str, Any]) -> None:
+    """Writes into TensorBoard what takes less time than all figures of a run."""
+    from torch.utils.tensorboard import SummaryWriter
+
+    with SummaryWriter(folder / "tensorboard") as writer:
+        writer.add_image("test/confusion", np.array(record["test"]["confusion"])[None] / 255.0, record["epochs"])
 
 
 @contextmanager
@@ -195,24 +203,25 @@ def _content(folder: Path) -> dict[str, Any]:
                 content[name] = [_without(row, folder) for row in csv.DictReader(path.open(newline=""))]
             case ".json":
                 content[name] = _without(json.loads(path.read_text()), folder)
-            case _ if "tfevents" in name:
-                for kind, values in _events(path).items():
-                    content.setdefault(kind, []).extend(values)
-            case _ if path.is_file() and path.name != ".lock":
+            case _ if path.is_file() and path.name != ".lock" and "tfevents" not in name:
                 content[name] = path.read_bytes()
-    return content
+    return content | _shown_by_tensorboard(folder / "tensorboard")
 
 
-def _events(path: Path) -> dict[str, list[Any]]:
-    """Of one file: (step, bytes of the value) for each tag, as they lie in it."""
-    found: dict[str, list[Any]] = {}
-    for event in LegacyEventFileLoader(str(path)).Load():
-        if event.HasField("graph_def"):
-            found.setdefault("graph", []).append(event.step)
-        for value in event.summary.value:
-            if value.tag not in TIMES and not value.tag.startswith("_hparams_"):
-                found.setdefault(f"event {value.tag}", []).append((event.step, value.SerializeToString()))
-    return found
+def _shown_by_tensorboard(folder: Path) -> dict[str, Any]:
+    """(step, value) of each scalar, image and tensor that TensorBoard shows, by tag; whether there is a graph."""
+    events = EventAccumulator(str(folder), dict.fromkeys(("scalars", "images", "tensors"), 0))
+    events.Reload()
+    tags = events.Tags()
+    shown: dict[str, Any] = {"graph": tags["graph"]}
+    for kind, read, value in (
+        ("scalars", events.Scalars, "value"),
+        ("images", events.Images, "encoded_image_string"),
+        ("tensors", events.Tensors, "tensor_proto"),
+    ):
+        for tag in set(tags[kind]) - set(TIMES):
+            shown[f"{kind} {tag}"] = [(event.step, getattr(event, value)) for event in read(tag)]
+    return shown
 
 
 def _without(value: Any, folder: Path) -> Any:

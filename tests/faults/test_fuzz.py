@@ -17,7 +17,7 @@ from cifar10.color import delta_e
 from cifar10.data.cifar10 import CIFAR10Data
 from cifar10.data.image_io import read_each
 from cifar10.errors import UserError
-from cifar10.files import SafeCheckpointIO
+from cifar10.training.checkpoints import SafeCheckpointIO
 
 CASES = int(os.environ.get("CASES", "1000"))
 """Of each kind."""

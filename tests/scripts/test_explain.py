@@ -11,7 +11,7 @@ from matplotlib.image import imread
 
 from cifar10.models.prototype import Prototype
 from cifar10.results.figures.run_figures import why_figure
-from train import train
+from cifar10.training.run import train
 
 SCRIPT = str(Path(__file__).resolve().parents[2] / "scripts/explain.py")
 

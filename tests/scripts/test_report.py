@@ -10,7 +10,7 @@ from hydra import compose, initialize
 from records import record
 
 from cifar10.results.table import find_records, group_by_settings, markdown_table
-from train import train
+from cifar10.training.run import train
 
 REPORT = str(Path(__file__).resolve().parents[2] / "scripts/report.py")
 

@@ -107,10 +107,8 @@ def test_a_stop_after_the_test_ends_the_sweep(sweep, tmp_path, monkeypatch):
     """Ctrl-C while the first run's results are written."""
     import cifar10.training.loggers.tensorboard as board
 
-    original = board.log_hyperparameters
-    monkeypatch.setattr(
-        board, "log_hyperparameters", lambda *args: [signal.raise_signal(signal.SIGINT), original(*args)]
-    )
+    original = board.log_results
+    monkeypatch.setattr(board, "log_results", lambda *args: [signal.raise_signal(signal.SIGINT), original(*args)])
     assert sweep("model=mlp", "seed=1,2", *SMALL)[0] == 130
     assert [path.parent.name for path in tmp_path.rglob("metrics.json")] == ["seed=1"]
 

@@ -9,7 +9,7 @@ from hydra.utils import get_class
 
 from cifar10.data.download import MIRRORS
 from cifar10.errors import UserError
-from cifar10.training.config import _settable, check_settings
+from cifar10.training.config import check_settings, settable_arguments
 
 
 def composed(*overrides):
@@ -106,4 +106,4 @@ def test_the_study_changes_nothing_but_what_to_sweep_over():
 def test_every_setting_of_a_model_stands_in_its_file(model):
     """Else the command line would call it unknown."""
     settings = composed(f"model={model}").model
-    assert set(settings) - {"_target_"} == set(_settable(get_class(settings._target_)))
+    assert set(settings) - {"_target_"} == set(settable_arguments(get_class(settings._target_)))

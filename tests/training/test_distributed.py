@@ -14,8 +14,8 @@ from lightning.pytorch.plugins.environments import LightningEnvironment
 
 from cifar10.errors import UserError
 from cifar10.training import distributed
-from cifar10.training.distributed import processes_to_start
-from train import train
+from cifar10.training.distributed import ranks_to_start
+from cifar10.training.run import train
 
 TRAIN = Path(__file__).resolve().parents[2] / "train.py"
 SMALL = ("data=synthetic", "data.train_size=140", "data.val_size=40", "data.test_size=51", "epochs=2", "batch_size=25")
@@ -125,13 +125,13 @@ def test_a_process_that_dies_takes_the_others_with_it(rank, tmp_path, monkeypatc
 )
 def test_a_process_for_each_device(override, count, monkeypatch):
     monkeypatch.setattr(os, "cpu_count", lambda: 2)
-    assert processes_to_start(composed("trainer=ddp", "trainer.accelerator=cpu", override)) == count
+    assert ranks_to_start(composed("trainer=ddp", "trainer.accelerator=cpu", override)) == count
 
 
 def test_one_of_several_starts_no_others(monkeypatch):
     monkeypatch.setenv("LOCAL_RANK", "1")
     monkeypatch.setattr(LightningEnvironment, "global_rank", lambda self: 1)
-    assert processes_to_start(composed("model=mlp", *TWO)) == 1
+    assert ranks_to_start(composed("model=mlp", *TWO)) == 1
 
 
 @pytest.mark.parametrize(
@@ -200,4 +200,4 @@ def test_the_first_process_writes(environment, first, monkeypatch):
         monkeypatch.delenv(name, raising=False)
     for name, value in environment.items():
         monkeypatch.setenv(name, value)
-    assert distributed.is_first_process() is first
+    assert distributed.is_rank_zero() is first

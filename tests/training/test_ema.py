@@ -9,7 +9,7 @@ from hydra import compose, initialize
 from cifar10.errors import UserError
 from cifar10.models.mlp import MLP
 from cifar10.training.checkpoints import LastCheckpoint
-from train import train
+from cifar10.training.run import train
 
 SMALL = ("data=synthetic", "data.train_size=140", "data.val_size=40", "data.test_size=50", "epochs=2", "batch_size=25")
 

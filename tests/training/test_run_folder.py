@@ -1,10 +1,14 @@
-"""The run folder: its name, and what is found in it."""
+"""The run folder: its name, what is found in it, and one process at a time."""
+
+import os
+import subprocess
+import sys
 
 import pytest
 from omegaconf import OmegaConf
 
 from cifar10.errors import UserError
-from cifar10.training.run_folder import claim, finished_result, run_name
+from cifar10.training.run_folder import finished_result, init_run_folder, lock_run_folder, run_name
 
 CIFAR10 = {"model": "cnn", "data": "cifar10"}
 BIRDS = {"model": "cnn", "data": "folder"}
@@ -51,12 +55,12 @@ def settings(**changes):
 
 def test_a_new_folder_gets_the_settings(tmp_path):
     assert finished_result(tmp_path / "run", settings()) is None
-    claim(tmp_path / "run", settings())
+    init_run_folder(tmp_path / "run", settings())
     assert OmegaConf.load(tmp_path / "run/config.yaml") == settings()
 
 
 def test_a_changed_setting_is_named(tmp_path):
-    claim(tmp_path, settings())
+    init_run_folder(tmp_path, settings())
     with pytest.raises(UserError, match=r"holds a run with epochs=3, now it is 4; .*overwrite=true"):
         finished_result(tmp_path, settings(epochs=4))
 
@@ -67,7 +71,7 @@ def test_a_setting_that_is_newer_than_the_run_has_its_default(tmp_path):
         "model": {"_target_": "cifar10.models.mlp.MLP"},
         "data": {"_target_": "cifar10.data.synthetic.SyntheticData"},
     }
-    claim(tmp_path, settings(**older))
+    init_run_folder(tmp_path, settings(**older))
     newer = OmegaConf.merge(
         settings(**older), {"experiment": "study", "data": {"random_flip": False}, "model": {"warmup_fraction": None}}
     )
@@ -77,7 +81,7 @@ def test_a_setting_that_is_newer_than_the_run_has_its_default(tmp_path):
 
 
 def test_settings_without_effect_may_change(tmp_path):
-    claim(tmp_path, settings())
+    init_run_folder(tmp_path, settings())
     assert finished_result(tmp_path, settings(runs="elsewhere", data={"root": "other"})) is None
 
 
@@ -88,19 +92,19 @@ def test_a_torn_configuration_is_named(tmp_path):
 
 
 def test_a_finished_run_is_returned_and_kept(tmp_path):
-    claim(tmp_path, settings())
+    init_run_folder(tmp_path, settings())
     (tmp_path / "metrics.json").write_text('{"test": 1}')
     assert finished_result(tmp_path, settings()) == {"test": 1}
 
 
 def test_force_starts_over(tmp_path):
-    claim(tmp_path, settings())
+    init_run_folder(tmp_path, settings())
     for name in ("metrics.json", "metrics.csv", "last.ckpt", "best.ckpt", "notes.txt"):
         (tmp_path / name).write_text("{}")
     (tmp_path / "tensorboard").mkdir()
     forced = settings(overwrite=True, epochs=4)
     assert finished_result(tmp_path, forced) is None
-    claim(tmp_path, forced)
+    init_run_folder(tmp_path, forced)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["config.yaml", "notes.txt"]
     assert OmegaConf.load(tmp_path / "config.yaml").epochs == 4
 
@@ -108,4 +112,49 @@ def test_force_starts_over(tmp_path):
 def test_a_file_where_the_folder_should_be(tmp_path):
     (tmp_path / "run").write_text("")
     with pytest.raises(UserError, match=r"cannot write .*run/config.yaml"):
-        claim(tmp_path / "run", settings())
+        init_run_folder(tmp_path / "run", settings())
+
+
+LOCK = """
+import os, sys
+from pathlib import Path
+from cifar10.training.run_folder import lock_run_folder
+with lock_run_folder(Path(sys.argv[1])):
+    {}
+"""
+
+
+def other_process(folder, ending):
+    command = [sys.executable, "-c", LOCK.format(ending), folder]
+    return subprocess.run(command, capture_output=True, text=True, check=False)
+
+
+def test_another_process_is_told_who_holds_the_folder(tmp_path):
+    with lock_run_folder(tmp_path):
+        other = other_process(tmp_path, "pass")
+    assert other.stderr.splitlines()[-1].startswith(
+        f"cifar10.errors.Busy: {tmp_path} is in use by process {os.getpid()} on "
+    )
+
+
+def test_it_is_free_after_the_block(tmp_path):
+    for _ in range(2):
+        with lock_run_folder(tmp_path / "new"):
+            assert (tmp_path / "new/.holder").exists()
+    assert [path.name for path in (tmp_path / "new").iterdir()] == [".lock"]
+
+
+def test_a_dead_process_holds_nothing(tmp_path):
+    assert other_process(tmp_path, "os._exit(9)").returncode == 9
+    assert (tmp_path / ".holder").exists()
+    with lock_run_folder(tmp_path):
+        assert f"process {os.getpid()} " in (tmp_path / ".holder").read_text()
+
+
+def test_a_file_in_place_of_the_folder_cannot_be_locked(tmp_path):
+    (tmp_path / "run").write_text("")
+    with (
+        pytest.raises(UserError, match=r"cannot write .*run: File exists; choose another place with runs=PATH"),
+        lock_run_folder(tmp_path / "run"),
+    ):
+        pass

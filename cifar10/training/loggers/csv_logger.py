@@ -1,4 +1,4 @@
-"""`metrics.csv`: one row per epoch, all of its values in it; and a line of the log."""
+"""`metrics.csv` with one row per epoch, and one line per epoch in the log."""
 
 import csv
 import io
@@ -17,9 +17,9 @@ log = logging.getLogger(__name__)
 
 
 class EpochTable(Logger):
-    """Merges what Lightning logs at an epoch's several ends (Lightning's own CSV logger writes a row for each).
+    """Writes an epoch's values into one row; Lightning's CSVLogger writes a row for each call of `log`.
 
-    A resumed run goes on with the rows that are there and replaces those of epochs that it trains again.
+    A resumed run keeps the rows of earlier epochs and replaces those of epochs that it trains again.
     """
 
     name, version = "table", ""
@@ -30,20 +30,17 @@ class EpochTable(Logger):
 
     @cached_property
     def rows(self) -> dict[int, dict[str, Any]]:
-        """Epoch -> its values; read when the first is logged, not when an object is made that might never log."""
+        """Epoch -> its values; read when the first value is logged."""
         if not self.path.exists():
             return {}
-        with readable(self.path), self.path.open(newline="") as file:
-            return {int(row["epoch"]): row for row in csv.DictReader(file)}
+        with readable(self.path):
+            return {int(row["epoch"]): row for row in read_epochs(self.path)}
 
     @rank_zero_only
     def log_metrics(self, metrics: dict[str, float], step: int | None = None) -> None:
-        values = {name: value for name, value in metrics.items() if not name.startswith("test/")}
-        if not values:
-            return
         row = self.rows.setdefault(step, {"epoch": step})
-        row.update(values)
-        if "train/loss" in values:  # what an epoch logs last
+        row.update(metrics)
+        if "train/loss" in metrics:  # what an epoch logs last
             accuracy = f", accuracy {row['train/accuracy']:.2%}" if "train/accuracy" in row else ""
             log.info(
                 "epoch %d: train loss %.4f%s; validation loss %.4f, accuracy %.2f%%; %.1f s",
@@ -72,4 +69,10 @@ class EpochTable(Logger):
         return None
 
     def log_hyperparams(self, *args: Any, **kwargs: Any) -> None:
-        """A table of epochs has no place for them."""
+        """Does nothing: hyperparameters do not vary by epoch."""
+
+
+def read_epochs(path: Path) -> list[dict[str, Any]]:
+    """Returns the rows of `metrics.csv`; a cell that is missing is empty."""
+    with path.open(newline="") as file:
+        return list(csv.DictReader(file, restval=""))

@@ -13,7 +13,7 @@ from cifar10.files import write_atomically
 from cifar10.models.classifier import Classifier
 
 
-class Evolution(Callback):
+class PrototypeSnapshots(Callback):
     """Keeps `pictures()` at its start, after 1, 2, 4, 8 ... steps, and at its end, as `evolution/<step>.png`.
 
     A file shows the pictures of a class in a column, without gaps, rounded to 8 bits.
@@ -47,7 +47,7 @@ class Evolution(Callback):
         write_atomically(self.folder / f"{self.kept:07}.png", lambda file: picture.save(file, "png"))
 
 
-def read_evolution(run: Path, classes: int) -> dict[int, Tensor]:
+def read_snapshots(run: Path, classes: int) -> dict[int, Tensor]:
     """Step -> the pictures after it, (K, C, 3, H, W) in [0, 1], by step; empty where the run kept none."""
     frames = {}
     for path in sorted((run / "evolution").glob("*.png")):

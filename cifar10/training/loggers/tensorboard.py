@@ -1,93 +1,93 @@
-"""What TensorBoard shows of a run besides its curves: charts, the model's pictures by epoch, figures at the end."""
+"""TensorBoard files: curves and images by epoch while training, results and hyperparameters at the end.
 
+A run's training writes files of their own, with the suffix `.train`, so that resuming can replace all other ones.
+"""
+
+import os
+from pathlib import Path
 from typing import Any
 
-import torch
 from lightning import Callback, Trainer
 from lightning.pytorch.loggers import TensorBoardLogger
+from torch.utils.tensorboard import SummaryWriter
 from torch.utils.tensorboard.summary import hparams
 from torchvision.utils import make_grid
 
 from cifar10.models.classifier import Classifier
-from cifar10.training.config import dotted
+from cifar10.training.config import flatten
 from cifar10.training.run_folder import WITHOUT_EFFECT
 
+FOLDER, SUFFIX = "tensorboard", ".train"
 CHARTS = {
     "training and validation": {name: ["Multiline", [f"train/{name}", f"val/{name}"]] for name in ("loss", "accuracy")}
 }
-"""The tab CUSTOM SCALARS: both curves in one chart."""
+"""The layout of the tab CUSTOM SCALARS: both curves in one chart."""
 
 
-class TensorBoardPictures(Callback):
-    """Charts, pictures and figures. title: stands over each figure, with the name of the data."""
+def tensorboard_logger(folder: Path, epochs_done: int | None) -> TensorBoardLogger:
+    """Returns the logger of a run's training. TensorBoard drops what an earlier attempt logged after epochs_done."""
+    purge_step = None if epochs_done is None else epochs_done + 1
+    return TensorBoardLogger(
+        folder, name=FOLDER, version="", default_hp_metric=False, filename_suffix=SUFFIX, purge_step=purge_step
+    )
 
-    def __init__(self, title: str) -> None:
-        self.title = title
+
+def remove_events(folder: Path, of_training: bool) -> None:
+    """Removes the event files that the run will write again: those of its end and, if it starts over, of training."""
+    for path in (folder / FOLDER).glob("events.out.tfevents.*"):
+        if of_training or path.suffix != SUFFIX:
+            path.unlink()
+
+
+def sync_events(folder: Path) -> None:
+    """Forces what was flushed to the event files onto the disk, in case the machine fails."""
+    for path in (folder / FOLDER).glob(f"events.out.tfevents.*{SUFFIX}"):
+        with path.open("rb") as file:
+            os.fsync(file.fileno())
+
+
+class TensorBoardImages(Callback):
+    """Logs the layout of charts and the graph once, and the class prototypes after each epoch."""
 
     def on_train_start(self, trainer: Trainer, pl_module: Classifier) -> None:
         example = pl_module.example_input_array
-        for writer in _writers(trainer) if trainer.global_step == 0 else []:  # not where the run goes on
+        for writer in _writers(trainer) if trainer.global_step == 0 else []:  # not when resumed
             writer.add_custom_scalars(CHARTS)
-            if example is not None:  # Lightning's own way writes it again for the test
+            if example is not None:  # Lightning's log_graph would write it again for the test
                 writer.add_graph(pl_module, example.to(pl_module.device))
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: Classifier) -> None:
         images = pl_module.pictures()
         if images is not None:
             for writer in _writers(trainer):
-                several = len(images) // len(pl_module.class_names)
-                grid = make_grid(images, nrow=several if several > 1 else 5)
+                per_class = len(images) // len(pl_module.class_names)
+                grid = make_grid(images, nrow=per_class if per_class > 1 else 5)
                 writer.add_image("prototypes", grid, trainer.current_epoch + 1)
 
-    def on_test_end(self, trainer: Trainer, pl_module: Classifier) -> None:
-        for writer in _writers(trainer):
-            for name, figure in self._figures(trainer, pl_module):
-                writer.add_figure(name, figure, trainer.current_epoch)
 
-    def _figures(self, trainer: Trainer, model: Classifier) -> Any:
-        # Matplotlib takes most of a second to import: not before the first step.
-        from cifar10.results.figures.confusion import confusion_figure, confusions_figure
-        from cifar10.results.figures.curves import calibration, reliability_figure
-        from cifar10.results.figures.run_figures import confused_pair_figure, first_layer_figure, mistakes_figure
-
-        said, images, names = model.test_predictions, trainer.datamodule.test_images.cpu(), model.class_names
-        confusion = torch.tensor(model.test_results["confusion"])
-        title = f"{self.title}, {trainer.datamodule.name}"
-        yield "test/confusion", confusion_figure(confusion, names, title)
-        yield "test/confusions_only", confusions_figure([confusion], [title], names)
-        yield "test/most_confused_pair", confused_pair_figure(said, images, names, title)
-        yield "test/surest_mistakes", mistakes_figure(said, images, names, title)
-        yield "test/calibration", reliability_figure(calibration(said.probabilities, said.labels), title)
-        if (figure := first_layer_figure(model, title)) is not None:
-            yield "first_layer", figure
-
-
-def log_hyperparameters(trainer: Trainer, record: dict[str, Any]) -> None:
-    """The run's row in HPARAMS: its settings, beside the last values of all that was logged.
-
-    record: the run's `metrics.json`.
-    """
-    # Without the list of columns that Lightning writes with each run: TensorBoard takes one run's list for all of them.
-    # Left to find columns in the rows, it has those of every run.
-    _, started, ended = hparams(hyperparameters(record), {})
-    for writer in _writers(trainer):
-        for name in ("val_accuracy", "val_loss"):
-            writer.add_scalar(f"best/{name}", record[name], record["best_epoch"])
-        for summary in (started, ended):
-            writer._get_file_writer().add_summary(summary)
-        writer.flush()
+def log_results(folder: Path, record: dict[str, Any]) -> None:
+    """Writes the results and the run's row in the tab HPARAMS. record: the run's `metrics.json`."""
+    # Without the list of columns that Lightning and add_hparams write with each run: TensorBoard would take one run's
+    # list for all of them. Without any, it shows the columns of all rows.
+    _, start, end = hparams(hyperparameters(record), {})
+    with SummaryWriter(folder / FOLDER) as writer:
+        for name in ("loss", "accuracy"):
+            writer.add_scalar(f"test/{name}", record["test"][name], record["epochs"])
+            writer.add_scalar(f"best/val_{name}", record[f"val_{name}"], record["best_epoch"])
+        for summary in (start, end):
+            writer.file_writer.add_summary(summary)
 
 
 def hyperparameters(record: dict[str, Any]) -> dict[str, bool | int | float | str]:
-    """What a run was asked for, by names of the command line, without what changes no result and what is not set."""
+    """Returns the settings by their names on the command line, without those that are not set or change no result."""
     named: dict[str, Any] = {"model": record["model"], "data": record["data"]}
-    for name, value in dotted(record["config"]):
+    for name, value in flatten(record["config"]):
         if value is not None and name not in WITHOUT_EFFECT and not name.endswith("._target_"):
             named[name] = value if isinstance(value, bool | int | float | str) else str(value)
     return named
 
 
-def _writers(trainer: Trainer) -> list[Any]:
-    """None in a process that writes no files."""
+def _writers(trainer: Trainer) -> list[SummaryWriter]:
+    """Returns TensorBoard's writer; none in ranks that write no files."""
     loggers = trainer.loggers if trainer.is_global_zero else []
     return [logger.experiment for logger in loggers if isinstance(logger, TensorBoardLogger)]

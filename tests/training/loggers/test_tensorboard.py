@@ -1,12 +1,10 @@
 """What a run gives TensorBoard: its row in HPARAMS, its figures, its points in the PROJECTOR."""
 
 import csv
-import gc
 import json
 import runpy
 import shutil
 import sys
-import weakref
 from pathlib import Path
 
 import numpy as np
@@ -15,19 +13,16 @@ import torch
 from PIL import Image
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from tensorboard.plugins.hparams import plugin_data_pb2
-from torch import nn
 
 from cifar10.models.classifier import to_unit
-from cifar10.models.network import Network
-from cifar10.models.test_predictions import Predictions
 from cifar10.results.saved_run import FinishedRun
-from cifar10.training.loggers.tensorboard import TensorBoardPictures, hyperparameters
+from cifar10.training.loggers.tensorboard import hyperparameters, log_results, remove_events, tensorboard_logger
 
 SCRIPT = str(Path(__file__).resolve().parents[3] / "scripts/embed.py")
 
 
 def events(run):
-    found = EventAccumulator(str(run / "tensorboard"))
+    found = EventAccumulator(str(run / "tensorboard"), size_guidance={"images": 0})
     found.Reload()
     return found
 
@@ -68,28 +63,50 @@ def test_a_run_has_one_row_without_a_list_of_columns(drawn_runs):
     ]
 
 
-class Trainer:
-    """What the figures at the end need of Lightning's."""
-
-    class datamodule:
-        name = "random"
-        test_images = torch.zeros(60, 3, 32, 32, dtype=torch.uint8)
-
-    current_epoch = 1
+def shown(folder):
+    """The scalars that TensorBoard shows."""
+    found = events(folder)
+    return {tag: [(event.step, event.value) for event in found.Scalars(tag)] for tag in found.Tags()["scalars"]}
 
 
-def test_figures_of_a_hundred_epochs_leave_none_in_memory():
-    model = Network(["a", "b"], nn.Sequential(nn.Flatten(), nn.Linear(3072, 2)))
-    labels = np.arange(60) % 2
-    probabilities = np.random.default_rng(0).dirichlet([1, 1], 60).astype(np.float32)
-    model.test_predictions = Predictions(probabilities, labels)
-    model.test_results = {"confusion": model.test_predictions.confusion(2).tolist()}
-    pictures = TensorBoardPictures("title")
-    drawn = [weakref.ref(figure) for _ in range(100) for _, figure in pictures._figures(Trainer, model)]
-    gc.collect()
-    assert len(drawn) == 600
-    assert not any(figure() for figure in drawn)
-    assert "matplotlib.pyplot" not in sys.modules or not sys.modules["matplotlib.pyplot"].get_fignums()
+def log_training(folder, epochs_done, epochs):
+    logger = tensorboard_logger(folder, epochs_done)
+    for epoch in epochs:
+        logger.log_metrics({"train/loss": 1 / epoch}, epoch)
+        logger.experiment.add_image("prototypes", torch.rand(3, 8, 8), epoch)
+    logger.finalize("success")
+
+
+@pytest.mark.parametrize("torn", [False, True])
+@pytest.mark.parametrize("epochs_done", [0, 1, 2, 3])
+def test_a_resumed_run_shows_each_epoch_once(epochs_done, torn, tmp_path):
+    """Killed in epoch 4, with the last record written in part, and resumed from an earlier epoch."""
+    log_training(tmp_path, None, [1, 2, 3, 4])
+    if torn:
+        (path,) = (tmp_path / "tensorboard").glob("*.train")
+        path.write_bytes(path.read_bytes()[:-5])
+    log_training(tmp_path, epochs_done, range(epochs_done + 1, 6))
+    assert shown(tmp_path) == {"train/loss": [(epoch, pytest.approx(1 / epoch)) for epoch in range(1, 6)]}
+    assert [event.step for event in events(tmp_path).Images("prototypes")] == [1, 2, 3, 4, 5]
+
+
+def test_results_are_replaced_and_a_new_run_has_no_older_events(drawn_runs, tmp_path):
+    record = json.loads((drawn_runs / "model=mlp/metrics.json").read_text())
+    log_training(tmp_path, None, [1, 2])
+    for _ in range(2):
+        remove_events(tmp_path, of_training=False)
+        log_results(tmp_path, record)
+    assert {tag: len(values) for tag, values in shown(tmp_path).items()} == {
+        "train/loss": 2,
+        "test/loss": 1,
+        "test/accuracy": 1,
+        "best/val_loss": 1,
+        "best/val_accuracy": 1,
+    }
+    (tmp_path / "tensorboard/projector_config.pbtxt").write_text("")
+    remove_events(tmp_path, of_training=True)
+    assert not shown(tmp_path)
+    assert (tmp_path / "tensorboard/projector_config.pbtxt").exists()
 
 
 def embed(monkeypatch, *arguments):

@@ -16,7 +16,7 @@ from omegaconf import DictConfig
 from cifar10.errors import UserError
 from cifar10.sweeps.jobs import Outcome, distinct, finish, launched
 from cifar10.training.config import check_arguments
-from cifar10.training.distributed import processes_started
+from cifar10.training.distributed import launched_world_size
 from cifar10.training.run_folder import safe_name, words
 
 
@@ -101,7 +101,7 @@ def _check_list(override: Override) -> None:
 
 def _check(sweeper: Sweeper) -> None:
     """Raises UserError for an argument of a wrong type or out of its range, and in one of several processes."""
-    if (started := processes_started()) > 1:
+    if (started := launched_world_size()) > 1:
         raise UserError(
             f"{started} processes were started, and each would run all jobs of -m: start one, whose jobs start theirs, "
             "by trainer=ddp trainer.devices=N; docs/scale.md says how by SLURM"

@@ -1,0 +1,149 @@
+"""One run, from its settings to its results: `train`."""
+
+import json
+import logging
+import os
+from collections.abc import Callable, Iterable, Sequence
+from functools import partial
+from pathlib import Path
+from time import perf_counter
+from typing import TYPE_CHECKING, Any
+
+from hydra.errors import InstantiationException
+from hydra.utils import instantiate
+from omegaconf import DictConfig, OmegaConf
+
+from cifar10.errors import Interrupted, UserError
+from cifar10.files import write_json
+from cifar10.training.config import check_settings
+from cifar10.training.distributed import is_rank_zero, ranks_to_start, spawn_ranks
+from cifar10.training.run_folder import (
+    RESULT,
+    STATUS,
+    failure_in_status,
+    finished_result,
+    init_run_folder,
+    lock_run_folder,
+)
+
+if TYPE_CHECKING:
+    from lightning import Callback
+
+log = logging.getLogger("cifar10")
+
+Record = dict[str, Any]
+
+
+def train(
+    cfg: DictConfig,
+    folder: Path,
+    *,
+    overrides: Sequence[str] | None = None,
+    callbacks: "Iterable[Callback]" = (),
+    on_finish: Callable[[Path, Record], None] | None = None,
+) -> Record:
+    """Trains and tests what `cfg` describes in `folder`, or resumes there; returns the run's `metrics.json`.
+
+    overrides: Hydra's task overrides, for the record. callbacks: additional ones for the Trainer. on_finish(folder,
+    record): called in rank 0 before `metrics.json` is written; an exception of it is logged as a warning. With several
+    ranks all three are pickled. Raises UserError for what a user can correct, Interrupted after SIGINT or SIGTERM.
+    """
+    check_settings(cfg)
+    if finished := _finished_before(folder, cfg):
+        return finished
+    arguments = {"overrides": overrides, "callbacks": callbacks, "on_finish": on_finish}
+    if (world_size := ranks_to_start(cfg)) > 1:
+        resolved = OmegaConf.create(OmegaConf.to_container(cfg, resolve=True))
+        with failure_in_status(folder):
+            spawn_ranks(world_size, partial(train, resolved, folder, **arguments))
+        return json.loads((folder / RESULT).read_text())
+    if not is_rank_zero():
+        return _fit_and_test(cfg, folder, **arguments)
+    with lock_run_folder(folder):
+        if finished := _finished_before(folder, cfg):  # by another process, while this one started
+            return finished
+        (folder / STATUS).unlink(missing_ok=True)
+        with failure_in_status(folder):
+            return _fit_and_test(cfg, folder, **arguments)
+
+
+def _fit_and_test(cfg: DictConfig, folder: Path, overrides: Any, callbacks: Any, on_finish: Any) -> Record:
+    # PyTorch and Lightning take seconds to import: not for --help, nor for an invalid setting.
+    from tqdm.contrib.logging import logging_redirect_tqdm
+
+    from cifar10.training.checkpoints import LastCheckpoint, epochs_done
+    from cifar10.training.loggers.tensorboard import log_results, remove_events
+    from cifar10.training.record import git_commit, make_record, summary
+    from cifar10.training.signals import StopSignals
+    from cifar10.training.trainer import make_trainer
+
+    commit, seconds = git_commit(), {}
+    data, seconds["data"] = _load_data(cfg)
+    model = _make_model(cfg, data.class_names)
+    stop = StopSignals()
+    last = LastCheckpoint(folder / "last.ckpt", stop, cfg.stop_on_divergence, **cfg.checkpoint)
+    resume = last.path if last.path.exists() and not cfg.overwrite else None
+    trainer = make_trainer(cfg, folder, last, model, callbacks, epochs_done(resume) if resume else None)
+    if trainer.is_global_zero:
+        init_run_folder(folder, cfg)
+        remove_events(folder, of_training=resume is None)
+    with logging_redirect_tqdm(), stop.caught():
+        trainer.fit(model, data, ckpt_path=resume, weights_only=True)
+        trainer.loggers = []  # the test's values are logged with the other results
+        start = perf_counter()
+        trainer.test(model, data, ckpt_path=folder / "best.ckpt", weights_only=True, verbose=False)
+        seconds["test"] = perf_counter() - start
+        record = make_record(cfg, trainer, model, data, folder, seconds)
+        record |= {"commit": commit, "overrides": overrides and list(overrides)}
+        if trainer.is_global_zero:
+            model.test_predictions.save(folder)
+            log_results(folder, record)
+            _call_on_finish(on_finish, folder, record)
+            write_json(folder / RESULT, record)
+            log.info("%s", summary(record, folder))
+    if stop.asked:  # too late for this run, not for the sweep that it may be part of
+        raise Interrupted(f"{folder} is finished", stop.status)
+    return record
+
+
+def _finished_before(folder: Path, cfg: DictConfig) -> Record | None:
+    """Returns and logs the result of a completed run, or None if training is needed."""
+    if finished := finished_result(folder, cfg):
+        from cifar10.training.record import summary
+
+        if is_rank_zero():
+            log.info("finished before (overwrite=true does it again)\n%s", summary(finished, folder))
+    return finished
+
+
+def _load_data(cfg: DictConfig) -> tuple[Any, float]:
+    """Returns the data module, set up, and the seconds that reading took, without a download."""
+    data = _instantiate(cfg.data, batch_size=cfg.batch_size, seed=cfg.seed)
+    data.prepare_data()
+    start = perf_counter()
+    data.setup()
+    return data, perf_counter() - start
+
+
+def _make_model(cfg: DictConfig, class_names: Sequence[str]) -> Any:
+    from lightning import seed_everything
+
+    seed_everything(cfg.seed, verbose=False)
+    os.environ.pop("PL_GLOBAL_SEED")  # each of several ranks would seed itself again, after the model is made
+    return _instantiate(cfg.model, class_names=class_names)
+
+
+def _instantiate(settings: DictConfig, **arguments: Any) -> Any:
+    """Instantiates what the settings describe. A UserError of its constructor is raised as it is, not in Hydra's."""
+    try:
+        return instantiate(settings, _convert_="all", **arguments)
+    except InstantiationException as error:
+        raise error.__cause__ if isinstance(error.__cause__, UserError) else error from None
+
+
+def _call_on_finish(on_finish: Callable[[Path, Record], None] | None, folder: Path, record: Record) -> None:
+    if on_finish is not None:
+        try:
+            on_finish(folder, record)
+        except Exception as error:
+            log.warning("%s failed: %s: %s", getattr(on_finish, "__name__", on_finish), type(error).__name__, error)
