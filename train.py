@@ -98,6 +98,7 @@ def _train(cfg: DictConfig, folder: Path, trial: Trial | None) -> dict[str, Any]
     from tqdm.contrib.logging import logging_redirect_tqdm
 
     from cifar10.files import epochs_done, write_json
+    from cifar10.models.build import build_model
     from cifar10.training.checkpoints import LastCheckpoint
     from cifar10.training.loggers.events import forget_after
     from cifar10.training.loggers.tensorboard import log_hyperparameters
@@ -114,7 +115,7 @@ def _train(cfg: DictConfig, folder: Path, trial: Trial | None) -> dict[str, Any]
 
     seed_everything(cfg.seed, verbose=False)
     os.environ.pop("PL_GLOBAL_SEED")  # of several processes each would begin anew with it, after the model is made
-    model = _built(cfg.model, class_names=data.class_names)
+    model = build_model(OmegaConf.to_container(cfg.model, resolve=True), data.class_names)
     stop = StopSignals()
     last = LastCheckpoint(folder / "last.ckpt", stop, cfg.stop_on_divergence, **cfg.checkpoint)
     trainer = make_trainer(cfg, folder, last, model, _pruning(trial, cfg, folder))

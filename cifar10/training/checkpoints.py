@@ -11,10 +11,10 @@ from lightning import LightningModule, Trainer
 from lightning.pytorch.callbacks import Checkpoint, ModelCheckpoint
 
 from cifar10.errors import Diverged, Interrupted, UserError
-from cifar10.models.classifier import LOSSES_AT_ONCE, Classifier
+from cifar10.models.classifier import LOSSES_AT_ONCE, Classifier, all_gather_object
 from cifar10.training.ema import MovingAverage
 from cifar10.training.loggers.events import sync_events
-from cifar10.training.rng_state import of_each_rank, random_state, set_random_state
+from cifar10.training.rng_state import random_state, set_random_state
 from cifar10.training.signals import StopSignals
 
 
@@ -71,7 +71,7 @@ class LastCheckpoint(Checkpoint):
             self._interrupt()
 
     def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
-        checkpoint["random_states"] = of_each_rank(random_state(pl_module.device), trainer.world_size)
+        checkpoint["random_states"] = all_gather_object(random_state(pl_module.device), trainer.world_size)
 
     def on_load_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
         self.random_states = checkpoint.get("random_states", [])  # one of an older version has none

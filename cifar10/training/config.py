@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
 from cifar10.errors import UserError
 
-FROM_ELSEWHERE = ("class_names", "batch_size", "seed", "layers")
+FROM_ELSEWHERE = ("class_names", "batch_size", "seed", "network")
 """Arguments of models and data modules that `train.py` fills in, from the data and the top level, or a subclass."""
 
 

@@ -16,6 +16,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from cifar10.errors import UserError
 from cifar10.files import SafeCheckpointIO
+from cifar10.models.classifier import Classifier
 from cifar10.training.checkpoints import BestCheckpoint, LastCheckpoint
 from cifar10.training.ema import MovingAverage
 from cifar10.training.loggers.csv_logger import EpochTable
@@ -35,17 +36,17 @@ STEP_HOOKS = (
 
 
 def make_trainer(
-    cfg: DictConfig, folder: Path, last: LastCheckpoint, model: LightningModule, more: Sequence[Callback] = ()
+    cfg: DictConfig, folder: Path, last: LastCheckpoint, model: Classifier, more: Sequence[Callback] = ()
 ) -> Trainer:
     """A Trainer for `model` that leaves its checkpoints, tables and TensorBoard files in `folder`.
 
     Raises UserError where Lightning refuses an argument of `cfg.trainer`.
     """
-    title = f"{type(model).__name__}, {cfg.experiment}, seed {cfg.seed}"
+    title = f"{model.network.name}, {cfg.experiment}, seed {cfg.seed}"
     average = MovingAverage(cfg.ema_decay) if cfg.ema_decay else None
     callbacks = [EpochTimer(), TensorBoardPictures(title), BestCheckpoint(folder, cfg.monitor, average), last, *more]
     callbacks += [average] if average else []
-    if model.pictures() is not None:
+    if model.network.prototype_images() is not None:
         callbacks.append(Evolution(folder))
     if cfg.trainer.enable_progress_bar:
         callbacks.append(TQDMProgressBar(refresh_rate=50))

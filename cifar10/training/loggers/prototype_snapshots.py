@@ -14,7 +14,7 @@ from cifar10.models.classifier import Classifier
 
 
 class Evolution(Callback):
-    """Keeps `pictures()` at its start, after 1, 2, 4, 8 ... steps, and at its end, as `evolution/<step>.png`.
+    """Keeps the prototypes at the start, after 1, 2, 4, 8 ... steps, and at the end, as `evolution/<step>.png`.
 
     A file shows the pictures of a class in a column, without gaps, rounded to 8 bits.
     """
@@ -41,7 +41,7 @@ class Evolution(Callback):
         if not trainer.is_global_zero or trainer.global_step == self.kept:
             return
         self.kept = trainer.global_step
-        rows = model.pictures().unflatten(0, (len(model.class_names), -1)).transpose(0, 1)
+        rows = model.network.prototype_images().unflatten(0, (len(model.class_names), -1)).transpose(0, 1)
         pixels = rows.mul(255).round().byte().permute(0, 3, 1, 4, 2).flatten(2, 3).flatten(0, 1)
         picture = Image.fromarray(pixels.cpu().numpy())
         write_atomically(self.folder / f"{self.kept:07}.png", lambda file: picture.save(file, "png"))

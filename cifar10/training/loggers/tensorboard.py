@@ -32,7 +32,7 @@ class TensorBoardPictures(Callback):
                 writer.add_graph(pl_module, example.to(pl_module.device))
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: Classifier) -> None:
-        images = pl_module.pictures()
+        images = pl_module.network.prototype_images()
         if images is not None:
             for writer in _writers(trainer):
                 several = len(images) // len(pl_module.class_names)
@@ -58,7 +58,7 @@ class TensorBoardPictures(Callback):
         yield "test/most_confused_pair", confused_pair_figure(said, images, names, title)
         yield "test/surest_mistakes", mistakes_figure(said, images, names, title)
         yield "test/calibration", reliability_figure(calibration(said.probabilities, said.labels), title)
-        if (figure := first_layer_figure(model, title)) is not None:
+        if (figure := first_layer_figure(model.network, title)) is not None:
             yield "first_layer", figure
 
 

@@ -15,11 +15,10 @@ import torch
 from PIL import Image
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from tensorboard.plugins.hparams import plugin_data_pb2
-from torch import nn
 
-from cifar10.models.classifier import to_unit
-from cifar10.models.network import Network
-from cifar10.models.test_predictions import Predictions
+from cifar10.models.mlp import MLP
+from cifar10.models.test_predictions import TestPredictions
+from cifar10.networks.base import to_unit
 from cifar10.results.saved_run import FinishedRun
 from cifar10.training.loggers.tensorboard import TensorBoardPictures, hyperparameters
 
@@ -79,10 +78,10 @@ class Trainer:
 
 
 def test_figures_of_a_hundred_epochs_leave_none_in_memory():
-    model = Network(["a", "b"], nn.Sequential(nn.Flatten(), nn.Linear(3072, 2)))
+    model = MLP(["a", "b"])
     labels = np.arange(60) % 2
     probabilities = np.random.default_rng(0).dirichlet([1, 1], 60).astype(np.float32)
-    model.test_predictions = Predictions(probabilities, labels)
+    model.test_predictions = TestPredictions(probabilities, labels)
     model.test_results = {"confusion": model.test_predictions.confusion(2).tolist()}
     pictures = TensorBoardPictures("title")
     drawn = [weakref.ref(figure) for _ in range(100) for _, figure in pictures._figures(Trainer, model)]
@@ -119,7 +118,7 @@ def test_the_projector_gets_what_the_last_layer_sees(projected):
         rows = list(csv.DictReader(file, delimiter="\t"))
     names = run.class_names
     assert [row["class"] for row in rows] == [names[label] for label in run.data.test_labels[:50]]
-    assert [row["taken for"] for row in rows] == [names[guess] for guess in run.predictions.guesses[:50]]
+    assert [row["taken for"] for row in rows] == [names[guess] for guess in run.predictions.predicted[:50]]
     assert {row["right"] for row in rows if row["class"] == row["taken for"]} == {"right"}
     assert float(rows[7]["confidence"]) == pytest.approx(run.predictions.confidence[7], abs=5e-4)
 
