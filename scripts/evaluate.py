@@ -63,9 +63,9 @@ def report(args: argparse.Namespace) -> dict[str, Any]:
     trained = cifar10.load(args.checkpoint, args.device)
     data, run = chosen_data(trained, args.data), run_of(trained.checkpoint)
     if args.tta_flip:
-        if getattr(trained.model, "tta_flip", True):
+        if getattr(trained.model.network, "tta_flip", True):
             raise UserError("--tta-flip: this model looks at mirrored images already, or never does; leave it out")
-        trained.model.tta_flip = True
+        trained.model.network.tta_flip = True
     precision = args.precision or (run.record["precision"] if run else "32-true")
     clean = evaluate(trained.model, data, precision, images=args.images)
     about = {
@@ -73,7 +73,7 @@ def report(args: argparse.Namespace) -> dict[str, Any]:
         "checkpoint": str(trained.checkpoint),
         "data": data.name,
         "images": len(clean.predictions.labels),
-        "tta_flip": getattr(trained.model, "tta_flip", False),
+        "tta_flip": getattr(trained.model.network, "tta_flip", False),
         "precision": precision,
         "device": device_name(trained.device),
     }

@@ -28,7 +28,7 @@ def explain(folder: Path, place: int, out: Path) -> str:
     """Draws it; returns what the image is and what it was taken for."""
     from cifar10.errors import UserError
     from cifar10.files import write_atomically
-    from cifar10.models.prototype import Prototype
+    from cifar10.networks.prototype import PrototypeNetwork
     from cifar10.results.figures.run_figures import why_figure
     from cifar10.results.saved_run import FinishedRun
 
@@ -36,7 +36,7 @@ def explain(folder: Path, place: int, out: Path) -> str:
     if kind not in ("png", "svg", "pdf"):
         raise UserError(f"--out {out}: choose a name that ends in .png, .svg or .pdf")
     run = FinishedRun(folder)
-    if not isinstance(run.model, Prototype):
+    if not isinstance(run.model, PrototypeNetwork):
         raise UserError(f"{folder} is a run of {run.record['model']}; only model=prototype compares with prototypes")
     images, labels, names = run.data.test_images, run.data.test_labels, run.class_names
     if not 0 <= place < len(labels):

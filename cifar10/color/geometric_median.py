@@ -1,4 +1,4 @@
-"""Geometric medians of groups of images, pixel by pixel: exact typical images for a Euclidean difference."""
+"""Geometric medians of groups of images, pixel by pixel: exact class prototypes for a Euclidean difference."""
 
 import torch
 from torch import Tensor
@@ -8,28 +8,28 @@ RELAXATION = 1.5
 quadratic upper bound; 1.5 takes 8 passes on CIFAR-10 where 1 takes 13."""
 
 
-class Medians:
-    """Sums of one pass over the data, and the step that they lead to: an over-relaxed Weiszfeld iteration.
+class GeometricMedians:
+    """Over-relaxed Weiszfeld iteration: accumulates sums in a pass over the data, then takes a step.
 
     The geometric median of colours x is the y of least mean |x - y|; the problem is convex. Weiszfeld's step goes to
     their mean with weights 1 / |x - y| ("Sur le point pour lequel la somme des distances de n points donnes est
-    minimum", Tohoku Mathematical Journal 43, 1937). The sums of several processes add up to those of all images.
+    minimum", Tohoku Mathematical Journal 43, 1937). The sums of several ranks add up to those of all images.
 
-    medians: (P, 3, H, W), the present guess; without `begun` the first pass leads to the plain means, whatever it is.
+    medians: (P, 3, H, W), the current estimate. Without `initialized` the first pass ignores it and leads to the means.
     """
 
-    def __init__(self, medians: Tensor, begun: bool = False) -> None:
-        self.medians, self.begun = medians, begun
+    def __init__(self, medians: Tensor, initialized: bool = False) -> None:
+        self.medians, self.initialized = medians, initialized
         groups, channels, pixels = medians.flatten(2).shape
         self.count = medians.new_zeros(groups, 1)
         self.weight, self.distance = medians.new_zeros(2, groups, pixels)
         self.weighted, self.total = medians.new_zeros(2, groups, channels, pixels)
-        self.before = self.count.clone(), self.total.clone()  # of the pass before
+        self.previous = self.count.clone(), self.total.clone()  # of the previous pass
 
-    def add(self, colours: Tensor, groups: Tensor) -> Tensor:
-        """Counts images in; returns the sum of their mean distances to their medians, a scalar.
+    def update(self, colours: Tensor, groups: Tensor) -> Tensor:
+        """Adds images to the sums; returns the sum of their mean distances to their medians, a scalar.
 
-        colours: (N, 3, H, W); groups: (N,) int64, which median each image belongs to.
+        colours: (N, 3, H, W); groups: (N,) int64, the median of each image.
         """
         members = torch.zeros(len(self.medians), len(groups), device=colours.device).scatter_(0, groups[None], 1.0)
         x, medians = colours.flatten(2), self.medians.flatten(2)[groups]
@@ -38,7 +38,7 @@ class Medians:
             torch.sub(x[:, channel], medians[:, channel], out=rest)
             square.addcmul_(rest, rest)
         # A colour on the median itself pulls with no direction; the bound keeps its weight finite.
-        weight = square.clamp_(min=1e-12).rsqrt() if self.begun else torch.ones_like(square)
+        weight = square.clamp_(min=1e-12).rsqrt() if self.initialized else torch.ones_like(square)
         distance = members @ square.sqrt_()
         self.distance += distance
         self.weight.addmm_(members, weight)
@@ -48,14 +48,14 @@ class Medians:
         self.count += members.sum(1, keepdim=True)
         return distance.sum() / x.shape[2]
 
-    def gap(self) -> float:
-        """How far the mean distance of all images is from its minimum at most, by duality; infinite in the first pass.
+    def duality_gap(self) -> float:
+        """Returns an upper bound of the distance to the minimum of the mean distance; infinite in the first pass.
 
         For vectors u with |u| <= 1 that sum to 0, sum |x - y| >= sum u . (x - y). These here are the directions from
         the median, less their mean, shrunk until they fit (Boyd and Vandenberghe, "Convex Optimization", 5.1.6, has
         the bound for norms).
         """
-        if not self.begun:
+        if not self.initialized:
             return float("inf")
         count = self.count.clamp(min=1)
         medians = self.medians.flatten(2)
@@ -66,21 +66,21 @@ class Medians:
         gaps = (self.distance / count - bound).mean(1, keepdim=True)  # of each group
         return float((gaps * self.count).sum() / self.count.sum())
 
-    def settled(self) -> bool:
-        """Whether each image counted for the same median as in the pass before: their number and their sums tell."""
-        count, total = self.before
+    def assignments_unchanged(self) -> bool:
+        """Returns whether each image has the same median as in the previous pass, by number and sum of the images."""
+        count, total = self.previous
         # One image in another's place changes a sum by tens; in another order it is another one, by some 1e-6 of it.
         return torch.equal(self.count, count) and bool((self.total - total).abs().max() <= 1e-5 * total.abs().max())
 
     def step(self) -> None:
-        """Moves the medians, and begins the next pass. A group without images stays where it is."""
+        """Moves the medians and starts the next pass. The median of a group without images does not move."""
         towards = self.weighted / self.weight[:, None].clamp(min=1e-12)
-        move = (towards - self.medians.flatten(2)) * (RELAXATION if self.begun else 1.0)
+        move = (towards - self.medians.flatten(2)) * (RELAXATION if self.initialized else 1.0)
         self.medians = self.medians + (move * (self.count > 0)[:, None]).view_as(self.medians)
-        self.begun, self.before = True, (self.count.clone(), self.total.clone())
+        self.initialized, self.previous = True, (self.count.clone(), self.total.clone())
         for sums in self.sums():
             sums.zero_()
 
     def sums(self) -> list[Tensor]:
-        """What a pass has added up so far; to be summed over processes before `gap`, `settled` and `step`."""
+        """Returns the sums of the pass so far; reduce them over ranks before the other methods."""
         return [self.count, self.weight, self.weighted, self.total, self.distance]

@@ -19,7 +19,7 @@ log = logging.getLogger(__name__)
 
 # What several results need is computed for each of them rather than written to memory, as the distance of a pair is for
 # the gradient's three channels. By PyTorch's own choice both kernels take five times as long.
-NOTHING_BETWEEN = {
+NOTHING_BETWEEN: dict[str, str | int | bool | Callable[..., Any]] = {
     "realize_reads_threshold": 64,
     "realize_opcount_threshold": 2000,
     "realize_acc_reads_threshold": 64,

@@ -15,7 +15,7 @@ from kornia.filters import gaussian_blur2d
 from torch import Tensor
 
 from cifar10.data.augment import generator
-from cifar10.models.classifier import to_unit
+from cifar10.networks.base import to_unit
 
 STRENGTHS = {
     "gaussian noise": (0.04, 0.06, 0.08, 0.09, 0.10),  # standard deviation, in units of [0, 1]

@@ -15,7 +15,7 @@ from cifar10.errors import UserError
 from cifar10.inference.predictor import TrainedModel
 from cifar10.messages import some
 from cifar10.models.classifier import Classifier
-from cifar10.models.test_predictions import Predictions
+from cifar10.models.test_predictions import TestPredictions
 from cifar10.results.command import DEFAULT_DATA, composed
 from cifar10.results.figures.curves import calibration
 from cifar10.results.saved_run import FinishedRun
@@ -29,7 +29,7 @@ class Evaluation(NamedTuple):
     """What a model made of test images. test: as in `metrics.json`; ece: expected calibration error, in [0, 1]."""
 
     test: dict[str, Any]
-    predictions: Predictions
+    predictions: TestPredictions
     ece: float
 
 

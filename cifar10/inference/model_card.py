@@ -40,7 +40,7 @@ def make_card(
     typical = model.hparams.get("objective") == "typical"
     return {
         "model": type(model).__name__,
-        "what": getdoc(type(model)).splitlines()[0],
+        "what": getdoc(type(model.network)).splitlines()[0],
         "parameters": sum(parameter.numel() for parameter in model.parameters()),
         "settings": {name: value for name, value in model.hparams.items() if name != "class_names"},
         "classes": trained.class_names,

@@ -11,7 +11,8 @@ from torch import Tensor
 from cifar10.data.inputs import Layout, as_batch
 from cifar10.errors import UserError
 from cifar10.messages import some
-from cifar10.results.saved_run import read_model, weights_of
+from cifar10.models.build import load_model
+from cifar10.results.saved_run import weights_of
 from cifar10.training.precision import best_device
 from cifar10.training.run_folder import CONFIG
 
@@ -56,7 +57,7 @@ class TrainedModel:
         self.checkpoint = checkpoint_of(Path(path))
         try:
             self.device = best_device() if device is None else torch.device(device)
-            self.model = read_model(self.checkpoint).to(self.device)
+            self.model = load_model(self.checkpoint).to(self.device)
         except (RuntimeError, AssertionError) as error:  # no such device, or not in this build of PyTorch
             raise UserError(f"device {device or best_device()}: {str(error).splitlines()[0]}") from error
         self.class_names = self.model.class_names

@@ -1,53 +1,43 @@
-"""What the three classifiers share: raw images in, counting while they train, one log per epoch, evaluation."""
+"""Shared by all models: counting in training, one log per epoch, evaluation, checkpoints."""
 
 from collections import deque
-from collections.abc import Sequence
 from math import inf
 from typing import Annotated, Any, Self
 
 import torch
 from annotated_types import Gt, Lt
-from lightning import LightningModule
+from lightning import LightningModule, Trainer
 from torch import Tensor
 from torch.nn import functional as F
 from torchmetrics import CatMetric, MeanMetric, Metric, MetricCollection
 from torchmetrics.classification import MulticlassAccuracy, MulticlassConfusionMatrix
 
 from cifar10.data.batches import TrainBatches
+from cifar10.data.datamodule import ImageData
 from cifar10.errors import UserError
-from cifar10.models.test_predictions import Predictions
-from cifar10.training.rng_state import of_each_rank
-
-CIFAR10_CLASSES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
+from cifar10.models.test_predictions import TestPredictions
+from cifar10.networks.base import Network
 
 Batch = tuple[Tensor, Tensor]
 LOSSES_AT_ONCE = 50
-"""How many losses a model keeps, for who watches them."""
+"""Maximum length of `Classifier.recent_losses`, for callbacks that check them."""
 Rate = Annotated[float, Gt(0), Lt(inf)]
 """A learning rate."""
 
 
-def to_unit(images: Tensor) -> Tensor:
-    """Raw images as float32 in [0, 1]: uint8 is divided by 255, floating point is taken to be in [0, 1] already."""
-    if images.dtype == torch.uint8:
-        return images / 255
-    return images.float() if images.is_floating_point() else images  # other integers have no range: refused later
-
-
 class Classifier(LightningModule):
-    """A LightningModule from raw images to logits; subclasses bring `forward` and `configure_optimizers`.
+    """Trains and tests a network from raw images to logits; subclasses implement `configure_optimizers`.
 
-    `forward` takes (N, 3, 32, 32), uint8 or float in [0, 1], and returns logits (N, C).
-    A batch is such images and labels (N,) int64. Logged per epoch: `train/loss`, `train/accuracy`, `val/loss`,
-    `val/accuracy`, `lr`, of which a model without predictions or a rate in training leaves out some; accuracies are in
-    [0, 1]. A checkpoint taken within an epoch carries the epoch's counts.
+    A batch is images as of `Network.forward` and labels (N,) int64. Logged per epoch: `train/loss`, `train/accuracy`,
+    `val/loss`, `val/accuracy`, `lr`; accuracies are in [0, 1]. A checkpoint taken within an epoch holds the epoch's
+    counts, and what `load_network` needs to construct the network.
     """
 
-    def __init__(self, class_names: Sequence[str]) -> None:
+    def __init__(self, network: Network) -> None:
         super().__init__()
-        self.class_names = list(class_names)
+        self.network = network
         classes = len(self.class_names)
-        # Without `disable` a loss or probability that is not a number would be left out, as if it had not been.
+        # Without `disable` NaN losses and probabilities would be left out.
         keep_nan: dict[str, Any] = {"nan_strategy": "disable"}
         self.val_accuracy, self.val_loss = MulticlassAccuracy(classes, average="micro"), MeanMetric(**keep_nan)
         self.test_metrics, self.test_loss = (
@@ -65,27 +55,22 @@ class Classifier(LightningModule):
         # whole step of the small models.
         self.loss_sum: Tensor | float = 0.0
         self.correct: Tensor | int = 0
-        self.seen = 0
+        self.num_examples = 0
         self.recent_losses: deque[Tensor] = deque(maxlen=LOSSES_AT_ONCE)
-        self.processes = 1  # that share each batch
+        self.world_size = 1
         self.test_results: dict[str, Any] = {}
-        self.test_predictions: Predictions | None = None
+        self.test_predictions: TestPredictions | None = None
+
+    @property
+    def class_names(self) -> list[str]:
+        return self.network.class_names
+
+    def forward(self, images: Tensor) -> Tensor:
+        return self.network(images)
 
     def loss(self, logits: Tensor, labels: Tensor) -> Tensor:
-        """Mean loss of a batch, a scalar. logits: (N, C), labels: (N,)."""
+        """Returns the mean loss of a batch, a scalar. logits: (N, C), labels: (N,)."""
         return F.cross_entropy(logits, labels)
-
-    def pictures(self) -> Tensor | None:
-        """What a model that has pictures in it learnt: (C * K, 3, H, W) in [0, 1], those of a class together."""
-        return None
-
-    def first_layer(self) -> Tensor | None:
-        """What a network's first layer multiplies pixels with, (K, 3, h, w)."""
-        return None
-
-    def embed(self, images: Tensor) -> Tensor:
-        """What the model decides by, one vector for each image, (N, D): here its logits. images: as of `forward`."""
-        return self(images)
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         images, labels = batch
@@ -93,20 +78,20 @@ class Classifier(LightningModule):
         loss = self.loss(logits, labels)
         self.loss_sum = self.loss_sum + loss.detach() * len(labels)
         self.correct = self.correct + (logits.argmax(1) == labels).sum()
-        self.seen += len(labels)
+        self.num_examples += len(labels)
         self.recent_losses.append(loss.detach())
-        return loss if self.processes == 1 else loss * self._weight(len(labels), batch_idx)
+        return loss if self.world_size == 1 else loss * self._weight(len(labels), batch_idx)
 
     def on_fit_start(self) -> None:
-        self.processes = self.trainer.world_size
+        self.world_size = self.trainer.world_size
 
     def _weight(self, own: int, batch_idx: int) -> float:
-        """Of this process's mean loss, so that the mean of all processes' gradients is that of the whole batch.
+        """Returns the weight of this rank's mean loss, so that the mean gradient over ranks is the whole batch's.
 
         Without it an image would count for more where a batch does not split evenly.
         """
         batches = self.trainer.train_dataloader
-        return own * self.processes / batches.size(batch_idx) if isinstance(batches, TrainBatches) else 1.0
+        return own * self.world_size / batches.size(batch_idx) if isinstance(batches, TrainBatches) else 1.0
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
         self._evaluate(batch, self.val_accuracy, self.val_loss)
@@ -131,17 +116,16 @@ class Classifier(LightningModule):
         self.val_loss.reset()
 
     def on_train_epoch_end(self) -> None:
-        loss, correct, seen = self._totals()
+        loss_sum, correct, count = self.reduce_train_metrics()
         lr = self.trainer.optimizers[0].param_groups[0]["lr"]
-        self.log_epoch({"train/loss": loss / seen, "train/accuracy": correct / seen, "lr": lr})
-        self.loss_sum, self.correct, self.seen = 0.0, 0, 0
+        self.log_epoch({"train/loss": loss_sum / count, "train/accuracy": correct / count, "lr": lr})
 
     def on_test_epoch_end(self) -> None:
         self.finish_test()
         self.log_epoch({f"test/{name}": self.test_results[name] for name in ("loss", "accuracy")})
 
     def finish_test(self) -> None:
-        """Makes `test_results` and `test_predictions` of the test steps so far, and forgets them."""
+        """Computes `test_results` and `test_predictions` of the test steps so far, and resets the metrics."""
         results = self.test_metrics.compute()
         self.test_results = {
             "loss": self.test_loss.compute().item(),
@@ -151,36 +135,38 @@ class Classifier(LightningModule):
         }
         kept = self.test_probabilities, self.test_labels
         probabilities, labels = (metric.compute().cpu().numpy() for metric in kept)
-        self.test_predictions = Predictions(probabilities, labels.astype("int64"))
+        self.test_predictions = TestPredictions(probabilities, labels.astype("int64"))
         for metric in (self.test_metrics, self.test_loss, *kept):
             metric.reset()
 
     def log_epoch(self, values: dict[str, Any], prog_bar: bool = False) -> None:
-        """Logs values of the whole epoch, at once: Lightning would wait until after the epoch's checkpoint.
+        """Logs values of the whole epoch immediately: Lightning would wait until after the epoch's checkpoint.
 
-        The x axis counts epochs done, so that runs of any batch size lie over one another.
+        The x axis is the number of completed epochs, so that runs of any batch size can be compared.
         """
         values = {name: float(value) for name, value in values.items()}
         self.log_dict(values, prog_bar=prog_bar, logger=False)
-        epoch = self.current_epoch + (not self.trainer.testing)  # testing, all epochs count as done
+        epoch = self.current_epoch + (not self.trainer.testing)  # in testing all epochs are complete
         for logger in self.loggers:
             logger.log_metrics(values, step=epoch)
             logger.save()
 
-    def _totals(self) -> tuple[float, float, int]:
-        """Sum of losses, correct predictions and images of the epoch so far, over all ranks."""
-        totals = torch.tensor([float(self.loss_sum), float(self.correct), self.seen], device=self.device)
-        loss_sum, correct, seen = self.trainer.strategy.reduce(totals, reduce_op="sum").tolist()
-        return loss_sum, correct, int(seen)
+    def reduce_train_metrics(self) -> tuple[float, float, int]:
+        """Returns sum of losses, correct predictions and images of the epoch over all ranks, and resets them."""
+        totals = torch.tensor([float(self.loss_sum), float(self.correct), self.num_examples], device=self.device)
+        self.loss_sum, self.correct, self.num_examples = 0.0, 0, 0
+        loss_sum, correct, count = self.trainer.strategy.reduce(totals, reduce_op="sum").tolist()
+        return loss_sum, correct, int(count)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         checkpoint["model"] = type(self).__name__
-        counted = float(self.loss_sum), int(self.correct), self.seen
-        checkpoint["train_totals"] = of_each_rank(counted, self.trainer.world_size)
+        checkpoint["network"] = {"class": type(self.network).__name__, "arguments": self.network.arguments}
+        counts = float(self.loss_sum), int(self.correct), self.num_examples
+        checkpoint["train_totals"] = all_gather_object(counts, self.trainer.world_size)
 
     @classmethod
     def load_from_checkpoint(cls, checkpoint_path: Any, *args: Any, **kwargs: Any) -> Self:
-        """As Lightning's, but never runs code of a checkpoint. Raises UserError for the checkpoint of another model."""
+        """Loads weights-only, as Lightning does otherwise. Raises UserError for the checkpoint of another model."""
         try:
             return super().load_from_checkpoint(checkpoint_path, *args, **kwargs | {"weights_only": True})
         except TypeError:  # settings that this model does not have
@@ -198,4 +184,23 @@ class Classifier(LightningModule):
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         self._check_is_own(checkpoint)
         if self._trainer is not None and self.trainer.training:
-            self.loss_sum, self.correct, self.seen = checkpoint["train_totals"][self.trainer.global_rank]
+            self.loss_sum, self.correct, self.num_examples = checkpoint["train_totals"][self.trainer.global_rank]
+
+
+def all_gather_object(value: Any, world_size: int) -> list[Any]:
+    """Returns the `value` of each rank, by rank, for what no sum can restore bit-identically."""
+    values = [value] * world_size
+    if world_size > 1:
+        torch.distributed.all_gather_object(values, value)
+    return values
+
+
+def training_data(trainer: Trainer) -> ImageData:
+    """Returns the data module. Raises UserError where the Trainer was given a loader instead."""
+    data = getattr(trainer, "datamodule", None)
+    if not isinstance(data, ImageData):
+        raise UserError(
+            "model=cnn, solver=weiszfeld and prototypes_per_class > 1 need all training images: "
+            "call fit with datamodule=, one of cifar10.data, not with a loader"
+        )
+    return data

@@ -1,7 +1,8 @@
-"""`predictions.npz`: what a run said of every test image, for pictures and pages."""
+"""`predictions.npz`: a run's predictions for all test images."""
 
+from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
+from typing import ClassVar
 
 import numpy as np
 
@@ -10,48 +11,51 @@ from cifar10.files import write_atomically
 FILE = "predictions.npz"
 
 
-class Predictions(NamedTuple):
-    """Of the test images in their order: probabilities (N, C) float32 in [0, 1], labels (N,) int64."""
+@dataclass(frozen=True)
+class TestPredictions:
+    """Holds probabilities (N, C) float32 in [0, 1] and true labels (N,) int64, in the order of the test images."""
+
+    __test__: ClassVar = False  # no test class of pytest's
 
     probabilities: np.ndarray
     labels: np.ndarray
 
     def save(self, folder: Path) -> None:
-        """In full precision: rounded, two classes may tie, and what was counted as one guess be read as another."""
-        write_atomically(folder / FILE, lambda file: np.savez_compressed(file, **self._asdict()))
+        """Writes the file in full precision: rounded, two classes may tie, which would change a prediction."""
+        write_atomically(folder / FILE, lambda file: np.savez_compressed(file, **vars(self)))
 
     @classmethod
-    def load(cls, folder: Path) -> "Predictions":
-        """Raises OSError, ValueError or KeyError for a file that is missing or something else."""
+    def load(cls, folder: Path) -> "TestPredictions":
+        """Reads the file. Raises OSError, ValueError or KeyError where it is missing or something else."""
         with np.load(folder / FILE) as arrays:  # pickled objects are refused
             return cls(arrays["probabilities"].astype(np.float32), arrays["labels"])
 
     @property
-    def guesses(self) -> np.ndarray:
-        """The class with the highest probability, (N,)."""
+    def predicted(self) -> np.ndarray:
+        """Returns the class with the highest probability, (N,)."""
         return self.probabilities.argmax(1)
 
     @property
     def confidence(self) -> np.ndarray:
-        """The highest probability, (N,)."""
+        """Returns the highest probability, (N,)."""
         return self.probabilities.max(1)
 
     def confusion(self, classes: int) -> np.ndarray:
-        """Counts (C, C): rows are true classes, columns guesses."""
-        return np.bincount(self.labels * classes + self.guesses, minlength=classes**2).reshape(classes, classes)
+        """Returns the confusion matrix, counts (C, C): rows are true classes, columns predicted ones."""
+        return np.bincount(self.labels * classes + self.predicted, minlength=classes**2).reshape(classes, classes)
 
-    def mistakes(self, count: int) -> np.ndarray:
-        """The images that it was most sure of and wrong, the surest first, (<= count,)."""
+    def confident_errors(self, count: int) -> np.ndarray:
+        """Returns the misclassified images, the most confident first, (<= count,)."""
         order = np.argsort(-self.confidence, kind="stable")
-        return order[(self.guesses != self.labels)[order]][:count]
+        return order[(self.predicted != self.labels)[order]][:count]
 
-    def taken(self, true: int, guess: int) -> np.ndarray:
-        """The images of class `true` that were taken for `guess`, in their order."""
-        return np.flatnonzero((self.labels == true) & (self.guesses == guess))
+    def taken(self, true: int, predicted: int) -> np.ndarray:
+        """Returns the images in one cell of the confusion matrix, in their order."""
+        return np.flatnonzero((self.labels == true) & (self.predicted == predicted))
 
 
 def most_confused(confusion: np.ndarray) -> tuple[int, int]:
-    """The two classes that are taken for one another most often, by share of their images. confusion: (C, C) counts."""
+    """Returns the two classes confused most often, by share of their images. confusion: (C, C) counts."""
     rates = confusion / confusion.sum(1, keepdims=True).clip(min=1)
     both = np.triu(rates + rates.T, 1)
     first, second = np.unravel_index(both.argmax(), both.shape)

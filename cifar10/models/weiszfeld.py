@@ -1,130 +1,186 @@
-"""The exact solver of typical images under a Trainer: one pass over the data is one epoch."""
+"""Computes exact class prototypes under a Trainer: one pass over the data is one epoch."""
 
 import logging
+from collections.abc import Sequence
 from dataclasses import replace
 from math import inf
-from typing import Any
+from typing import Annotated, Any, Literal
 
 import torch
+from annotated_types import Gt
 from lightning import Trainer
-from lightning.pytorch.strategies import Strategy
+from lightning.pytorch.callbacks import WeightAveraging
 from torch import Tensor
 
-from cifar10.color.delta_e import delta_e_76, to_lab
-from cifar10.color.geometric_median import Medians
+from cifar10.color.delta_e import delta_e_76, full_precision, to_lab, to_rgb
+from cifar10.color.geometric_median import GeometricMedians
 from cifar10.data.datamodule import ImageData
 from cifar10.errors import UserError
-from cifar10.models.classifier import Batch, to_unit
-from cifar10.training.ema import MovingAverage
-from cifar10.training.rng_state import of_each_rank
+from cifar10.models.classifier import Batch, all_gather_object, training_data
+from cifar10.models.prototype import Prototype
+from cifar10.networks.base import CIFAR10_CLASSES, to_unit
 
 log = logging.getLogger(__name__)
 LAB_BYTES = 2**30
-"""How much memory the solver may take to convert images once instead of in every epoch; CIFAR-10 needs 0.6."""
+"""Memory that may be taken to convert images once instead of in every epoch; CIFAR-10 needs 0.6."""
 PAIRS = 2**17
-"""How many pairs of pixels to compare at once: few enough for a CPU's cache, which makes it five times as fast."""
+"""Pairs of pixels compared at once: few enough for a CPU's cache, which makes it five times as fast."""
 
 
-class ExactSolver:
-    """Geometric medians of each class's images, found to within a duality gap of `tolerance`, in Delta E 1976.
+class Weiszfeld(Prototype):
+    """Minimizes the mean distance of `typical` prototypes for cie76 exactly: geometric medians of each class's images.
 
-    `per_class` of them to a class, one class after the other; each image counts for its class's nearest. With several
-    the problem is no longer convex (k-medians): the gap is that of the present assignment of images, and the result,
-    where no image changes its median any more, a local minimum that depends on the images it was begun from.
+    `prototypes_per_class` of them to a class; each image is assigned to the nearest of its class. Training stops when
+    the duality gap (`train/gap`) is `tolerance` at most, in Delta E 1976. One per class is the global minimum, from any
+    start. With several the problem is no longer convex (k-medians): the gap is that of the current assignment, and the
+    result, where no image changes its median any more, a local minimum that depends on the initial images.
+    `best.ckpt` is of the pass with the lowest validation loss; on few images that can be one before the last.
     """
 
-    def __init__(self, per_class: int, tolerance: float) -> None:
-        self.per_class, self.tolerance = per_class, tolerance
-        self.medians: Medians | None = None
-        self.gap, self.settled = inf, False
+    def __init__(
+        self,
+        class_names: Sequence[str] = CIFAR10_CLASSES,
+        solver: Literal["weiszfeld"] = "weiszfeld",
+        tolerance: Annotated[float, Gt(0)] = 1e-3,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(class_names, **kwargs)
+        if self.network.discriminative or self.network.delta != "cie76" or self.network.tta_flip:
+            raise UserError(
+                "model.solver=weiszfeld finds typical images by a Euclidean difference: it goes with "
+                "objective=typical, delta=cie76 and tta_flip=false; choose these, or solver=gradient"
+            )
+        self.tolerance = tolerance
+        self.medians: GeometricMedians | None = None
+        self.gap, self.assigned = inf, False
         self.lab_batches: list[Batch] | None = None
 
     @property
-    def done(self) -> bool:
-        return self.settled and self.gap <= self.tolerance
+    def converged(self) -> bool:
+        return self.assigned and self.gap <= self.tolerance
 
-    def check(self, trainer: Trainer) -> None:
-        """Raises UserError for settings by which it would find something else."""
-        if any(training_data(trainer).views):
-            raise UserError(
-                "model.solver=weiszfeld looks at images as they are: "
-                "set no data.random_flip, random_shift_px, cutout_px"
-            )
-        if any(isinstance(callback, MovingAverage) for callback in trainer.callbacks):
-            raise UserError("model.solver=weiszfeld ends at the exact images: set ema_decay=null")
-        if trainer.gradient_clip_val:
-            raise UserError("model.solver=weiszfeld has no gradient to clip: leave out trainer.gradient_clip_val")
+    def setup(self, stage: str) -> None:
+        """Raises UserError for settings with which it would find something else."""
+        if stage == "fit":
+            if any(training_data(self.trainer).views):
+                raise UserError(
+                    "model.solver=weiszfeld looks at images as they are: "
+                    "set no data.random_flip, random_shift_px, cutout_px"
+                )
+            callbacks = self.trainer.callbacks  # type: ignore[attr-defined]  # set by one of Lightning's connectors
+            if any(isinstance(callback, WeightAveraging) for callback in callbacks):
+                raise UserError("model.solver=weiszfeld ends at the exact images: set ema_decay=null")
+            if self.trainer.gradient_clip_val:
+                raise UserError("model.solver=weiszfeld has no gradient to clip: leave out trainer.gradient_clip_val")
+        super().setup(stage)
 
-    def begin(self, prototypes: Tensor) -> None:
-        """From these on, unless a checkpoint was loaded. prototypes: (C * K, 3, H, W) in [0, 1]."""
-        if self.medians is None:
-            self.medians = Medians(to_lab(prototypes))
+    def on_train_start(self) -> None:
+        if self.medians is None:  # no checkpoint was loaded
+            self.medians = GeometricMedians(to_lab(self.network.prototypes.detach()))
+        self.trainer.should_stop = self.converged  # resumed after the last epoch
 
-    def count(self, batch: Batch, batch_idx: int, data: ImageData) -> Tensor:
-        """Counts a batch in; returns the sum of its images' mean distances to their medians, a scalar."""
+    def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
+        with full_precision(self.device.type):
+            self.loss_sum = self.loss_sum + self._update_medians(batch, batch_idx)
+            self.num_examples += len(batch[1])
+            target = self.network.prototypes.detach()
+            if self.trainer.is_last_batch:
+                target = to_rgb(self._finish_pass())
+                self.trainer.should_stop = self.converged
+            # A step of rate 1 down its gradient leads there, so that Lightning counts and saves as for any model.
+            return (self.network.prototypes - target).square().sum() / 2
+
+    def configure_optimizers(self) -> torch.optim.Optimizer:
+        return torch.optim.SGD(self.parameters(), lr=1.0)
+
+    def _update_medians(self, batch: Batch, batch_idx: int) -> Tensor:
+        """Adds a batch to the sums; returns the sum of its images' mean distances to their medians, a scalar."""
+        assert self.medians is not None  # since on_train_start
         if self.lab_batches is None:  # within the first epoch, so that its seconds count
-            self.lab_batches = converted(data)
+            self.lab_batches = lab_batches(training_data(self.trainer))
         images, labels = batch
         colours, labels = self.lab_batches[batch_idx] if self.lab_batches else (to_lab(to_unit(images)), labels)
-        return self.medians.add(colours, self._nearest(colours, labels))
+        return self.medians.update(colours, nearest(self.medians.medians, colours, labels, self.network.per_class))
 
-    def _nearest(self, colours: Tensor, labels: Tensor) -> Tensor:
-        """Which median each image counts for: its class's nearest, (N,) int64."""
-        first = labels * self.per_class
-        if self.per_class == 1:
-            return first
-        own = self.medians.medians.unflatten(0, (-1, self.per_class))
-        some = max(1, PAIRS // own[0, :, 0].numel())
-        blocks = zip(colours.split(some), labels.split(some), strict=True)
-        return first + torch.cat([delta_e_76(x[:, None], own[y]).mean((-2, -1)).argmin(1) for x, y in blocks])
-
-    def finish_pass(self, strategy: Strategy) -> Tensor:
+    def _finish_pass(self) -> Tensor:
         """Moves the medians by the sums over all ranks; returns them, (C * K, 3, H, W) L*a*b*."""
+        assert self.medians is not None
         for sums in self.medians.sums():
-            sums.copy_(strategy.reduce(sums, reduce_op="sum"))
-        self.gap, self.settled = self.medians.gap(), self.per_class == 1 or self.medians.settled()
+            sums.copy_(self.trainer.strategy.reduce(sums, reduce_op="sum"))
+        self.gap = self.medians.duality_gap()
+        self.assigned = self.network.per_class == 1 or self.medians.assignments_unchanged()
         self.medians.step()
         return self.medians.medians
 
-    def warn_if_unfinished(self, trainer: Trainer) -> None:
-        """Where training ended before `done`: so the typical images are not the exact ones."""
-        if trainer.is_global_zero and not self.done:
-            epochs, moving = trainer.current_epoch, "" if self.settled else " and images still change their prototype"
+    def on_train_epoch_end(self) -> None:
+        loss_sum, _, count = self.reduce_train_metrics()
+        self.log_epoch({"train/loss": loss_sum / count, "train/gap": self.gap})
+
+    def on_train_end(self) -> None:
+        """Warns if training ended before convergence."""
+        if self.trainer.is_global_zero and not self.converged:
+            epochs = self.trainer.current_epoch
+            moving = "" if self.assigned else " and images still change their prototype"
             log.warning(
                 f"model.solver=weiszfeld has not converged in {epochs} epochs: the gap is {self.gap:.2g}, "
                 f"tolerance={self.tolerance:g}{moving}; set epochs={2 * epochs} or more"
             )
 
-    def state(self, trainer: Trainer) -> dict[str, Any]:
-        """What a checkpoint needs, at any moment of a pass, with the sums of each rank."""
-        medians = self.medians
-        sums = of_each_rank([sums.cpu() for sums in medians.sums()], trainer.world_size)
-        passes = {"medians": medians.medians, "begun": medians.begun, "before": medians.before, "sums": sums}
-        return passes | {"gap": self.gap, "settled": self.settled}
+    def teardown(self, stage: str) -> None:
+        super().teardown(stage)
+        self.lab_batches = None
 
-    def load(self, state: dict[str, Any], trainer: Trainer) -> None:
-        """Goes on from `state`."""
-        device = trainer.strategy.root_device  # the model is not there yet
-        self.medians, self.gap = Medians(state["medians"].to(device), state["begun"]), state["gap"]
-        self.medians.before, self.settled = tuple(sums.to(device) for sums in state["before"]), state["settled"]
-        for sums, value in zip(self.medians.sums(), state["sums"][trainer.global_rank], strict=True):
-            sums.copy_(value)
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        super().on_save_checkpoint(checkpoint)
+        if self.medians is not None:
+            checkpoint["weiszfeld"] = solver_state(self.medians, self.trainer) | {
+                "gap": self.gap,
+                "assigned": self.assigned,
+            }
 
-
-def training_data(trainer: Trainer) -> ImageData:
-    """All training images. Raises UserError where the Trainer was given a loader instead."""
-    if not isinstance(trainer.datamodule, ImageData):
-        raise UserError(
-            "model.solver=weiszfeld and prototypes_per_class > 1 need all training images: "
-            "call fit with datamodule=, one of cifar10.data, not with a loader"
-        )
-    return trainer.datamodule
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        super().on_load_checkpoint(checkpoint)
+        if "weiszfeld" in checkpoint and self._trainer is not None:
+            state = checkpoint["weiszfeld"]
+            self.medians, self.gap, self.assigned = restored(state, self.trainer), state["gap"], state["assigned"]
 
 
-def converted(data: ImageData) -> list[Batch]:
-    """All training batches in L*a*b*, or none where they would take too much memory."""
+def nearest(medians: Tensor, colours: Tensor, labels: Tensor, per_class: int) -> Tensor:
+    """Returns the index of the nearest median of each image's class, (N,) int64.
+
+    medians: (C * K, 3, H, W), colours: (N, 3, H, W), both L*a*b*; labels: (N,).
+    """
+    first = labels * per_class
+    if per_class == 1:
+        return first
+    own = medians.unflatten(0, (-1, per_class))
+    size = max(1, PAIRS // own[0, :, 0].numel())
+    blocks = zip(colours.split(size), labels.split(size), strict=True)
+    return first + torch.cat([delta_e_76(x[:, None], own[y]).mean((-2, -1)).argmin(1) for x, y in blocks])
+
+
+def solver_state(medians: GeometricMedians, trainer: Trainer) -> dict[str, Any]:
+    """Returns the state at any moment of a pass, with the sums of each rank."""
+    sums = all_gather_object([sums.cpu() for sums in medians.sums()], trainer.world_size)
+    passes = {"medians": medians.medians, "initialized": medians.initialized, "previous": medians.previous}
+    return passes | {"sums": sums}
+
+
+def restored(state: dict[str, Any], trainer: Trainer) -> GeometricMedians:
+    """Returns the medians of a `solver_state`, on the Trainer's device: the model is not there yet."""
+    device = trainer.strategy.root_device
+    medians = GeometricMedians(state["medians"].to(device), state["initialized"])
+    count, total = state["previous"]
+    medians.previous = count.to(device), total.to(device)
+    for sums, value in zip(medians.sums(), state["sums"][trainer.global_rank], strict=True):
+        sums.copy_(value)
+    return medians
+
+
+def lab_batches(data: ImageData) -> list[Batch]:
+    """Returns all training batches in L*a*b*, or an empty list where they would take too much memory."""
     if 4 * data.train_images.numel() > LAB_BYTES:
         return []
-    # In the order of the first epoch, resumed or not, so that the sums are the same to the bit.
+    # In the order of the first epoch, resumed or not, so that the sums are bit-identical.
     batches = replace(data.train_dataloader(), position=lambda: (0, 0))
     return [(to_lab(to_unit(images)), labels) for images, labels in batches]

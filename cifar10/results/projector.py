@@ -10,7 +10,7 @@ from tensorboard.plugins import projector
 from torchvision.utils import make_grid, save_image
 
 from cifar10.files import write_atomically
-from cifar10.models.classifier import to_unit
+from cifar10.networks.base import to_unit
 from cifar10.results.saved_run import FinishedRun
 
 FOLDER = "projector"
@@ -20,12 +20,12 @@ COLUMNS = ("class", "taken for", "right", "confidence", "test image")
 def write_embedding(run: FinishedRun, images: int) -> int:
     """Of the first `images` test images, into the run's `tensorboard/`; returns how many there were.
 
-    Points are what `Classifier.embed` gives. Raises UserError where weights or images are missing.
+    Points are what `Network.embed` gives. Raises UserError where weights or images are missing.
     """
     shown = run.data.test_images[:images]
     with torch.inference_mode():
         points = torch.cat([run.model.embed(block) for block in shown.split(500)]).float()
-    labels, guesses, confidence = run.predictions.labels, run.predictions.guesses, run.predictions.confidence
+    labels, guesses, confidence = run.predictions.labels, run.predictions.predicted, run.predictions.confidence
     names = run.class_names
     table = io.StringIO()
     rows = csv.writer(table, delimiter="\t", lineterminator="\n")

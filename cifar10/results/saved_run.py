@@ -6,7 +6,6 @@ import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from functools import cache, cached_property
-from importlib import import_module
 from pathlib import Path
 from pickle import UnpicklingError
 from typing import Any
@@ -22,9 +21,9 @@ from yaml import YAMLError
 
 from cifar10.data.datamodule import ImageData
 from cifar10.errors import UserError
-from cifar10.files import read_checkpoint
-from cifar10.models.classifier import Classifier
-from cifar10.models.test_predictions import Predictions
+from cifar10.models.test_predictions import TestPredictions
+from cifar10.networks.base import Network
+from cifar10.networks.checkpoint import load_network
 from cifar10.results.table import recipe
 from cifar10.training.loggers.prototype_snapshots import read_snapshots
 
@@ -61,9 +60,9 @@ class FinishedRun:
             return {name: [float(row[name]) for row in rows] for name in rows[0] if all(row[name] for row in rows)}
 
     @cached_property
-    def model(self) -> Classifier:
+    def model(self) -> Network:
         """With the tested weights, on the CPU, for evaluation."""
-        return read_model(weights_of(self.folder))
+        return load_network(weights_of(self.folder))
 
     @cached_property
     def data(self) -> ImageData:
@@ -75,14 +74,14 @@ class FinishedRun:
         return data
 
     @cached_property
-    def predictions(self) -> Predictions:
+    def predictions(self) -> TestPredictions:
         """What it said of the test images; made from the weights and kept where an older version did not."""
         try:
-            return Predictions.load(self.folder)
+            return TestPredictions.load(self.folder)
         except BROKEN:
             with torch.inference_mode():
                 logits = torch.cat([self.model(images) for images in self.data.test_images.split(500)])
-            made = Predictions(logits.float().softmax(1).numpy(), self.data.test_labels.numpy())
+            made = TestPredictions(logits.float().softmax(1).numpy(), self.data.test_labels.numpy())
             with suppress(UserError):  # a folder that is not to be written to
                 made.save(self.folder)
             return made
@@ -124,23 +123,3 @@ def weights_of(folder: Path) -> Path:
     if not path.is_file():
         raise UserError(f"{path} is missing; the run's weights are needed")
     return path
-
-
-def read_model(path: Path) -> Classifier:
-    """The classifier that a checkpoint says it is of, with its weights, on the CPU, for evaluation."""
-    checkpoint = read_checkpoint(path)
-    with reading(path):
-        return model_class(checkpoint["model"]).load_from_checkpoint(path, map_location="cpu").eval()
-
-
-def model_class(name: str) -> type[Classifier]:
-    """The class of that name in the module of `cifar10.models` that is named like it.
-
-    Raises ValueError, ImportError or AttributeError for what is no model.
-    """
-    if not (isinstance(name, str) and name.isidentifier()):
-        raise ValueError(f"model {name!r}")
-    found = getattr(import_module(f"cifar10.models.{name.lower()}"), name)
-    if not (isinstance(found, type) and issubclass(found, Classifier)):
-        raise ValueError(f"model {name!r}")
-    return found

@@ -13,11 +13,12 @@ from lightning.pytorch.callbacks import Checkpoint, ModelCheckpoint
 from lightning.pytorch.plugins.io import TorchCheckpointIO
 
 from cifar10.errors import Diverged, Interrupted, UserError
-from cifar10.files import read_checkpoint, write_atomically
-from cifar10.models.classifier import LOSSES_AT_ONCE, Classifier
+from cifar10.files import write_atomically
+from cifar10.models.classifier import LOSSES_AT_ONCE, Classifier, all_gather_object
+from cifar10.networks.checkpoint import read_checkpoint
 from cifar10.training.ema import MovingAverage
 from cifar10.training.loggers.tensorboard import sync_events
-from cifar10.training.rng_state import of_each_rank, random_state, set_random_state
+from cifar10.training.rng_state import random_state, set_random_state
 from cifar10.training.signals import StopSignals
 
 
@@ -107,7 +108,7 @@ class LastCheckpoint(Checkpoint):
             self._interrupt()
 
     def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
-        checkpoint["random_states"] = of_each_rank(random_state(pl_module.device), trainer.world_size)
+        checkpoint["random_states"] = all_gather_object(random_state(pl_module.device), trainer.world_size)
 
     def on_load_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
         self.random_states = checkpoint["random_states"]

@@ -15,7 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 from cifar10.errors import UserError
 
 CONF = Path(__file__).resolve().parents[2] / "conf"
-FROM_ELSEWHERE = ("class_names", "batch_size", "seed", "layers")
+FROM_ELSEWHERE = ("class_names", "batch_size", "seed", "network")
 """Constructor arguments that are not settings: filled in from the data, from the top level, or by a subclass."""
 
 

@@ -16,14 +16,6 @@ def random_state(device: torch.device) -> dict[str, Any]:
     return state
 
 
-def of_each_rank(value: Any, world_size: int) -> list[Any]:
-    """What each process of a run has for `value`, by rank; so a checkpoint holds what no sum gives back to the bit."""
-    values = [value] * world_size
-    if world_size > 1:
-        torch.distributed.all_gather_object(values, value)
-    return values
-
-
 def set_random_state(state: dict[str, Any], device: torch.device) -> None:
     """Goes on from a state that `random_state` told; that of another kind of device is left out."""
     random.setstate(state["python"])

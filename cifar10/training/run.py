@@ -128,9 +128,11 @@ def _load_data(cfg: DictConfig) -> tuple[Any, float]:
 def _make_model(cfg: DictConfig, class_names: Sequence[str]) -> Any:
     from lightning import seed_everything
 
+    from cifar10.models.build import build_model
+
     seed_everything(cfg.seed, verbose=False)
     os.environ.pop("PL_GLOBAL_SEED")  # each of several ranks would seed itself again, after the model is made
-    return _instantiate(cfg.model, class_names=class_names)
+    return build_model(OmegaConf.to_container(cfg.model, resolve=True), class_names)
 
 
 def _instantiate(settings: DictConfig, **arguments: Any) -> Any:

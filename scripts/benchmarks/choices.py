@@ -26,7 +26,7 @@ def choices(rounds: int) -> dict[str, Any]:
     """Choice -> with and without it -> seconds, one value a round: of training steps at batch 32, or of evaluation."""
     device = best_device()
     study_order = CNN()
-    study_order.layers = pooling_last(study_order.layers)
+    study_order.network.layers = pooling_last(study_order.network.layers)
     bfloat16 = torch.autocast(device.type, torch.bfloat16)
     pairs = {
         "cnn: channels innermost in memory": (training(CNN(), device), training(CNN(), device, contiguous=True)),

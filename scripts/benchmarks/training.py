@@ -72,7 +72,7 @@ def bare_loop(cfg: DictConfig, data: ImageData, steps: int) -> float:
         optimizer.step()
         if isinstance(model, Prototype):
             with torch.no_grad():
-                model.prototypes.clamp_(0, 1)
+                model.network.prototypes.clamp_(0, 1)
     synchronize()
     return perf_counter() - start
 
@@ -208,7 +208,7 @@ def usual_way(cfg: DictConfig, data: ImageData, steps: int) -> float:
         optimizer: Callable[..., Any] = lambda parameters: torch.optim.SGD(parameters, lr=10)  # noqa: E731
     else:
         model = instantiate(cfg.model, _convert_="all", class_names=data.class_names)
-        network = model.layers.to(memory_format=torch.contiguous_format)
+        network = model.network.layers.to(memory_format=torch.contiguous_format)
         optimizer = lambda parameters: torch.optim.Adam(parameters, lr=1e-3)  # noqa: E731
         if cfg.model._target_.endswith("CNN"):
             steps_of_image.append(transforms.Normalize((0.4914, 0.4822, 0.4465), (0.2470, 0.2435, 0.2616)))

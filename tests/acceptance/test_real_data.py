@@ -9,9 +9,9 @@ from hydra import compose, initialize
 
 from cifar10.color.delta_e import to_lab
 from cifar10.data.cifar10 import CIFAR10Data
-from cifar10.models.classifier import to_unit
-from cifar10.models.cnn import CNN, pixel_statistics
+from cifar10.models.cnn import CNN
 from cifar10.models.mlp import MLP
+from cifar10.networks.base import to_unit
 from cifar10.training.run import train
 
 pytestmark = pytest.mark.real_data
@@ -49,7 +49,7 @@ def test_typical_images_by_gradient_descent_reach_the_exact_ones(settings, data,
     record = train(settings("model=prototype"), tmp_path)
     assert record["test"]["accuracy"] == pytest.approx(0.3327, abs=0.004)
     assert record["test"]["accuracy"] >= 0.325
-    prototypes = to_lab(torch.load(tmp_path / "last.ckpt", weights_only=True)["state_dict"]["prototypes"])
+    prototypes = to_lab(torch.load(tmp_path / "last.ckpt", weights_only=True)["state_dict"]["network.prototypes"])
     assert _mean_own_distance(data, prototypes) == pytest.approx(26.1483, abs=0.01)
 
 
@@ -59,7 +59,7 @@ def test_the_exact_solver_proves_the_study_s_optimum_and_stops(settings, data, t
     assert record["last_epoch"]["train/gap"] <= 1e-3
     assert record["last_epoch"]["train/loss"] == pytest.approx(26.1483, abs=1e-3)
     assert record["test"]["accuracy"] == pytest.approx(0.3327, abs=0.001)
-    prototypes = to_lab(torch.load(tmp_path / "last.ckpt", weights_only=True)["state_dict"]["prototypes"])
+    prototypes = to_lab(torch.load(tmp_path / "last.ckpt", weights_only=True)["state_dict"]["network.prototypes"])
     assert _mean_own_distance(data, prototypes) == pytest.approx(26.1483, abs=1e-3)
 
 
@@ -92,9 +92,7 @@ def test_initial_loss_is_near_ln_10(model, tolerance, data):
     torch.manual_seed(0)
     model = model()
     if isinstance(model, CNN):
-        mean, std = pixel_statistics(data.train_images)
-        model.mean.copy_(mean)
-        model.std.copy_(std)
+        model.network.fit_normalization(data.train_images)
     with torch.no_grad():
         loss = model.loss(model(data.val_images), data.val_labels).item()
     assert loss == pytest.approx(np.log(10), abs=tolerance)

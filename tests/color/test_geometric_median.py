@@ -7,7 +7,7 @@ import pytest
 import torch
 from scipy.optimize import minimize
 
-from cifar10.color.geometric_median import Medians
+from cifar10.color.geometric_median import GeometricMedians
 
 GROUPS = torch.arange(60) % 3
 
@@ -22,12 +22,12 @@ def mean_distance(median: np.ndarray, points: np.ndarray) -> float:
     return float(np.linalg.norm(points - median, axis=1).mean())
 
 
-def solved(colours: torch.Tensor, start: torch.Tensor, passes: int) -> Medians:
-    medians = Medians(start)
+def solved(colours: torch.Tensor, start: torch.Tensor, passes: int) -> GeometricMedians:
+    medians = GeometricMedians(start)
     for _ in range(passes):
-        medians.add(colours, GROUPS)
+        medians.update(colours, GROUPS)
         medians.step()
-    medians.add(colours, GROUPS)
+    medians.update(colours, GROUPS)
     return medians
 
 
@@ -57,11 +57,11 @@ def test_the_gap_bounds_what_is_missing_and_vanishes(colours):
     for passes in (1, 2, 4, 8, 60):
         medians = solved(colours, torch.zeros(3, 3, 2, 2), passes)
         missing = (medians.distance / medians.count).mean().item() - least
-        assert -1e-4 < missing <= medians.gap() + 1e-4
-        gaps.append(medians.gap())
+        assert -1e-4 < missing <= medians.duality_gap() + 1e-4
+        gaps.append(medians.duality_gap())
     assert gaps == sorted(gaps, reverse=True)
     assert gaps[-1] < 1e-3
-    assert solved(colours, torch.zeros(3, 3, 2, 2), 0).gap() == float("inf")
+    assert solved(colours, torch.zeros(3, 3, 2, 2), 0).duality_gap() == float("inf")
 
 
 def test_every_pass_leads_downhill(colours):
@@ -76,18 +76,18 @@ def test_the_start_does_not_matter(colours):
 
 def test_the_sums_of_two_processes_are_those_of_one(colours):
     start = colours[:3]
-    whole, *halves = (Medians(start, begun=True) for _ in range(3))
-    whole.add(colours, GROUPS)
+    whole, *halves = (GeometricMedians(start, initialized=True) for _ in range(3))
+    whole.update(colours, GROUPS)
     for half, images, groups in zip(halves, colours.split(23), GROUPS.split(23), strict=False):
-        half.add(images, groups)
-    halves[0].add(colours[46:], GROUPS[46:])
+        half.update(images, groups)
+    halves[0].update(colours[46:], GROUPS[46:])
     for one, first, second in zip(whole.sums(), halves[0].sums(), halves[1].sums(), strict=True):
         torch.testing.assert_close(one, first + second, rtol=1e-5, atol=1e-5)
 
 
 def test_a_group_without_images_stays_where_it_is(colours):
-    medians = Medians(colours[:3], begun=True)
-    medians.add(colours, torch.zeros(60, dtype=torch.int64))
+    medians = GeometricMedians(colours[:3], initialized=True)
+    medians.update(colours, torch.zeros(60, dtype=torch.int64))
     medians.step()
     assert torch.equal(medians.medians[1:], colours[1:3])
 
@@ -95,4 +95,4 @@ def test_a_group_without_images_stays_where_it_is(colours):
 def test_colours_on_the_median_do_no_harm():
     medians = solved(torch.full((60, 3, 2, 2), 7.0), torch.zeros(3, 3, 2, 2), 3)
     torch.testing.assert_close(medians.medians, torch.full((3, 3, 2, 2), 7.0))
-    assert medians.gap() == pytest.approx(0, abs=1e-5)
+    assert medians.duality_gap() == pytest.approx(0, abs=1e-5)

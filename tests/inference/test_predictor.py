@@ -37,7 +37,7 @@ def test_it_says_of_the_test_images_what_the_run_said(name, file, drawn_runs):
     off = 1e-6 if run.record["precision"] == "32-true" else 0.02
     np.testing.assert_allclose(answers.probabilities, run.predictions.probabilities, rtol=1e-4, atol=off)
     second, first = np.sort(run.predictions.probabilities)[:, -2:].T
-    same = answers.labels == run.predictions.guesses
+    same = answers.labels == run.predictions.predicted
     assert same[first - second > 2 * off].all()
     assert answers.names == [run.class_names[label] for label in answers.labels]
 

@@ -7,13 +7,16 @@ import pytest
 import torch
 
 from cifar10.errors import UserError
+from cifar10.models.build import load_model
 from cifar10.models.classifier import Classifier
 from cifar10.models.cnn import CNN
 from cifar10.models.mlp import MLP
 from cifar10.models.prototype import Prototype
+from cifar10.models.weiszfeld import Weiszfeld
+from cifar10.networks.checkpoint import load_network
 
 
-@pytest.fixture(scope="module", params=[Prototype, MLP, CNN])
+@pytest.fixture(scope="module", params=[Prototype, Weiszfeld, MLP, CNN])
 def trained(request, random_data, quiet_trainer, tmp_path_factory) -> tuple[Classifier, Path]:
     """A model after one epoch, and its checkpoint."""
     data = random_data([0, 1, 2, 3] * 10, batch_size=16, val_size=8)
@@ -38,9 +41,9 @@ def walk(value: Any) -> list[Any]:
 def test_loaded_model_gives_the_trained_model_s_logits_to_the_bit(trained):
     model, path = trained
     images = torch.randint(256, (5, 3, 32, 32), dtype=torch.uint8, generator=torch.Generator().manual_seed(2))
-    loaded = type(model).load_from_checkpoint(path, weights_only=True).eval()
-    with torch.no_grad():
-        assert torch.equal(loaded(images), model(images))
+    for loaded in (type(model).load_from_checkpoint(path).eval(), load_model(path), load_network(path)):
+        with torch.no_grad():
+            assert torch.equal(loaded(images), model(images))
 
 
 def test_class_names_travel_along(trained):
@@ -56,6 +59,6 @@ def test_checkpoint_holds_tensors_and_plain_python_only(trained):
 
 def test_checkpoint_of_another_model_is_refused(trained):
     model, path = trained
-    for other in {Prototype, MLP, CNN} - {type(model)}:
-        with pytest.raises(UserError, match=f"of {type(model).__name__}, not of {other.__name__};"):
+    for other in {Prototype, Weiszfeld, MLP, CNN} - {type(model)}:
+        with pytest.raises(UserError, match=f"{type(model).__name__}, not (of )?{other.__name__}"):
             other.load_from_checkpoint(path, weights_only=True)

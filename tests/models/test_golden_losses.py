@@ -43,7 +43,7 @@ def trained(folder, *overrides):
 
 def with_weights(layers, begun):
     """A plain network with the model's weights, matched in their order."""
-    weights = [value for name, value in begun.items() if name.startswith("layers.")]
+    weights = [value for name, value in begun.items() if name.startswith("network.layers.")]
     assert len(weights) == len(list(layers.parameters()))
     with torch.no_grad():
         for parameter, value in zip(layers.parameters(), weights, strict=True):
@@ -95,7 +95,7 @@ def test_cnn(tmp_path):
 
 def test_prototype(tmp_path):
     losses, begun, images, labels, order = trained(tmp_path, "model=prototype")
-    prototypes = begun["prototypes"].requires_grad_()
+    prototypes = begun["network.prototypes"].requires_grad_()
     steps = len(epoch_order(1200, 1, 0).split(100))
     plain = []
     for step, index in enumerate(order):

@@ -9,8 +9,8 @@ from skimage.color import deltaE_cie76, rgb2lab
 from torch.utils.data import DataLoader
 
 from cifar10.errors import UserError
-from cifar10.models.classifier import to_unit
 from cifar10.models.prototype import Prototype
+from cifar10.networks.base import to_unit
 
 
 def constant_images(colours: list[tuple[int, int, int]]) -> torch.Tensor:
@@ -44,18 +44,18 @@ def images() -> torch.Tensor:
 
 
 def test_logits_are_negative_mean_distances_to_each_prototype(model, images):
-    expected = -reference_distances(images, model.prototypes)
+    expected = -reference_distances(images, model.network.prototypes)
     np.testing.assert_allclose(model(images).detach(), expected, rtol=0, atol=1e-4)
 
 
 def test_loss_is_the_mean_distance_to_the_own_class(model, images):
     labels = torch.tensor([2, 0, 1, 2])
-    expected = reference_distances(images, model.prototypes)[range(4), labels].mean()
+    expected = reference_distances(images, model.network.prototypes)[range(4), labels].mean()
     assert model.loss(model(images), labels).item() == pytest.approx(expected, abs=1e-4)
 
 
 def test_prototypes_begin_as_uniform_noise(model):
-    noise = model.prototypes.detach()  # 9,216 values: the mean's standard error is 0.003
+    noise = model.network.prototypes.detach()  # 9,216 values: the mean's standard error is 0.003
     assert noise.min() >= 0
     assert noise.max() < 1
     counts = torch.histc(noise, bins=4, min=0, max=1) / noise.numel()
@@ -66,7 +66,7 @@ def test_prototypes_begin_as_uniform_noise(model):
 @pytest.mark.parametrize(("seed", "same"), [(0, True), (1, False)])
 def test_the_seed_alone_sets_the_start(model, seed, same):
     torch.manual_seed(seed)
-    assert torch.equal(Prototype(class_names=["a", "b", "c"]).prototypes, model.prototypes) is same
+    assert torch.equal(Prototype(class_names=["a", "b", "c"]).network.prototypes, model.network.prototypes) is same
 
 
 def test_uint8_and_float_images_give_equal_logits(model, images):
@@ -83,7 +83,7 @@ def test_gradient_descent_ends_at_the_geometric_median_of_each_class(quiet_train
     torch.manual_seed(0)
     model = Prototype(class_names=["a", "b"], learning_rate=3)
     quiet_trainer().fit(model, repeated(150, images, labels))
-    prototypes = rgb2lab(model.prototypes.detach().double().numpy(), channel_axis=1)
+    prototypes = rgb2lab(model.network.prototypes.detach().double().numpy(), channel_axis=1)
     for prototype, points in zip(prototypes, rgb2lab(np.array(colours) / 255), strict=True):
         median = geometric_median(points)
         assert 8 < np.linalg.norm(median - points.mean(0)) < 10
@@ -93,7 +93,7 @@ def test_gradient_descent_ends_at_the_geometric_median_of_each_class(quiet_train
 def test_prototypes_stay_colours_at_every_step(quiet_trainer):
     class Record(Callback):
         def on_train_batch_end(self, trainer, model, *args):
-            ranges.append((model.prototypes.min().item(), model.prototypes.max().item()))
+            ranges.append((model.network.prototypes.min().item(), model.network.prototypes.max().item()))
 
     ranges = []
     model = Prototype(class_names=["black", "white"], learning_rate=1000)  # far beyond both ends of the range
@@ -119,7 +119,7 @@ def test_several_prototypes_begin_as_different_images_of_their_class(random_data
     data.setup()
     model = Prototype(data.class_names, prototypes_per_class=3, learning_rate=1e-30)
     quiet_trainer().fit(model, data)
-    for place, prototype in enumerate(model.prototypes.detach()):
+    for place, prototype in enumerate(model.network.prototypes.detach()):
         same = (data.train_images / 255 - prototype).abs().amax((1, 2, 3)) < 1e-6
         assert data.train_labels[same].tolist() == [place // 3]
 
@@ -134,7 +134,7 @@ def test_more_prototypes_than_images_are_one_error(random_data, quiet_trainer):
 def test_logits_of_typical_prototypes_are_those_of_the_nearest(images):
     torch.manual_seed(0)
     model = Prototype(["a", "b"], prototypes_per_class=3, tta_flip=True)
-    distances = [reference_distances(view, model.prototypes) for view in (images, images.flip(-1))]
+    distances = [reference_distances(view, model.network.prototypes) for view in (images, images.flip(-1))]
     expected = -np.minimum(*distances).reshape(4, 2, 3).min(2)
     np.testing.assert_allclose(model(images).detach(), expected, rtol=0, atol=1e-4)
 
@@ -143,9 +143,9 @@ def test_logits_of_typical_prototypes_are_those_of_the_nearest(images):
 def test_discriminative_logits_sum_over_a_class_s_prototypes(images, mirrored):
     torch.manual_seed(0)
     model = Prototype(["a", "b"], prototypes_per_class=3, objective="discriminative", tta_flip=mirrored)
-    model.log_temperature.data.fill_(0.7)
+    model.network.log_temperature.data.fill_(0.7)
     views = (images, images.flip(-1)) if mirrored else (images,)
-    sums = sum(np.exp(-np.exp(0.7) * reference_distances(view, model.prototypes)) for view in views)
+    sums = sum(np.exp(-np.exp(0.7) * reference_distances(view, model.network.prototypes)) for view in views)
     expected = np.log(sums.reshape(4, 2, 3).sum(2))
     np.testing.assert_allclose(model(images).detach(), expected, rtol=0, atol=1e-3)
 
@@ -157,9 +157,9 @@ def test_discriminative_prototypes_learn_temperature_and_stay_colours(random_dat
     model = Prototype(data.class_names, objective="discriminative", learning_rate=0.1)
     quiet_trainer(max_epochs=10).fit(model, data)
     assert (model(data.train_images).argmax(1) == data.train_labels).all()
-    assert model.log_temperature.item() != 0
-    assert model.prototypes.min() >= 0
-    assert model.prototypes.max() <= 1
+    assert model.network.log_temperature.item() != 0
+    assert model.network.prototypes.min() >= 0
+    assert model.network.prototypes.max() <= 1
 
 
 def test_ciede2000_is_not_compiled():
@@ -201,16 +201,19 @@ def test_compiled_kernels_train_and_test_as_the_plain_functions_do(random_data, 
         trainer.fit(model, data)
         loss = trainer.callback_metrics["val/loss"].item()
         trainer.test(model, data, verbose=False)
-        found.append((model.prototypes.detach(), loss, model.test_results["loss"]))
+        found.append((model.network.prototypes.detach(), loss, model.test_results["loss"]))
     for plain, compiled in zip(*found, strict=True):
         torch.testing.assert_close(compiled, plain, rtol=1e-4, atol=1e-3)
 
 
 def test_difference_maps_are_the_reference_at_each_pixel_and_their_means_the_distances(model, images):
-    maps, turned = model.difference_maps(images)
+    maps, turned = model.network.difference_maps(images)
     assert maps.shape == (4, 3, 32, 32)
     assert not turned.any()
-    lab = [rgb2lab(colours, channel_axis=1) for colours in (images.numpy(), model.prototypes.detach().double().numpy())]
+    lab = [
+        rgb2lab(colours, channel_axis=1)
+        for colours in (images.numpy(), model.network.prototypes.detach().double().numpy())
+    ]
     expected = deltaE_cie76(lab[0][:, None], lab[1][None], channel_axis=2)
     np.testing.assert_allclose(maps, expected, rtol=0, atol=1e-3)
     np.testing.assert_allclose(maps.mean((2, 3)), -model(images).detach(), rtol=1e-5)
@@ -219,21 +222,15 @@ def test_difference_maps_are_the_reference_at_each_pixel_and_their_means_the_dis
 def test_difference_maps_are_of_the_mirrored_prototype_where_it_is_nearer(images):
     model = Prototype(["a", "b"], tta_flip=True)
     with torch.no_grad():
-        model.prototypes.copy_(to_unit(torch.stack([images[0].flip(-1), images[1]])))
-    maps, turned = model.difference_maps(images)
+        model.network.prototypes.copy_(to_unit(torch.stack([images[0].flip(-1), images[1]])))
+    maps, turned = model.network.difference_maps(images)
     assert turned[:2].tolist() == [[True, turned[0, 1]], [turned[1, 0], False]]
     torch.testing.assert_close(maps[0, 0], torch.zeros(32, 32), rtol=0, atol=1e-3)
     torch.testing.assert_close(-maps.mean((2, 3)), model(images).detach())
 
 
 def test_what_it_decides_by_are_the_distances(model, images):
-    torch.testing.assert_close(model.embed(images), -model(images))
-
-
-@pytest.mark.parametrize("dtype", [torch.float16, torch.float64])
-def test_images_of_any_precision_are_float32_in_the_model(dtype):
-    images = to_unit(torch.rand(2, 3, 4, 4).to(dtype))
-    assert images.dtype == torch.float32
+    torch.testing.assert_close(model.network.embed(images), -model(images))
 
 
 def test_several_prototypes_need_all_images_not_a_loader(images, quiet_trainer):

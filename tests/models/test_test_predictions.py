@@ -4,31 +4,31 @@ import numpy as np
 import pytest
 from sklearn.metrics import confusion_matrix
 
-from cifar10.models.test_predictions import Predictions, most_confused
+from cifar10.models.test_predictions import TestPredictions, most_confused
 
 
 @pytest.fixture
 def said():
     random = np.random.default_rng(0)
-    return Predictions(random.dirichlet([1, 1, 1], 200).astype(np.float32), random.integers(3, size=200))
+    return TestPredictions(random.dirichlet([1, 1, 1], 200).astype(np.float32), random.integers(3, size=200))
 
 
 def test_they_come_back_to_the_bit(said, tmp_path):
     said.save(tmp_path)
-    again = Predictions.load(tmp_path)
+    again = TestPredictions.load(tmp_path)
     np.testing.assert_array_equal(again.probabilities, said.probabilities)
     np.testing.assert_array_equal(again.labels, said.labels)
 
 
 def test_the_confusion_matrix_is_scikit_learn_s(said):
-    np.testing.assert_array_equal(said.confusion(3), confusion_matrix(said.labels, said.guesses))
+    np.testing.assert_array_equal(said.confusion(3), confusion_matrix(said.labels, said.predicted))
 
 
 def test_mistakes_are_wrong_and_the_surest_come_first(said):
-    worst = said.mistakes(10)
+    worst = said.confident_errors(10)
     wrong = [place for place in range(200) if said.probabilities[place].argmax() != said.labels[place]]
     assert list(worst) == sorted(wrong, key=lambda place: -said.probabilities[place].max())[:10]
-    assert len(said.mistakes(1000)) == len(wrong)
+    assert len(said.confident_errors(1000)) == len(wrong)
 
 
 def test_taken_are_the_images_of_one_cell_in_their_order(said):

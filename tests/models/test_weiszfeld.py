@@ -11,12 +11,11 @@ from skimage.color import deltaE_cie76, rgb2lab
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.data import DataLoader
 
-from cifar10.color.geometric_median import Medians
+from cifar10.color.geometric_median import GeometricMedians
 from cifar10.data.synthetic import SyntheticData
 from cifar10.errors import UserError
 from cifar10.models import weiszfeld
-from cifar10.models.prototype import Prototype
-from cifar10.models.weiszfeld import ExactSolver
+from cifar10.models.weiszfeld import Weiszfeld, nearest, restored, solver_state
 
 
 def own_distances(images: torch.Tensor, prototypes: torch.Tensor) -> np.ndarray:
@@ -25,11 +24,11 @@ def own_distances(images: torch.Tensor, prototypes: torch.Tensor) -> np.ndarray:
     return deltaE_cie76(first[:, None], second[None], channel_axis=2).mean((2, 3))
 
 
-def trained_exactly(random_data, quiet_trainer, seed: int, **settings) -> tuple[Prototype, object]:
+def trained_exactly(random_data, quiet_trainer, seed: int, **settings) -> tuple[Weiszfeld, object]:
     data = random_data([0, 1, 2] * 16, batch_size=10, val_size=3, seed=seed)
     data.setup()
     torch.manual_seed(seed)
-    model = Prototype(data.class_names, solver="weiszfeld", tolerance=1e-2, **settings)
+    model = Weiszfeld(data.class_names, tolerance=1e-2, **settings)
     quiet_trainer(max_epochs=60).fit(model, data)
     return model, data
 
@@ -37,8 +36,8 @@ def trained_exactly(random_data, quiet_trainer, seed: int, **settings) -> tuple[
 def test_the_exact_solver_finds_the_geometric_median_at_each_pixel(random_data, quiet_trainer):
     model, data = trained_exactly(random_data, quiet_trainer, 0)
     assert model.trainer.current_epoch < 40  # it stopped by itself
-    assert model.exact.gap <= 1e-2
-    found = rgb2lab(model.prototypes.detach().double().numpy(), channel_axis=1)
+    assert model.gap <= 1e-2
+    found = rgb2lab(model.network.prototypes.detach().double().numpy(), channel_axis=1)
     for label, row, column in [(0, 0, 0), (1, 5, 31), (2, 31, 7)]:
         pixels = data.train_images[data.train_labels == label][:, :, row, column]
         median = geometric_median(rgb2lab(pixels.numpy()))
@@ -47,16 +46,16 @@ def test_the_exact_solver_finds_the_geometric_median_at_each_pixel(random_data, 
 
 def test_the_exact_typical_images_do_not_depend_on_the_seed(random_data, quiet_trainer):
     first, second = (trained_exactly(random_data, quiet_trainer, seed)[0] for seed in (0, 1))
-    torch.testing.assert_close(first.prototypes, second.prototypes, rtol=0, atol=1e-5)
+    torch.testing.assert_close(first.network.prototypes, second.network.prototypes, rtol=0, atol=1e-5)
 
 
 def test_of_several_typical_images_each_is_the_median_of_what_is_nearest_to_it(random_data, quiet_trainer):
     model, data = trained_exactly(random_data, quiet_trainer, 0, prototypes_per_class=2)
     images = data.train_images[data.train_labels == 1]
-    own = own_distances(images, model.prototypes[2:4]).argmin(1)
+    own = own_distances(images, model.network.prototypes[2:4]).argmin(1)
     for number in (0, 1):
         pixels = rgb2lab(images[own == number][:, :, 3, 3].numpy())
-        found = rgb2lab(model.prototypes[2 + number].detach().double().numpy(), channel_axis=0)[:, 3, 3]
+        found = rgb2lab(model.network.prototypes[2 + number].detach().double().numpy(), channel_axis=0)[:, 3, 3]
         np.testing.assert_allclose(found, geometric_median(pixels), rtol=0, atol=0.3)
 
 
@@ -65,7 +64,7 @@ def test_of_several_typical_images_each_is_the_median_of_what_is_nearest_to_it(r
 )
 def test_the_exact_solver_refuses_what_it_does_not_solve(settings):
     with pytest.raises(UserError, match="solver=weiszfeld finds typical images by a Euclidean difference"):
-        Prototype(solver="weiszfeld", **settings)
+        Weiszfeld(**settings)
 
 
 def warnings_in(caplog) -> list[str]:
@@ -75,7 +74,7 @@ def warnings_in(caplog) -> list[str]:
 def test_it_says_where_it_ended_before_it_had_converged(random_data, quiet_trainer, caplog):
     data = random_data([0, 1, 2] * 16, batch_size=10, val_size=3)
     data.setup()
-    model = Prototype(data.class_names, solver="weiszfeld")
+    model = Weiszfeld(data.class_names)
     quiet_trainer(max_epochs=2).fit(model, data)
     (message,) = warnings_in(caplog)
     assert message.startswith("model.solver=weiszfeld has not converged in 2 epochs: the gap is ")
@@ -90,25 +89,25 @@ def test_several_per_class_have_not_converged_while_images_change_theirs(quiet_t
     data = SyntheticData(train_size=400, val_size=40, test_size=20, batch_size=100)
     data.setup()
     torch.manual_seed(0)
-    model = Prototype(data.class_names, solver="weiszfeld", tolerance=1e9, prototypes_per_class=2)
+    model = Weiszfeld(data.class_names, tolerance=1e9, prototypes_per_class=2)
     quiet_trainer(max_epochs=2).fit(model, data)
     (message,) = warnings_in(caplog)
     assert message.endswith(" and images still change their prototype; set epochs=4 or more")
     quiet_trainer(max_epochs=60).fit(model, data)
     assert model.trainer.current_epoch < 60
-    distances = own_distances(data.train_images, model.prototypes)
+    distances = own_distances(data.train_images, model.network.prototypes)
     distances[torch.arange(20) // 2 != data.train_labels[:, None]] = np.inf
-    assert np.bincount(distances.argmin(1)).tolist() == model.exact.medians.before[0].flatten().tolist()
+    assert np.bincount(distances.argmin(1)).tolist() == model.medians.previous[0].flatten().tolist()
 
 
 def test_images_that_change_places_are_noticed_and_another_order_is_not():
     colours = torch.rand(40, 3, 4, 4, generator=torch.Generator().manual_seed(0)) * 100
     groups = torch.arange(40) % 2
-    medians = Medians(colours[:2], begun=True)
+    medians = GeometricMedians(colours[:2], initialized=True)
 
     def settled_after(colours: torch.Tensor, groups: torch.Tensor) -> bool:
-        medians.add(colours, groups)
-        settled = medians.settled()
+        medians.update(colours, groups)
+        settled = medians.assignments_unchanged()
         medians.step()
         return settled
 
@@ -126,9 +125,9 @@ def test_autocast_changes_nothing(random_data, quiet_trainer):
         data = random_data([0, 1, 2] * 16, batch_size=10, val_size=3)
         data.setup()
         torch.manual_seed(0)
-        model = Prototype(data.class_names, solver="weiszfeld", prototypes_per_class=2)
+        model = Weiszfeld(data.class_names, prototypes_per_class=2)
         quiet_trainer(max_epochs=4, precision=precision).fit(model, data)
-        found.append(model.prototypes)
+        found.append(model.network.prototypes)
     assert torch.equal(*found)
 
 
@@ -143,13 +142,13 @@ def test_settings_that_would_lead_elsewhere_are_refused(settings, trainer, messa
     data = random_data([0, 1] * 8, batch_size=4, val_size=4, **settings)
     data.setup()
     with pytest.raises(UserError, match=message):
-        quiet_trainer(**trainer).fit(Prototype(data.class_names, solver="weiszfeld"), data)
+        quiet_trainer(**trainer).fit(Weiszfeld(data.class_names), data)
 
 
 def test_a_loader_is_not_enough(quiet_trainer):
     loader = DataLoader([(torch.rand(4, 3, 32, 32), torch.arange(4) % 2)], batch_size=None)
     with pytest.raises(UserError, match=r"need all training images: call fit with datamodule="):
-        quiet_trainer().fit(Prototype(["a", "b"], solver="weiszfeld"), loader)
+        quiet_trainer().fit(Weiszfeld(["a", "b"]), loader)
 
 
 @pytest.mark.parametrize("per_class", [1, 2])
@@ -162,21 +161,19 @@ def test_once_converged_a_resumed_run_trains_nothing_more(per_class, random_data
 
     model, data = trained_exactly(random_data, quiet_trainer, 0, prototypes_per_class=per_class)
     model.trainer.save_checkpoint(tmp_path / "last.ckpt")
-    again, count = Prototype(**model.hparams), Count()
+    again, count = Weiszfeld(**model.hparams), Count()
     trainer = quiet_trainer(max_epochs=60, callbacks=[count])
     trainer.fit(again, data, ckpt_path=tmp_path / "last.ckpt", weights_only=True)
     assert count.batches == 0
-    assert torch.equal(again.prototypes, model.prototypes)
+    assert torch.equal(again.network.prototypes, model.network.prototypes)
 
 
 def test_a_checkpoint_goes_to_the_trainer_s_device():
     """When it is loaded the model is not there yet. `meta` stands in for a GPU."""
-    solver, resumed = ExactSolver(1, 1e-3), ExactSolver(1, 1e-3)
-    solver.begin(torch.rand(2, 3, 4, 4))
     strategy = SimpleNamespace(root_device=torch.device("meta"), reduce=lambda sums, reduce_op: sums)
     trainer = SimpleNamespace(strategy=strategy, world_size=1, global_rank=0)
-    resumed.load(solver.state(trainer), trainer)
-    tensors = [resumed.medians.medians, *resumed.medians.before, *resumed.medians.sums()]
+    medians = restored(solver_state(GeometricMedians(torch.rand(2, 3, 4, 4)), trainer), trainer)
+    tensors = [medians.medians, *medians.previous, *medians.sums()]
     assert {tensor.device.type for tensor in tensors} == {"meta"}
 
 
@@ -191,17 +188,17 @@ def test_blocks_bound_the_memory_and_change_no_choice(images_at_once, monkeypatc
             return result
 
     monkeypatch.setattr(weiszfeld, "PAIRS", images_at_once * 5 * 16)
-    solver = ExactSolver(5, 1e-3)
     colours = torch.rand(50, 3, 4, 4, generator=torch.Generator().manual_seed(0)) * 100
-    solver.medians, labels = Medians(colours[:10]), torch.arange(50) % 2
+    labels = torch.arange(50) % 2
     with Largest() as largest:
-        found = solver._nearest(colours, labels)
+        found = nearest(colours[:10], colours, labels, 5)
     assert largest.elements <= max(3 * images_at_once * 5 * 16, colours.numel())
     distances = (colours[:, None] - colours[:10]).norm(dim=2).mean((2, 3))
     distances[labels == 0, 5:] = distances[labels == 1, :5] = torch.inf
     assert torch.equal(found, distances.argmin(1))
 
 
+@pytest.mark.slow
 def test_two_processes_find_what_one_finds(quiet_trainer, monkeypatch):
     monkeypatch.delenv("PL_GLOBAL_SEED", raising=False)  # of a run before: new processes would be seeded with it
     found = []
@@ -209,11 +206,14 @@ def test_two_processes_find_what_one_finds(quiet_trainer, monkeypatch):
         data = SyntheticData(train_size=140, val_size=40, test_size=20, batch_size=25)
         data.setup()
         torch.manual_seed(0)
-        model = Prototype(data.class_names, solver="weiszfeld", prototypes_per_class=2)
+        model = Weiszfeld(data.class_names, prototypes_per_class=2)
         trainer = quiet_trainer(max_epochs=4, **processes)
         trainer.fit(model, data)
         found.append(
-            (model.prototypes.detach(), *(trainer.callback_metrics[f"train/{name}"] for name in ("loss", "gap")))
+            (
+                model.network.prototypes.detach(),
+                *(trainer.callback_metrics[f"train/{name}"] for name in ("loss", "gap")),
+            )
         )
     for one, two in zip(*found, strict=True):
         torch.testing.assert_close(two, one, rtol=1e-4, atol=1e-5)

@@ -89,6 +89,6 @@ def test_a_published_run_on_one_s_own_images_leaves_the_place_open():
 
 def test_a_model_that_no_file_describes_is_one_line():
     run = record("model=mlp")
-    run["config"]["model"]["_target_"] = "cifar10.models.network.Network"
-    with pytest.raises(UserError, match=r"no file in conf/model/ has _target_: cifar10.models.network.Network"):
+    run["config"]["model"]["_target_"] = "cifar10.models.feed_forward.FeedForward"
+    with pytest.raises(UserError, match=r"no file in conf/model/ has _target_: cifar10.models.feed_forward\."):
         command(run)

@@ -46,7 +46,7 @@ def test_the_evolution_goes_from_the_beginning_to_the_tested_prototypes(drawn_ru
     steps = list(run.evolution)
     assert steps == [0, 1, 2, 4, 8, 10]  # two epochs of five batches
     assert run.evolution[0].shape == (1, 10, 3, 32, 32)
-    torch.testing.assert_close(run.evolution[10][0], run.model.pictures(), rtol=0, atol=0.5 / 255 + 1e-6)
+    torch.testing.assert_close(run.evolution[10][0], run.model.prototype_images(), rtol=0, atol=0.5 / 255 + 1e-6)
     assert FinishedRun(drawn_runs / "model=mlp").evolution == {}
 
 
@@ -84,6 +84,7 @@ def test_settings_of_another_version_and_torn_or_harmful_ones_are_one_line(text,
 
 def test_a_model_that_is_no_more_is_one_line(mlp):
     checkpoint = torch.load(mlp / "best.ckpt", weights_only=True)
-    torch.save(checkpoint | {"model": "Forgotten"}, mlp / "best.ckpt")
-    with pytest.raises(UserError, match="torn, or a run of another version"):
+    forgotten = checkpoint["network"] | {"class": "ForgottenNetwork"}
+    torch.save(checkpoint | {"network": forgotten}, mlp / "best.ckpt")
+    with pytest.raises(UserError, match=r"best.ckpt: not a network of this version"):
         _ = FinishedRun(mlp).model

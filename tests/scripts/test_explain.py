@@ -9,7 +9,7 @@ import torch
 from hydra import compose, initialize
 from matplotlib.image import imread
 
-from cifar10.models.prototype import Prototype
+from cifar10.networks.prototype import PrototypeNetwork
 from cifar10.results.figures.run_figures import why_figure
 from cifar10.training.run import train
 
@@ -69,7 +69,7 @@ def test_torn_weights_are_one_line(run, tmp_path, monkeypatch):
 
 
 def test_of_many_classes_the_nearest_are_shown_and_the_answer_is_bold():
-    model = Prototype([f"class {label}" for label in range(45)])
+    model = PrototypeNetwork([f"class {label}" for label in range(45)])
     image = torch.randint(256, (3, 32, 32), dtype=torch.uint8)
     nearest = model(image[None])[0].argsort(descending=True)[:20]
     axes = why_figure(model, image).axes[1:21]

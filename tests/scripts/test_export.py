@@ -110,7 +110,7 @@ def test_the_code_on_the_card_runs(command, drawn_runs, tmp_path, monkeypatch, c
     images = run.data.test_images[:3].numpy()
     found = {"images": images}
     exec(code, found)
-    assert capsys.readouterr().out == f"{[run.class_names[guess] for guess in run.predictions.guesses[:3]]}\n"
+    assert capsys.readouterr().out == f"{[run.class_names[guess] for guess in run.predictions.predicted[:3]]}\n"
     np.testing.assert_allclose(found["logits"].detach(), run.model(run.data.test_images[:3]).detach(), atol=1e-4)
 
 

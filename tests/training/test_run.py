@@ -114,8 +114,9 @@ def test_the_same_seed_gives_the_same_weights_to_the_bit(model, tmp_path):
         train(settings, tmp_path / name)
     assert_same_weights(weights(tmp_path / "first"), weights(tmp_path / "second"))
     train(composed(f"model={model}", "epochs=1", "data.train_size=80", "seed=2"), tmp_path / "other")
-    parameter = "prototypes" if model == "prototype" else "layers.1.weight" if model == "mlp" else "layers.0.weight"
-    assert not torch.equal(weights(tmp_path / "first")[parameter], weights(tmp_path / "other")[parameter])
+    name = {"prototype": "prototypes", "mlp": "layers.1.weight", "cnn": "layers.0.weight"}[model]
+    first, other = (weights(tmp_path / folder)[f"network.{name}"] for folder in ("first", "other"))
+    assert not torch.equal(first, other)
 
 
 @pytest.mark.parametrize(

@@ -31,7 +31,7 @@ def small_picture(image: Tensor | None, complaint: str = "") -> str:
 
 def comparison(title: str, trained: TrainedModel, image: Tensor) -> str:
     """The nearest typical images over maps of where they differ from the image, (3, 32, 32) uint8."""
-    found = compare(trained.model, image.to(trained.device))
+    found = compare(trained.model.network, image.to(trained.device))
     shown = slice(NEAREST)
     most = float(found.maps[shown].max())
     parts = []

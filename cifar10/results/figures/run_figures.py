@@ -6,9 +6,9 @@ import torch
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from cifar10.models.classifier import Classifier, to_unit
-from cifar10.models.prototype import Prototype
-from cifar10.models.test_predictions import Predictions, most_confused
+from cifar10.models.test_predictions import TestPredictions, most_confused
+from cifar10.networks.base import Network, to_unit
+from cifar10.networks.prototype import PrototypeNetwork
 from cifar10.results.figures.images import captioned_figure, difference_figure, pair_figure, weights_figure
 
 MOST_WEIGHTS = 100
@@ -17,18 +17,18 @@ MOST_COMPARED = 20
 """Classes in one picture of why a prototype run said so."""
 
 
-def mistakes_figure(said: Predictions, images: Tensor, class_names: list[str], title: str = "") -> Figure:
+def mistakes_figure(said: TestPredictions, images: Tensor, class_names: list[str], title: str = "") -> Figure:
     """The 20 test images that it was most sure of and wrong. images: (N, 3, 32, 32) uint8, all of the test set."""
-    worst = said.mistakes(20)
+    worst = said.confident_errors(20)
     captions = [
-        f"{class_names[said.guesses[place]]}, {said.confidence[place]:.0%}\ntruly {class_names[said.labels[place]]}"
+        f"{class_names[said.predicted[place]]}, {said.confidence[place]:.0%}\ntruly {class_names[said.labels[place]]}"
         for place in worst
     ]
     return captioned_figure(to_unit(images[torch.from_numpy(worst)]), captions, columns=5, title=title)
 
 
 def confused_pair_figure(
-    said: Predictions, images: Tensor, class_names: list[str], title: str = "", pair: tuple[int, int] | None = None
+    said: TestPredictions, images: Tensor, class_names: list[str], title: str = "", pair: tuple[int, int] | None = None
 ) -> Figure:
     """Two classes in four panels, by default those that it confuses most. images: (N, 3, 32, 32) uint8."""
     first, second = pair or most_confused(said.confusion(len(class_names)))
@@ -38,7 +38,7 @@ def confused_pair_figure(
     return pair_figure(panels, counts, [class_names[first], class_names[second]], title)
 
 
-def first_layer_figure(model: Classifier, title: str = "") -> Figure | None:
+def first_layer_figure(model: Network, title: str = "") -> Figure | None:
     """What the first layer multiplies pixels with, units of largest weights where many; None for the prototypes."""
     weights = model.first_layer()
     if weights is None:
@@ -64,7 +64,7 @@ class Compared(NamedTuple):
 
 
 @torch.inference_mode()
-def compare(model: Prototype, image: Tensor) -> Compared:
+def compare(model: PrototypeNetwork, image: Tensor) -> Compared:
     """image: (3, 32, 32) uint8, on the model's device."""
     maps, mirrored = (of_image[0] for of_image in model.difference_maps(image[None]))
     distances = maps.mean((1, 2)).view(-1, model.per_class)
@@ -78,7 +78,7 @@ def compare(model: Prototype, image: Tensor) -> Compared:
     return Compared(*(part.cpu() for part in (classes, prototypes, maps[best])), unit)
 
 
-def why_figure(model: Prototype, image: Tensor, title: str = "") -> Figure:
+def why_figure(model: PrototypeNetwork, image: Tensor, title: str = "") -> Figure:
     """Where an image differs from the prototype of each class that is nearest to it. image: (3, 32, 32) uint8.
 
     The class that the model takes it for is in bold; of many classes it is shown and those with the nearest prototypes.

@@ -103,11 +103,11 @@ def pair(one: Shown, classes: tuple[int, int] | None = None) -> Part:
 
 def mistakes(one: Shown) -> Part | None:
     names, said = one.run.class_names, one.run.predictions
-    worst = said.mistakes(3)
+    worst = said.confident_errors(3)
     if not len(worst):
         return None
     told = ", ".join(
-        f"{names[said.labels[place]]} taken for {names[said.guesses[place]]} ({said.confidence[place]:.0%} sure)"
+        f"{names[said.labels[place]]} taken for {names[said.predicted[place]]} ({said.confidence[place]:.0%} sure)"
         for place in worst
     )
     alt = f"The test images that {one.name} is most sure of and wrong, the surest first: {told}, and so on."

@@ -41,17 +41,17 @@ def banner(shown: Sequence[Shown], make: Maker) -> tuple[str, str] | None:
 
 def _learnt(one: Shown) -> tuple[Shown, Tensor | None]:
     """Its prototypes, (C, K, 3, H, W) in [0, 1]."""
-    pictures = one.run.model.pictures()
+    pictures = one.run.model.prototype_images()
     return one, None if pictures is None else pictures.unflatten(0, (len(one.run.class_names), -1))
 
 
 def began_and_became(one: Shown) -> Part | None:
     """Of the class that most test images are taken for."""
     names, model, frames = one.run.class_names, one.run.model, list(one.run.evolution.values())
-    if len(model.pictures()) > len(names) or model.discriminative or not frames:
+    if len(model.prototype_images()) > len(names) or model.discriminative or not frames:
         return None  # several to a class begin as training images; those that discriminate are not typical
     taken = int(one.row.confusion.sum(0).argmax())
-    images = torch.stack([frames[0][0, taken], model.pictures()[taken]])
+    images = torch.stack([frames[0][0, taken], model.prototype_images()[taken]])
     alt = f"A square of random colours, and the blurred image of the class {names[taken]} that {one.name} made of it."
     picture = svg(alt, captioned_figure, images, ["random noise", f"a typical {names[taken]}"], 2)
     return Part(picture, f"{one.name}: as it began and what it became")

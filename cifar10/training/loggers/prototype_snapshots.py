@@ -41,7 +41,7 @@ class PrototypeSnapshots(Callback):
         if not trainer.is_global_zero or trainer.global_step == self.kept:
             return
         self.kept = trainer.global_step
-        rows = model.pictures().unflatten(0, (len(model.class_names), -1)).transpose(0, 1)
+        rows = model.network.prototype_images().unflatten(0, (len(model.class_names), -1)).transpose(0, 1)
         pixels = rows.mul(255).round().byte().permute(0, 3, 1, 4, 2).flatten(2, 3).flatten(0, 1)
         picture = Image.fromarray(pixels.cpu().numpy())
         write_atomically(self.folder / f"{self.kept:07}.png", lambda file: picture.save(file, "png"))

@@ -57,7 +57,7 @@ class TensorBoardImages(Callback):
                 writer.add_graph(pl_module, example.to(pl_module.device))
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: Classifier) -> None:
-        images = pl_module.pictures()
+        images = pl_module.network.prototype_images()
         if images is not None:
             for writer in _writers(trainer):
                 per_class = len(images) // len(pl_module.class_names)

@@ -14,7 +14,7 @@ from PIL import Image
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from tensorboard.plugins.hparams import plugin_data_pb2
 
-from cifar10.models.classifier import to_unit
+from cifar10.networks.base import to_unit
 from cifar10.results.saved_run import FinishedRun
 from cifar10.training.loggers.tensorboard import hyperparameters, log_results, remove_events, tensorboard_logger
 
@@ -136,7 +136,7 @@ def test_the_projector_gets_what_the_last_layer_sees(projected):
         rows = list(csv.DictReader(file, delimiter="\t"))
     names = run.class_names
     assert [row["class"] for row in rows] == [names[label] for label in run.data.test_labels[:50]]
-    assert [row["taken for"] for row in rows] == [names[guess] for guess in run.predictions.guesses[:50]]
+    assert [row["taken for"] for row in rows] == [names[guess] for guess in run.predictions.predicted[:50]]
     assert {row["right"] for row in rows if row["class"] == row["taken for"]} == {"right"}
     assert float(rows[7]["confidence"]) == pytest.approx(run.predictions.confidence[7], abs=5e-4)
 

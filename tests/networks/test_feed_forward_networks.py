@@ -1,21 +1,20 @@
-"""The two networks against the study's shapes and an independent forward pass."""
+"""The two feed-forward networks against the study's shapes and an independent forward pass."""
 
 from math import log, sqrt
 
 import numpy as np
 import pytest
 import torch
-from lightning import Callback
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from cifar10.models.cnn import CNN, pixel_statistics, whitening_filters
-from cifar10.models.mlp import MLP
+from cifar10.networks.cnn import CNNNetwork, pixel_statistics, whitening_filters
+from cifar10.networks.mlp import MLPNetwork
 
-DENSE = {MLP: [(3072, 300), (300, 150), (150, 10)], CNN: [(4096, 128), (128, 64), (64, 10)]}
-FILTERS = {MLP: [], CNN: [(3, 64), (64, 128), (128, 128), (128, 256), (256, 256)]}
+DENSE = {MLPNetwork: [(3072, 300), (300, 150), (150, 10)], CNNNetwork: [(4096, 128), (128, 64), (64, 10)]}
+FILTERS = {MLPNetwork: [], CNNNetwork: [(3, 64), (64, 128), (128, 128), (128, 256), (256, 256)]}
 
-both = pytest.mark.parametrize("network", [MLP, CNN])
+both = pytest.mark.parametrize("network", [MLPNetwork, CNNNetwork])
 
 
 @pytest.fixture(autouse=True)
@@ -31,7 +30,7 @@ def weighted(network: nn.Module) -> list[nn.Linear | nn.Conv2d]:
     return [layer for layer in network.modules() if isinstance(layer, nn.Linear | nn.Conv2d)]
 
 
-@pytest.mark.parametrize(("network", "count"), [(MLP, 968_560), (CNN, 1_641_802)])
+@pytest.mark.parametrize(("network", "count"), [(MLPNetwork, 968_560), (CNNNetwork, 1_641_802)])
 def test_parameters_are_as_many_as_the_study_s_shapes_have(network, count):
     shapes = [(9 * a, b) for a, b in FILTERS[network]] + DENSE[network]
     assert sum(a * b + b for a, b in shapes) == count
@@ -45,13 +44,13 @@ def test_there_is_one_logit_per_class_name(network, classes):
     assert model(random_images(3)).shape == (3, classes)
 
 
-@pytest.mark.parametrize(("network", "tolerance"), [(MLP, 0.5), (CNN, 0.05)])
+@pytest.mark.parametrize(("network", "tolerance"), [(MLPNetwork, 0.5), (CNNNetwork, 0.05)])
 def test_an_untrained_network_guesses(network, tolerance):
     """Loss near ln 10. The MLP's input is not centred, so its logits are not yet small: it was 0.1 to 0.4 above."""
     model, images = network(), random_images(50)
-    if network is CNN:
-        model.mean, model.std = pixel_statistics(images)
-    loss = model.loss(model(images), torch.arange(50) % 10).item()
+    if network is CNNNetwork:
+        model.fit_normalization(images)
+    loss = F.cross_entropy(model(images), torch.arange(50) % 10).item()
     assert loss == pytest.approx(log(10), abs=tolerance)
 
 
@@ -87,7 +86,7 @@ def test_pooling_before_the_relu_changes_no_bit_of_values_or_gradients():
 
 
 def test_mlp_is_three_dense_layers_with_elu():
-    model, images = MLP(), random_images(5)
+    model, images = MLPNetwork(), random_images(5)
     x = images.numpy().reshape(5, -1) / 255.0
     for i, layer in enumerate(weighted(model)):
         nn.init.normal_(layer.bias)
@@ -98,7 +97,7 @@ def test_mlp_is_three_dense_layers_with_elu():
 
 
 def test_cnn_is_the_study_s_sequence_on_standardised_images():
-    model, images = CNN().double(), random_images(3)
+    model, images = CNNNetwork().double(), random_images(3)
     model.mean, model.std = torch.rand(3, 32, 32).double(), torch.rand(3, 32, 32).double() + 0.5
     x = torch.stack([(image.double() / 255 - model.mean) / model.std for image in images])
     layers = iter(weighted(model))
@@ -130,20 +129,9 @@ def test_pixel_statistics_are_numpy_s(count):
     np.testing.assert_allclose(std, expected, rtol=1e-6)
 
 
-@both
-def test_adam_is_keras_s(network):
-    optimizer = network(learning_rate=0.003).configure_optimizers()
-    assert type(optimizer) is torch.optim.Adam
-    settings = {"lr": 0.003, "betas": (0.9, 0.999), "eps": 1e-7, "weight_decay": 0, "amsgrad": False}
-    assert {name: optimizer.defaults[name] for name in settings} == settings
-
-
-@both
-def test_the_study_s_learning_rate_is_the_default(network):
-    assert network().configure_optimizers().defaults["lr"] == 0.001
-
-
-@pytest.mark.parametrize(("network", "normalised"), [(MLP, [300, 150]), (CNN, [64, 128, 128, 256, 256, 128, 64])])
+@pytest.mark.parametrize(
+    ("network", "normalised"), [(MLPNetwork, [300, 150]), (CNNNetwork, [64, 128, 128, 256, 256, 128, 64])]
+)
 def test_batch_normalisation_follows_each_hidden_layer_in_place_of_its_bias(network, normalised):
     model = network(batch_norm=True)
     norms = [layer for layer in model.layers if isinstance(layer, nn.BatchNorm1d | nn.BatchNorm2d)]
@@ -169,21 +157,6 @@ def test_whitening_filters_whiten():
     np.testing.assert_allclose(seen @ seen.T / seen.shape[1], expected, rtol=0, atol=1e-8)
 
 
-def test_whitened_network_begins_with_identities(random_data, quiet_trainer):
-    data = random_data([0, 1] * 20, val_size=8)
-    model = CNN(class_names=["a", "b"], whitening_init=True)
-    data.setup()
-    model.trainer = quiet_trainer()
-    model.trainer.datamodule = data
-    model._device = torch.device("meta")  # Lightning tells a module of its device before it moves it there
-    model.setup("fit")
-    first, *others = (layer for layer in model.layers if isinstance(layer, nn.Conv2d))
-    assert torch.equal(first.weight[:54], whitening_filters(model.scale(data.train_images)))
-    for layer in others:
-        images = torch.rand(2, layer.in_channels, 5, 5)
-        assert torch.equal(layer(images)[:, : layer.in_channels], images)
-
-
 @both
 def test_evaluation_averages_the_views_that_it_is_told_to(network):
     model, images = network(tta_flip=True, tta_shift_px=1), random_images(3)
@@ -196,43 +169,3 @@ def test_evaluation_averages_the_views_that_it_is_told_to(network):
         views += [mirrored[:, :, i : i + 32, j : j + 32] for i in range(3) for j in range(3)]
         expected = torch.stack([model.layers(model.scale(view)) for view in views]).mean(0)
         torch.testing.assert_close(model(images), expected, rtol=0, atol=1e-5)
-
-
-def test_label_smoothing_is_of_training_alone():
-    logits, labels = torch.randn(6, 10), torch.arange(6)
-    model = MLP(label_smoothing=0.2)
-    target = 0.8 * F.one_hot(labels, 10) + 0.2 / 10
-    expected = -(target * logits.log_softmax(1)).sum(1).mean()
-    torch.testing.assert_close(model.train().loss(logits, labels), expected)
-    torch.testing.assert_close(model.eval().loss(logits, labels), F.cross_entropy(logits, labels))
-
-
-@pytest.mark.parametrize(
-    ("name", "kind", "defaults"),
-    [
-        ("adamw", torch.optim.AdamW, {"betas": (0.9, 0.999), "weight_decay": 0.02}),
-        ("sgd", torch.optim.SGD, {"momentum": 0.9, "nesterov": True, "weight_decay": 0.02}),
-    ],
-)
-def test_recipes_choose_their_optimizer(name, kind, defaults):
-    optimizer = MLP(optimizer=name, weight_decay=0.02, learning_rate=0.3).configure_optimizers()
-    assert type(optimizer) is kind
-    assert {key: optimizer.defaults[key] for key in defaults} == defaults
-
-
-def test_the_rate_rises_and_falls_in_straight_lines(random_data, quiet_trainer):
-    """Warm-up over a quarter of 20 steps: from nearly 0 to 0.4 at step 4, then to nearly 0 at the last."""
-    rates = []
-
-    class Rates(Callback):
-        def on_train_batch_start(self, trainer, module, batch, batch_idx):
-            rates.append(trainer.optimizers[0].param_groups[0]["lr"])
-
-    trainer = quiet_trainer(max_epochs=2)
-    trainer.callbacks.append(Rates())
-    trainer.fit(
-        MLP(["a", "b"], optimizer="sgd", learning_rate=0.4, warmup_fraction=0.25),
-        random_data([0, 1] * 25, batch_size=4, val_size=10),
-    )
-    expected = np.interp(range(20), [0, 4, 19], [0.4 / 25, 0.4, 0.4 / 25 / 1e4])
-    np.testing.assert_allclose(rates, expected, rtol=1e-6)

@@ -1,0 +1,101 @@
+"""Reads checkpoints, also a stranger's, without running code of theirs and without Lightning."""
+
+import pickletools
+import re
+import warnings
+from importlib import import_module
+from importlib.util import find_spec
+from inspect import signature
+from pathlib import Path
+from typing import Any
+from zipfile import ZIP_STORED, ZipFile
+
+import torch
+
+from cifar10.errors import UserError
+from cifar10.networks.base import Network
+
+TENSORS = re.compile(
+    r"collections OrderedDict|torch\._utils _rebuild_(tensor_v2|parameter)|torch (\w+Storage|Size|device)"
+)
+"""The globals that a checkpoint's pickle may import, as its opcode has them: module and name."""
+
+
+def read_checkpoint(path: Path) -> dict[str, Any]:
+    """Returns the content of a checkpoint of this project, on the CPU.
+
+    Only tensors and plain Python are made of it, no code is run, and no more memory taken than the file is large.
+    Raises UserError for a file that is missing, damaged, or not such a checkpoint.
+    """
+    checkpoint, cause = None, None
+    try:
+        checkpoint = _read(path)
+    except OSError as error:
+        raise UserError(f"{path}: {error.strerror or error}") from error
+    except Exception as error:  # a damaged file makes the readers of archives and pickles raise anything
+        cause = error
+    if not isinstance(checkpoint, dict) or "model" not in checkpoint:
+        raise UserError(
+            f"{path}: not a whole checkpoint of this project; what holds more than tensors and plain values could run "
+            "code and is not opened"
+        ) from cause
+    return checkpoint
+
+
+def _read(path: Path) -> Any:
+    """Checks the archive before PyTorch reads it. PyTorch writes checksums, but does not compare them."""
+    with ZipFile(path) as archive:
+        if any(record.compress_type != ZIP_STORED for record in archive.infolist()):
+            raise ValueError("compressed, unlike PyTorch's own files")
+        if damaged := archive.testzip():
+            raise ValueError(f"the checksum of {damaged} is wrong")
+        for name in archive.namelist():
+            if name.endswith("data.pkl"):
+                _check_globals(archive.read(name))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of PyTorch, on pickles that it refuses
+        return torch.load(path, map_location="cpu", weights_only=True)
+
+
+def _check_globals(pickled: bytes) -> None:
+    """Raises ValueError where a pickle imports more than tensors need.
+
+    PyTorch's weights-only reader runs no code, but allocates a bytearray or a legacy tensor of any size on request.
+    """
+    for operation, name, _ in pickletools.genops(pickled):
+        if operation.name == "GLOBAL" and not TENSORS.fullmatch(str(name)):
+            raise ValueError(f"it imports {name}")
+        if operation.name in ("STACK_GLOBAL", "INST", "EXT1", "EXT2", "EXT4"):  # other ways to import, not PyTorch's
+            raise ValueError(operation.name)
+
+
+def load_network(path: Path) -> Network:
+    """Returns the network of a checkpoint with its weights, on the CPU, in evaluation mode.
+
+    Raises UserError for a file that `read_checkpoint` refuses, and for a network that this version does not have.
+    """
+    checkpoint = read_checkpoint(path)
+    try:
+        cls, arguments = network_class(checkpoint["network"]["class"]), dict(checkpoint["network"]["arguments"])
+        signature(cls).bind(**arguments)
+        with torch.device("meta"):  # no memory for what a stranger's arguments ask for
+            network = cls(**arguments)
+        weights = checkpoint["state_dict"].items()
+        network.load_state_dict(
+            {name.removeprefix("network."): value for name, value in weights if name.startswith("network.")},
+            assign=True,
+        )
+    except (LookupError, TypeError, ValueError, AttributeError, RuntimeError) as error:
+        reason = " ".join(f"{type(error).__name__}: {error}".split())
+        raise UserError(f"{path}: not a network of this version ({reason})") from error
+    return network.eval()
+
+
+def network_class(name: Any) -> type[Network]:
+    """Returns the class `NAMENetwork` of `cifar10/networks/name.py`. Raises ValueError for any other name."""
+    if isinstance(name, str) and name.isidentifier() and name.endswith("Network"):
+        module = f"cifar10.networks.{name.removesuffix('Network').lower()}"
+        found = getattr(import_module(module), name, None) if find_spec(module) else None
+        if isinstance(found, type) and issubclass(found, Network):
+            return found
+    raise ValueError(f"network {name!r}")

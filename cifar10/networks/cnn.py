@@ -1,0 +1,105 @@
+"""The convolutional network: 64-128-128-256-256 filters of 3 x 3 between three poolings, then 128-64-10."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from cifar10.networks.base import to_unit
+from cifar10.networks.feed_forward import FeedForwardNetwork, dense
+
+
+class CNNNetwork(FeedForwardNetwork):
+    """Applies five convolutions, then three fully connected layers; 1,641,802 parameters for ten classes.
+
+    Input is standardized per pixel position and channel with the training images' mean and standard deviation. These
+    are buffers, (3, 32, 32) in units of [0, 1], so that a checkpoint needs nothing but raw images.
+    """
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.register_buffer("mean", torch.zeros(3, 32, 32))
+        self.register_buffer("std", torch.ones(3, 32, 32))
+        # Convolutions on CPU and on tensor cores run faster with the channels innermost.
+        self.to(memory_format=torch.channels_last)
+
+    def make_layers(self, classes: int, batch_norm: bool) -> nn.Sequential:
+        return nn.Sequential(
+            *_convolution(3, 64, batch_norm, pool=True),
+            *_convolution(64, 128, batch_norm),
+            *_convolution(128, 128, batch_norm, pool=True),
+            *_convolution(128, 256, batch_norm),
+            *_convolution(256, 256, batch_norm, pool=True),
+            nn.Flatten(),
+            *dense(256 * 4 * 4, 128, nn.ReLU, batch_norm),
+            *dense(128, 64, nn.ReLU, batch_norm),
+            nn.Linear(64, classes),
+        )
+
+    def scale(self, images: Tensor) -> Tensor:
+        standardized = (to_unit(images) - self.mean) / self.std
+        return standardized.contiguous(memory_format=torch.channels_last)
+
+    def fit_normalization(self, images: Tensor) -> None:
+        """Computes mean and standard deviation of training images (N, 3, 32, 32) uint8."""
+        mean, std = pixel_statistics(images)
+        self.mean.copy_(mean)
+        self.std.copy_(std)
+
+    @torch.no_grad()
+    def init_whitening(self, images: Tensor) -> None:
+        """Initializes the first 54 filters to whiten patches of raw images, and the other convolutions to identities.
+
+        A convolution with more outputs than inputs keeps the random weights of the others.
+        """
+        first, *others = (layer for layer in self.layers if isinstance(layer, nn.Conv2d))
+        first.weight[:54] = whitening_filters(self.scale(images.to(self.mean.device)))
+        for convolution in others:
+            nn.init.dirac_(convolution.weight[: convolution.in_channels])
+
+
+def whitening_filters(images: Tensor) -> Tensor:
+    """Returns 54 filters (54, 3, 3, 3): the whitened principal components of 3 x 3 patches, then their negatives.
+
+    images: (N, 3, H, W) float, standardized. An idea of Page ("How to train your ResNet 8: bag of tricks", 2019).
+    """
+    patches = F.unfold(images, 3).transpose(1, 2).reshape(-1, 27)
+    values, vectors = torch.linalg.eigh(patches.T @ patches / len(patches))
+    filters = (vectors / (values + 1e-2).sqrt()).T.reshape(27, 3, 3, 3)
+    return torch.cat([filters, -filters])
+
+
+def pixel_statistics(images: Tensor) -> tuple[Tensor, Tensor]:
+    """Returns mean and population standard deviation of each pixel position and channel over all images.
+
+    images: (N, 3, 32, 32) uint8. Returns two (3, 32, 32) float32 in units of [0, 1]; the deviation of a constant
+    position is one grey level. Sums are of integers, so exact and the same on every device.
+    """
+    total = torch.zeros(images.shape[1:], dtype=torch.float64)
+    squares = torch.zeros_like(total)
+    for block in images.split(256):  # 256 squares of 255 are less than 2^24: exact in float32, and faster than in int64
+        values = block.float()
+        total += values.sum(0).cpu()  # not every accelerator has float64
+        squares += values.square().sum(0).cpu()
+    mean = total / len(images)
+    std = (squares / len(images) - mean.square()).clamp(min=0).sqrt()
+    return (mean / 255).float(), (torch.where(std > 0, std, 1.0) / 255).float()
+
+
+def _convolution(channels_in: int, channels_out: int, batch_norm: bool, pool: bool = False) -> Iterator[nn.Module]:
+    """Yields a convolution and the modules up to its ReLU.
+
+    The study pools after the ReLU. Pooling first gives bit-identical values and gradients, since both are monotonic,
+    and leaves a quarter of the work to the ReLU. Batch normalization follows the pooling.
+    """
+    yield nn.Conv2d(channels_in, channels_out, 3, padding=1, bias=not batch_norm)
+    if pool:
+        yield nn.MaxPool2d(2)
+    if batch_norm:
+        yield nn.BatchNorm2d(channels_out)
+    yield nn.ReLU()

@@ -1,0 +1,77 @@
+"""Shared by the two feed-forward networks: Glorot initialization and test-time augmentation."""
+
+from abc import abstractmethod
+from collections.abc import Iterator, Sequence
+from itertools import product
+
+import torch
+from torch import Tensor, nn
+
+from cifar10.data.augment import moved
+from cifar10.networks.base import CIFAR10_CLASSES, Network, to_unit
+
+
+class FeedForwardNetwork(Network):
+    """Applies one `torch.nn.Sequential` (`layers`) to scaled images.
+
+    Weights are Glorot uniform and biases zero, as in Keras.
+    batch_norm: adds batch normalization to each hidden layer, which loses its bias.
+    tta_flip, tta_shift_px: in evaluation, average the logits over horizontal flips, and over shifts by up to so many
+    pixels.
+    """
+
+    def __init__(
+        self,
+        class_names: Sequence[str] = CIFAR10_CLASSES,
+        batch_norm: bool = False,
+        tta_flip: bool = False,
+        tta_shift_px: int = 0,
+    ) -> None:
+        super().__init__(class_names, batch_norm=batch_norm, tta_flip=tta_flip, tta_shift_px=tta_shift_px)
+        self.tta_flip, self.tta_shift_px = tta_flip, tta_shift_px
+        self.layers = self.make_layers(len(class_names), batch_norm)
+        for layer in self.layers.modules():
+            if isinstance(layer, nn.Linear | nn.Conv2d):
+                nn.init.xavier_uniform_(layer.weight)
+                if layer.bias is not None:
+                    nn.init.zeros_(layer.bias)
+
+    @abstractmethod
+    def make_layers(self, classes: int, batch_norm: bool) -> nn.Sequential:
+        """Returns the layers from scaled images (N, 3, 32, 32) to logits (N, classes)."""
+
+    def scale(self, images: Tensor) -> Tensor:
+        """Returns raw images as the first layer expects them, float32."""
+        return to_unit(images)
+
+    def forward(self, images: Tensor) -> Tensor:
+        if self.training:
+            return self.layers(self.scale(images))
+        logits = [self.layers(self.scale(augmented)) for augmented in self._augmentations(images)]
+        return torch.stack(logits).mean(0) if len(logits) > 1 else logits[0]
+
+    def _augmentations(self, images: Tensor) -> Iterator[Tensor]:
+        """Yields the original images, then those of the test-time augmentation."""
+        yield images
+        shifts = range(-self.tta_shift_px, self.tta_shift_px + 1)
+        others = list(product((0, 1) if self.tta_flip else (0,), shifts, shifts))
+        others.remove((0, 0, 0))
+        zeros = images.new_zeros(images.shape[:1], dtype=torch.int64)
+        for flipped, row, column in others:
+            yield moved(images, zeros + flipped, torch.stack([zeros + row, zeros + column], 1))
+
+    def embed(self, images: Tensor) -> Tensor:
+        """Returns the last layer's input, (N, D), of the original images: 150 features in the MLP, 64 in the CNN."""
+        return self.layers[:-1](self.scale(images))
+
+    def first_layer(self) -> Tensor:
+        weight = next(layer.weight for layer in self.layers if isinstance(layer, nn.Linear | nn.Conv2d)).detach()
+        return weight if weight.ndim == 4 else weight.unflatten(1, (3, 32, 32))
+
+
+def dense(inputs: int, outputs: int, activation: type[nn.Module], batch_norm: bool) -> Iterator[nn.Module]:
+    """Yields the modules of a hidden fully connected layer, up to its activation."""
+    yield nn.Linear(inputs, outputs, bias=not batch_norm)
+    if batch_norm:
+        yield nn.BatchNorm1d(outputs)
+    yield activation()

@@ -1,0 +1,51 @@
+"""What a new network has without a line of its own, and what networks import."""
+
+import subprocess
+import sys
+
+import pytest
+import torch
+
+from cifar10.networks.base import CIFAR10_CLASSES, Network, to_unit
+
+HEAVY = (
+    "lightning",
+    "torchmetrics",
+    "torchvision",
+    "hydra",
+    "omegaconf",
+    "pydantic",
+    "matplotlib",
+    "pandas",
+)
+
+
+class LinearNetwork(Network):
+    def __init__(self) -> None:
+        super().__init__(CIFAR10_CLASSES)
+        self.layer = torch.nn.Linear(3 * 32 * 32, 10)
+
+    def forward(self, images):
+        return self.layer(to_unit(images).flatten(1))
+
+
+def test_a_network_that_defines_forward_only_has_logits_for_features_and_no_images():
+    images = torch.arange(2 * 3 * 32 * 32, dtype=torch.uint8).reshape(2, 3, 32, 32)
+    network = LinearNetwork()
+    torch.testing.assert_close(network.embed(images), network.layer((images / 255).flatten(1)))
+    assert network.name == "Linear"
+    assert network.first_layer() is None
+    assert network.prototype_images() is None
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.float64])
+def test_images_of_any_precision_are_float32_in_a_network(dtype):
+    assert to_unit(torch.rand(2, 3, 4, 4).to(dtype)).dtype == torch.float32
+
+
+@pytest.mark.parametrize(
+    ("module", "more"), [("mlp", ["kornia"]), ("cnn", ["kornia"]), ("checkpoint", ["kornia"]), ("prototype", [])]
+)
+def test_importing_a_network_loads_no_training_library(module, more):
+    code = f"import sys, cifar10.networks.{module}; print([name for name in {[*HEAVY, *more]} if name in sys.modules])"
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "[]\n"

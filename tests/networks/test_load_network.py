@@ -1,0 +1,119 @@
+"""Reading checkpoints that may be damaged or hostile, and networks from them without Lightning."""
+
+import subprocess
+import sys
+from zipfile import ZIP_DEFLATED, ZipFile
+
+import pytest
+import torch
+
+from cifar10.errors import UserError
+from cifar10.networks.checkpoint import load_network, read_checkpoint
+from cifar10.networks.cnn import CNNNetwork
+from cifar10.networks.mlp import MLPNetwork
+from cifar10.networks.prototype import PrototypeNetwork
+
+IMAGES = torch.randint(256, (3, 3, 32, 32), dtype=torch.uint8, generator=torch.Generator().manual_seed(2))
+
+
+def saved(path, network, **changes):
+    content = {"class": type(network).__name__, "arguments": network.arguments} | changes
+    weights = {f"network.{name}": value for name, value in network.state_dict().items()}
+    torch.save({"model": network.name, "network": content, "state_dict": weights | {"other": torch.ones(1)}}, path)
+    return path
+
+
+@pytest.mark.parametrize(
+    "network",
+    [
+        MLPNetwork(["a", "b"], batch_norm=True, tta_shift_px=1),
+        CNNNetwork(["a", "b", "c"], tta_flip=True),
+        PrototypeNetwork(["a", "b"], "redmean", discriminative=True, prototypes_per_class=2, tta_flip=True),
+    ],
+    ids=lambda network: network.name,
+)
+def test_a_network_comes_back_bit_identical_with_its_arguments(network, tmp_path):
+    loaded = load_network(saved(tmp_path / "a.ckpt", network))
+    assert type(loaded) is type(network)
+    assert (loaded.arguments, loaded.class_names) == (network.arguments, network.class_names)
+    assert not loaded.training
+    assert torch.equal(loaded(IMAGES), network.eval()(IMAGES))
+    layouts = [[weight.stride() for weight in each.parameters()] for each in (loaded, network)]
+    assert layouts[0] == layouts[1]
+
+
+def test_loading_and_classifying_import_no_training_library(tmp_path):
+    path = saved(tmp_path / "a.ckpt", MLPNetwork(["a", "b"]))
+    code = f"""
+import sys, torch
+from pathlib import Path
+from cifar10.networks.checkpoint import load_network
+assert load_network(Path({str(path)!r}))(torch.zeros(1, 3, 32, 32, dtype=torch.uint8)).shape == (1, 2)
+print([name for name in ("lightning", "torchmetrics", "torchvision", "hydra", "kornia") if name in sys.modules])
+"""
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "[]\n"
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"class": "os.system"},
+        {"class": "Network"},
+        {"class": "ForgottenNetwork"},
+        {"class": 3},
+        {"arguments": {"layers": 1}},
+        {"arguments": {"class_names": ["a"]}},
+        {"arguments": None},
+    ],
+    ids=str,
+)
+def test_a_network_of_another_version_is_one_line(changes, tmp_path):
+    with pytest.raises(UserError, match=r"a.ckpt: not a network of this version") as raised:
+        load_network(saved(tmp_path / "a.ckpt", MLPNetwork(["a", "b"]), **changes))
+    assert "\n" not in str(raised.value)
+
+
+def test_arguments_that_ask_for_memory_get_none(tmp_path):
+    network = PrototypeNetwork(["a", "b"])
+    path = saved(tmp_path / "a.ckpt", network, arguments=network.arguments | {"prototypes_per_class": 10**9})
+    with pytest.raises(UserError, match=r"a.ckpt: not a network of this version"):
+        load_network(path)
+
+
+def test_a_byte_that_changed_in_a_tensor_is_found(tmp_path):
+    """Which PyTorch itself would read as another number."""
+    path = tmp_path / "last.ckpt"
+    torch.save({"weights": torch.full((1000,), 7.0)}, path)
+    content = path.read_bytes()
+    place = content.index(torch.full((10,), 7.0).numpy().tobytes())
+    path.write_bytes(content[:place] + b"\1" + content[place + 1 :])
+    assert not torch.equal(torch.load(path, weights_only=True)["weights"], torch.full((1000,), 7.0))
+    with pytest.raises(UserError, match=r"last.ckpt: not a whole checkpoint of this project"):
+        read_checkpoint(path)
+
+
+def test_a_checkpoint_that_unfolds_to_more_than_its_size_is_not_opened(tmp_path):
+    torch.save({"weights": torch.zeros(10**6)}, tmp_path / "whole.ckpt")
+    with ZipFile(tmp_path / "whole.ckpt") as whole, ZipFile(tmp_path / "bomb.ckpt", "w", ZIP_DEFLATED) as bomb:
+        for name in whole.namelist():
+            bomb.writestr(name, whole.read(name))
+    assert (tmp_path / "bomb.ckpt").stat().st_size < 10_000
+    with pytest.raises(UserError, match=r"bomb.ckpt: not a whole checkpoint of this project"):
+        read_checkpoint(tmp_path / "bomb.ckpt")
+
+
+def test_a_checkpoint_that_is_not_there(tmp_path):
+    with pytest.raises(UserError, match=r"none.ckpt: No such file or directory"):
+        read_checkpoint(tmp_path / "none.ckpt")
+
+
+class Large:
+    def __reduce__(self):
+        return bytearray, (10**13,)
+
+
+def test_a_checkpoint_that_asks_for_memory_is_not_opened(tmp_path):
+    """PyTorch's weights-only reader allocates a bytearray of any size on request."""
+    torch.save({"model": "MLP", "weights": Large()}, tmp_path / "large.ckpt")
+    with pytest.raises(UserError, match=r"large.ckpt: not a whole checkpoint of this project"):
+        read_checkpoint(tmp_path / "large.ckpt")
