@@ -22,7 +22,6 @@ from omegaconf.errors import OmegaConfBaseException
 
 from cifar10.errors import Interrupted, UserError
 from cifar10.messages import one_line
-from cifar10.sweeps.study import Trial
 from cifar10.training.signals import StopSignals
 
 WATCH = "ends with its parent"
@@ -78,8 +77,8 @@ def is_first_process() -> bool:
     return os.environ.get(next(names, ""), "0") == "0"
 
 
-def train_in_processes(cfg: DictConfig, folder: Path, trial: Trial | None, count: int) -> None:
-    """Runs `train(cfg, folder, trial)` in `count` new processes, the ranks of one run, and waits for them.
+def train_in_processes(cfg: DictConfig, folder: Path, callbacks: Sequence[Any], count: int) -> None:
+    """Runs `train` with these arguments in `count` new processes, the ranks of one run, and waits for them.
 
     They live as long as this one at most. Ctrl-C and SIGTERM are passed on. Raises UserError, Interrupted as `train`.
     """
@@ -95,7 +94,7 @@ def train_in_processes(cfg: DictConfig, folder: Path, trial: Trial | None, count
     settings, ranks, reports = OmegaConf.to_container(cfg, resolve=True), [], []
     for rank in range(count):
         report, end = context.Pipe(duplex=False)
-        arguments = settings, folder, trial, place | {"RANK": str(rank), "LOCAL_RANK": str(rank)}, logs, end
+        arguments = settings, folder, callbacks, place | {"RANK": str(rank), "LOCAL_RANK": str(rank)}, logs, end
         ranks.append(context.Process(target=_train_as_rank, args=arguments, name=f"rank {rank}"))
         reports.append(report)
 
@@ -154,7 +153,7 @@ def _said(report: connection.Connection) -> Exception | None:
 def _train_as_rank(
     settings: dict[str, Any],
     folder: Path,
-    trial: Trial | None,
+    callbacks: Sequence[Any],
     place: dict[str, str],
     logs: dict[str, Any] | None,
     report: connection.Connection,
@@ -170,10 +169,10 @@ def _train_as_rank(
         logging.disable(logging.WARNING)
     elif logs is not None:
         logging.config.dictConfig(logs)
-    from train import train
+    from cifar10.training.run import train
 
     try:
-        train(OmegaConf.create(settings), folder, trial)
+        train(OmegaConf.create(settings), folder, callbacks=callbacks)
     except (UserError, Interrupted, OSError) as error:
         report.send(error)
         sys.exit(1)
