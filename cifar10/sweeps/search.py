@@ -8,7 +8,7 @@ from time import sleep
 import optuna
 from hydra.core.override_parser.types import Override
 from hydra.errors import HydraException
-from optuna.distributions import BaseDistribution, CategoricalDistribution
+from optuna.distributions import BaseDistribution
 from optuna.trial import TrialState
 
 from cifar10.errors import UserError
@@ -51,13 +51,13 @@ def search(
     MAX_IDENTICAL_FAILURES do. Raises UserError for a space or a study that cannot be used.
     """
     space = read_space(overrides)
-    fixed = [override.input_line for override in overrides if not override.is_sweep_override()]
+    fixed = [str(override.input_line) for override in overrides if not override.is_sweep_override()]
     if not space:
         raise UserError("nothing to search: give a space, as in 'model.learning_rate=tag(log,interval(1e-4,1e-1))'")
     _check_space(launcher, fixed, space)
     storage = location.connect()
     study = location.open(monitor, storage)
-    _check_overrides(study, words([override.input_line for override in overrides]))
+    _check_overrides(study, words([str(override.input_line) for override in overrides]))
     log.info("study %s in %s: %d of %d trials done", *location[:1], location.display_url, num_counted(study), n_trials)
     fail_stale_trials(study, storage)
     if count := num_running(study):  # of another process, or of a dead one: its trials are requeued before new ones
@@ -122,7 +122,7 @@ def _check_space(launcher: JobLauncher, fixed: Sequence[str], space: dict[str, B
     """Raises HydraException where no choice of config groups, such as `model`, allows all of the settings."""
     examples: list[list[str]] = []
     for name, distribution in space.items():
-        values = distribution.choices if isinstance(distribution, CategoricalDistribution) else [distribution.low]
+        values = getattr(distribution, "choices", None) or [getattr(distribution, "low", None)]
         is_group = launcher.config_loader.get_group_options(name)
         examples.append([f"{name}={format_value(value)}" for value in (values if is_group else values[:1])])
     errors = []

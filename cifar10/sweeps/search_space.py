@@ -1,6 +1,7 @@
 """Converts Hydra's sweep overrides to Optuna's distributions."""
 
 from collections.abc import Sequence
+from typing import Any
 
 from hydra.core.override_parser.types import ChoiceSweep, IntervalSweep, Override, RangeSweep
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
@@ -23,16 +24,19 @@ def read_space(overrides: Sequence[Override]) -> dict[str, BaseDistribution]:
 def _distribution(override: Override) -> BaseDistribution:
     sweep = override.value()
     if isinstance(sweep, IntervalSweep):
-        is_int = isinstance(sweep.start, int) and isinstance(sweep.end, int)
-        return (IntDistribution if is_int else FloatDistribution)(sweep.start, sweep.end, log="log" in sweep.tags)
-    if isinstance(sweep, RangeSweep) and all(isinstance(n, int) for n in (sweep.start, sweep.stop, sweep.step)):
-        numbers = range(sweep.start, sweep.stop, sweep.step)
-        return IntDistribution(numbers[0], numbers[-1], step=sweep.step)
+        bounds = [getattr(sweep, name) for name in ("start", "end")]
+        kind = IntDistribution if all(isinstance(bound, int) for bound in bounds) else FloatDistribution
+        return kind(*bounds, log="log" in sweep.tags)
+    if isinstance(sweep, RangeSweep):
+        bounds = [getattr(sweep, name) for name in ("start", "stop", "step")]
+        if all(isinstance(bound, int) for bound in bounds):
+            numbers = range(*bounds)
+            return IntDistribution(numbers[0], numbers[-1], step=numbers.step)
     if isinstance(sweep, ChoiceSweep | RangeSweep):
         return CategoricalDistribution(list(override.sweep_string_iterator()))
     raise ValueError("not a supported sweep")
 
 
-def format_value(value: float | int | str) -> str:
+def format_value(value: Any) -> str:
     """Formats a value for the command line, with few digits: it becomes part of a run's name."""
     return f"{value:.4g}" if isinstance(value, float) else str(value)

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from time import sleep
-from typing import Any, NamedTuple
+from typing import Literal, NamedTuple
 
 import optuna
 from hydra.core.override_parser.types import Quote, QuotedString
@@ -41,9 +41,14 @@ class StudyLocation(NamedTuple):
 
     def open(self, monitor: str, storage: RDBStorage | None = None) -> optuna.Study:
         """Creates or loads the study. Raises UserError where it optimizes in another direction than `monitor`."""
-        direction = "minimize" if monitor.endswith("loss") else "maximize"
-        where: dict[str, Any] = {"study_name": self.study, "storage": storage or self.connect()}
-        study = optuna.create_study(**where, pruner=self._pruner(), direction=direction, load_if_exists=True)
+        direction: Literal["minimize", "maximize"] = "minimize" if monitor.endswith("loss") else "maximize"
+        study = optuna.create_study(
+            study_name=self.study,
+            storage=storage or self.connect(),
+            pruner=self._pruner(),
+            direction=direction,
+            load_if_exists=True,
+        )
         if (other := study.direction.name.lower()) != direction:
             raise UserError(
                 f"study {self.study} is to {other} its values, but monitor={monitor} to {direction}; set it back, or "
@@ -72,9 +77,14 @@ class StudyLocation(NamedTuple):
                 )
             Path(url.database).parent.mkdir(parents=True, exist_ok=True)
             engine = {"connect_args": {"timeout": LOCK_SECONDS}}
-        heartbeat = {"heartbeat_interval": HEARTBEAT_SECONDS, "grace_period": GRACE_SECONDS}
         try:
-            return RDBStorage(self.storage, engine, **heartbeat, heartbeat_stale_trial_callback=requeue)
+            return RDBStorage(
+                self.storage,
+                engine_kwargs=engine,
+                heartbeat_interval=HEARTBEAT_SECONDS,
+                grace_period=GRACE_SECONDS,
+                heartbeat_stale_trial_callback=requeue,
+            )
         except SQLAlchemyError as error:
             if not retries or not re.search("unique|already exists", _cause(error), re.IGNORECASE):
                 raise

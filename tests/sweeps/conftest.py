@@ -72,7 +72,7 @@ def study(place: Any) -> Callable[[], Any]:
 def fake_train(monkeypatch: pytest.MonkeyPatch) -> Callable[..., dict[str, Any]]:
     """Replaces `train` by a function that writes a record with random values, which depend on the settings only."""
 
-    def train(cfg: Any, folder: Path, **_: Any) -> dict[str, Any]:
+    def train(cfg: Any, folder: Path, overrides: Any = None, **_: Any) -> dict[str, Any]:
         config = OmegaConf.to_container(cfg, resolve=True)
         values = random.Random(json.dumps(config | {"runs": ""}))
         loss = values.random()
@@ -86,7 +86,7 @@ def fake_train(monkeypatch: pytest.MonkeyPatch) -> Callable[..., dict[str, Any]]
             "data_sha256": "synthetic",
             "images": {"train": 100, "val": 40, "test": 50},
             "seed": cfg.seed,
-            "test": {"accuracy": values.random(), "loss": values.random()},
+            "test": {"accuracy": values.random(), "loss": 1.0, "class_accuracy": {"car": 1.0}, "confusion": [[50]]},
             "best_epoch": cfg.epochs,
             "epochs": cfg.epochs,
             "val_loss": loss,
@@ -99,7 +99,7 @@ def fake_train(monkeypatch: pytest.MonkeyPatch) -> Callable[..., dict[str, Any]]
             "precision": "32-true",
             "versions": {},
             "commit": None,
-            "overrides": [],
+            "overrides": overrides,
             "config": config,
         }
         folder.mkdir(parents=True, exist_ok=True)

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from itertools import product
-from typing import Annotated, Any
+from typing import Annotated
 
 from annotated_types import Ge, Gt
 from hydra.core.override_parser.overrides_parser import OverridesParser
@@ -20,13 +20,13 @@ from cifar10.training.distributed import processes_started
 from cifar10.training.run_folder import safe_name, words
 
 
+@dataclass
 class JobSweeper(Sweeper):
     """The base of both: sets up the launcher, checks the sweeper's own settings and parses its overrides."""
 
-    params: Any
+    params: DictConfig | None
 
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
-        self.hydra_context, self.config = hydra_context, config
         self.jobs = JobLauncher(hydra_context, task_function, config)
 
     def parse(self, arguments: list[str]) -> list[Override]:
@@ -45,7 +45,7 @@ class JobSweeper(Sweeper):
         if not isinstance(params, Mapping):
             raise UserError(f"hydra.sweeper.params={params}: expected a space, as in conf/search/mlp.yaml")
         lines = [*(f"{key}={value}" for key, value in params.items()), *arguments]
-        parsed = OverridesParser.create(config_loader=self.hydra_context.config_loader).parse_overrides(lines)
+        parsed = OverridesParser.create(config_loader=self.jobs.config_loader).parse_overrides(lines)
         return list({override.get_key_element(): override for override in parsed}.values())
 
 
@@ -53,30 +53,26 @@ class JobSweeper(Sweeper):
 class Grid(JobSweeper):
     """Runs every combination of the listed values, `model=mlp,cnn seed=1,2`. A failed job does not stop the others.
 
-    max_batch_size: jobs that are launched together; None for all. params: lists that the command line may replace.
+    `conf/hydra/sweeper/grid.yaml` describes the settings.
     """
 
     max_batch_size: Annotated[int, Gt(0)] | None
-    params: DictConfig | None
 
     def sweep(self, arguments: list[str]) -> None:
         jobs = list(dict.fromkeys(product(*map(_values, self.parse(arguments)))))
-        self.validate_batch_is_legal(jobs)
+        for job in jobs:
+            self.jobs.folder(job)  # raises an error for invalid settings before the first job is launched
         size = self.max_batch_size or len(jobs)
         for first in range(0, len(jobs), size):
             self.jobs.launch(jobs[first : first + size])
-        summarize(self.jobs.results, arguments, self.config)
+        summarize(self.jobs.results, arguments, self.jobs.config)
 
 
 @dataclass
 class Search(JobSweeper):
     """Runs trials that Optuna proposes from the results so far, and prunes poor ones. See `cifar10.sweeps.search`.
 
-    study, storage, pruner: as in `StudyLocation`; by default the study is named by the overrides and stored in
-    `<runs>/searches`. n_trials: of the study, including those of earlier or other processes; the first startup_trials
-    are random. max_batch_size: trials that are launched together. seed: of the proposals. params: the space, as Hydra's
-    sweeps: `interval(0, 1)`, `tag(log, interval(1e-4, 1))`, `choice(a, b)`, `range(1, 5)`. trial: the number of the
-    trial that a job is; set for each job.
+    `conf/search/custom.yaml` describes the settings.
     """
 
     study: str | None
@@ -86,11 +82,10 @@ class Search(JobSweeper):
     n_trials: Annotated[int, Gt(0)]
     max_batch_size: Annotated[int, Gt(0)]
     seed: Annotated[int, Ge(0)]
-    params: DictConfig | None
     trial: int | None
 
     def sweep(self, arguments: list[str]) -> None:
-        overrides = self.parse(arguments)
+        overrides, config = self.parse(arguments), self.jobs.config
         try:
             from cifar10.sweeps.search import search
             from cifar10.sweeps.study import StudyLocation, sqlite_url, storage_errors
@@ -98,18 +93,17 @@ class Search(JobSweeper):
             raise UserError("a search needs Optuna: pip install -e '.[search]'") from None
         # By default a function of the space: the same command continues its study, and another one starts its own.
         study = self.study or safe_name(" ".join(words(arguments)))
-        storage = self.storage or sqlite_url(f"{self.config.runs}/searches/{study}.db")
-        location = StudyLocation(study, storage, self.pruner)
+        location = StudyLocation(study, self.storage or sqlite_url(f"{config.runs}/searches/{study}.db"), self.pruner)
         limits = self.n_trials, self.startup_trials, self.max_batch_size, self.seed
         with storage_errors(location):
-            results = search(overrides, self.jobs, location, self.config.monitor, *limits)
-        summarize(results, arguments, self.config)
+            results = search(overrides, self.jobs, location, config.monitor, *limits)
+        summarize(results, arguments, config)
 
 
 def _values(override: Override) -> list[str]:
     """Returns an override for each value of a list. Raises UserError for what a grid cannot enumerate."""
     if not override.is_sweep_override():
-        return [override.input_line]
+        return [str(override.input_line)]
     if not override.is_discrete_sweep():
         raise UserError(f"{override.input_line}: a grid needs a list; to search in it add search=custom")
     group, values = override.key_or_group, list(override.sweep_string_iterator())
