@@ -9,8 +9,7 @@ import optuna
 from lightning import Callback, LightningModule, Trainer
 
 from cifar10.errors import Pruned, StorageError
-from cifar10.sweeps.study import StudyLocation, storage_errors
-from cifar10.sweeps.trials import trial_id
+from cifar10.sweeps.study import StudyLocation, storage_errors, trial_id
 from cifar10.training.run_folder import readable
 
 log = logging.getLogger(__name__)

@@ -16,16 +16,7 @@ from cifar10.messages import one_line, some
 from cifar10.sweeps.jobs import NO_FOLDER, JobLauncher, JobResult
 from cifar10.sweeps.search_space import format_value, read_space
 from cifar10.sweeps.study import GRACE_SECONDS, HEARTBEAT_SECONDS, StudyLocation
-from cifar10.sweeps.trials import (
-    ask,
-    fail_stale_trials,
-    heartbeat,
-    num_counted,
-    num_running,
-    requeue_unfinished,
-    results,
-    tell,
-)
+from cifar10.sweeps.trials import TrialQueue
 from cifar10.training.run_folder import words
 
 log = logging.getLogger(__name__)
@@ -55,38 +46,34 @@ def search(
     if not space:
         raise UserError("nothing to search: give a space, as in 'model.learning_rate=tag(log,interval(1e-4,1e-1))'")
     _check_space(launcher, fixed, space)
-    storage = location.connect()
-    study = location.open(monitor, storage)
+    queue = TrialQueue(location, monitor)
+    study = queue.study
     _check_overrides(study, words([str(override.input_line) for override in overrides]))
-    log.info("study %s in %s: %d of %d trials done", *location[:1], location.display_url, num_counted(study), n_trials)
-    fail_stale_trials(study, storage)
-    if count := num_running(study):  # of another process, or of a dead one: its trials are requeued before new ones
+    counts = queue.num_counted(), n_trials
+    log.info("study %s in %s: %d of %d trials done", location.study, location.display_url, *counts)
+    queue.fail_stale_trials()
+    if count := queue.num_running():  # of another process, or of a dead one: those are requeued before new ones
         log.info("waiting %d seconds for heartbeats of %d running trials", GRACE_SECONDS, count)
         sleep(GRACE_SECONDS + 1)
     done: list[JobResult] = []
     while not _must_stop(done):
-        fail_stale_trials(study, storage)
-        batch = range(min(batch_size, n_trials - num_counted(study)))
-        if trials := [ask(study, storage, space, seed, startup_trials) for _ in batch]:
-            with heartbeat(study, storage, trials):
-                done += _run_trials(study, trials, fixed, launcher, location, monitor)
-        elif num_running(study):
+        queue.fail_stale_trials()
+        batch = range(min(batch_size, n_trials - queue.num_counted()))
+        if trials := [queue.ask(space, seed, startup_trials) for _ in batch]:
+            with queue.heartbeat(trials):
+                done += _run_trials(queue, trials, [*fixed, *location.overrides()], launcher)
+        elif queue.num_running():
             sleep(HEARTBEAT_SECONDS)  # trials of another process, which may become stale
         else:
             break
     if finished := len(study.get_trials(states=(TrialState.COMPLETE,))):
         best = " ".join(study.best_trial.user_attrs["settings"])
         log.info("best of %d finished trials: %s %.4f with %s", finished, monitor, study.best_value, best)
-    return [*results(study), *(result for result in done if result.status == "lost")]
+    return [*queue.results(), *(result for result in done if result.status == "lost")]
 
 
 def _run_trials(
-    study: optuna.Study,
-    trials: Sequence[optuna.Trial],
-    fixed: Sequence[str],
-    launcher: JobLauncher,
-    location: StudyLocation,
-    monitor: str,
+    queue: TrialQueue, trials: Sequence[optuna.Trial], fixed: Sequence[str], launcher: JobLauncher
 ) -> list[JobResult]:
     """Runs trials and reports their results to the study. Equal trials, which share a run folder, are run once."""
     jobs: dict[tuple[str, ...], list[str]] = {}
@@ -94,7 +81,7 @@ def _run_trials(
     try:
         for trial in trials:
             settings = tuple(trial.user_attrs["settings"])
-            job = [*fixed, *settings, *location.overrides(), f"hydra.sweeper.trial={trial.number}"]
+            job = [*fixed, *settings, f"hydra.sweeper.trial={trial.number}"]
             try:
                 launcher.folder(job)
                 jobs.setdefault(settings, job)
@@ -104,9 +91,9 @@ def _run_trials(
             done |= zip(jobs, launcher.launch(list(jobs.values())), strict=True)
     except BaseException:  # mostly KeyboardInterrupt
         for trial in trials:
-            requeue_unfinished(study, trial)
+            queue.requeue_unfinished(trial)
         raise
-    return [tell(study, trial, done[tuple(trial.user_attrs["settings"])], monitor) for trial in trials]
+    return [queue.tell(trial, done[tuple(trial.user_attrs["settings"])]) for trial in trials]
 
 
 def _must_stop(done: Sequence[JobResult]) -> bool:

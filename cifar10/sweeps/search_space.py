@@ -24,9 +24,9 @@ def read_space(overrides: Sequence[Override]) -> dict[str, BaseDistribution]:
 def _distribution(override: Override) -> BaseDistribution:
     sweep = override.value()
     if isinstance(sweep, IntervalSweep):
-        bounds = [getattr(sweep, name) for name in ("start", "end")]
-        kind = IntDistribution if all(isinstance(bound, int) for bound in bounds) else FloatDistribution
-        return kind(*bounds, log="log" in sweep.tags)
+        low, high = (getattr(sweep, name) for name in ("start", "end"))
+        kind = IntDistribution if isinstance(low, int) and isinstance(high, int) else FloatDistribution
+        return kind(low, high, log="log" in sweep.tags)
     if isinstance(sweep, RangeSweep):
         bounds = [getattr(sweep, name) for name in ("start", "stop", "step")]
         if all(isinstance(bound, int) for bound in bounds):

@@ -114,6 +114,11 @@ def requeue(study: optuna.Study, trial: optuna.trial.FrozenTrial) -> None:
     RetryHeartbeatStaleTrialCallback()(study, trial)
 
 
+def trial_id(study: optuna.Study, storage: RDBStorage, number: int) -> int:
+    """Returns the storage's key of the study's trial of this number."""
+    return storage.get_trial_id_from_study_id_trial_number(storage.get_study_id_from_name(study.study_name), number)
+
+
 @contextmanager
 def storage_errors(location: StudyLocation) -> Iterator[None]:
     """Raises StorageError, with the cause in one line, for a database that is locked, read-only or no study."""

@@ -78,14 +78,13 @@ def test_trial_that_died_before_its_first_heartbeat_is_requeued(search, study, s
 
 
 def test_trial_with_heartbeats_is_not_stale(place, study, short_grace, monkeypatch):
-    storage = place.connect()
-    opened = place.open("val/accuracy", storage)
-    trial = opened.ask()
+    queue = trials.TrialQueue(place, "val/accuracy")
+    trial = queue.study.ask()
     monkeypatch.setattr(trials, "HEARTBEAT_SECONDS", 0.2)
-    with trials.heartbeat(opened, storage, [trial]):
+    with queue.heartbeat([trial]):
         for _ in range(3):
             sleep(1)
-            trials.fail_stale_trials(opened, storage)
+            queue.fail_stale_trials()
     assert [trial.state.name for trial in study().trials] == ["RUNNING"]
 
 
@@ -132,19 +131,20 @@ def test_trial_whose_folder_is_in_use_is_requeued(search, monkeypatch, study, fa
     assert [trial.state.name for trial in study().trials] == ["FAIL", "COMPLETE"]
 
 
-def test_stale_trial_that_is_requeued_already_is_not_requeued_again(study):
-    opened = study()
+def test_stale_trial_that_is_requeued_already_is_not_requeued_again(place):
+    queue = trials.TrialQueue(place, "val/accuracy")
+    opened = queue.study
     first, second = opened.ask(), opened.ask()
     opened.tell(first, state=optuna.trial.TrialState.FAIL)
     for trial in (first, second):
-        trials.requeue_unfinished(opened, trial)
+        queue.requeue_unfinished(trial)
     assert [trial.state.name for trial in opened.trials] == ["FAIL", "FAIL", "WAITING"]
 
 
-def test_trial_without_a_folder_has_no_result(study):
-    opened = study()
-    opened.tell(opened.ask(), 0.5)
-    assert trials.results(opened) == []
+def test_trial_without_a_folder_has_no_result(place):
+    queue = trials.TrialQueue(place, "val/accuracy")
+    queue.study.tell(queue.study.ask(), 0.5)
+    assert queue.results() == []
 
 
 def test_results_of_another_process_are_reported_too(search, tmp_path, study, fake_train):
