@@ -1,7 +1,6 @@
 """Trains, validates and tests one model: `python train.py model=cnn`. `--help` lists every setting."""
 
 import logging
-import multiprocessing
 import os
 import sys
 import traceback
@@ -18,7 +17,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from cifar10.errors import CTRL_C, Interrupted, UserError
 from cifar10.messages import one_line
-from cifar10.sweeps.jobs import Outcome
+from cifar10.sweeps.jobs import JobResult, run_job
 from cifar10.training.run_folder import run_name
 from cifar10.training.signals import sigterm_interrupts
 
@@ -30,11 +29,11 @@ OmegaConf.register_new_resolver("under", lambda folder, path: str(Path(folder) /
 
 
 @hydra.main(config_path="conf", config_name="train", version_base="1.3")
-def main(cfg: DictConfig) -> Outcome | None:
+def main(cfg: DictConfig) -> JobResult | None:
     config = HydraConfig.get()
     folder = Path(config.runtime.output_dir)
     if config.mode == RunMode.MULTIRUN:
-        return job(cfg, folder, config)
+        return run_job(cfg, folder)
     from cifar10.results.figures.log_figures import log_figures
     from cifar10.training.run import train
 
@@ -50,35 +49,6 @@ def check_is_one_run(choices: DictConfig) -> None:
     for group, name in several.items():
         if name:
             raise UserError(f"{group}={name} is of many runs: python train.py -m {group}={name}")
-
-
-def job(cfg: DictConfig, folder: Path, config: DictConfig) -> Outcome:
-    """Runs one job of a sweep. A failure that a user can cause is returned, so that the other jobs go on."""
-    from cifar10.results.figures.log_figures import log_figures
-    from cifar10.sweeps.pruning import Pruning
-    from cifar10.sweeps.study import StudyPlace, Trial
-    from cifar10.training.distributed import end_with_parent
-    from cifar10.training.run import train
-    from cifar10.training.run_folder import monitored, status_of
-
-    if config.launcher._target_.endswith("JoblibLauncher") and multiprocessing.parent_process():
-        end_with_parent()  # joblib's workers would train on when the sweep is killed
-        multiprocessing.set_start_method("spawn", force=True)  # joblib's own method cannot start ranks
-    callbacks, sweeper = [], config.sweeper
-    if sweeper.get("trial") is not None:
-        trial = Trial(StudyPlace(sweeper.study, sweeper.storage, sweeper.pruner), sweeper.trial)
-        callbacks.append(Pruning(trial, folder / "metrics.csv", cfg.monitor))
-    try:
-        os.chdir(config.runtime.cwd)  # Ray's workers were started elsewhere
-        task = list(config.overrides.task)
-        record = train(cfg, folder, overrides=task, callbacks=callbacks, on_finish=log_figures)
-    except (UserError, HydraException, OmegaConfBaseException, OSError) as error:
-        log.error("%s: %s", status_of(error), one_line(error))
-        return Outcome(folder, status_of(error), one_line(error))
-    except Exception:
-        log.exception("failed")
-        raise
-    return Outcome(folder, "finished", value=monitored(record))
 
 
 @contextmanager

@@ -11,7 +11,7 @@ import sys
 from pathlib import Path
 
 from cifar10.results.table import Record, best_first, find_records, group_by_settings, markdown_table
-from cifar10.sweeps.jobs import as_csv, table
+from cifar10.sweeps.summary import as_csv, table
 
 ROOT = Path(__file__).resolve().parent.parent
 

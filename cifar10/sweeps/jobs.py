@@ -1,41 +1,42 @@
-"""What a sweep's jobs came to, and what is said of them all at the end."""
+"""Runs the jobs of a sweep and collects their results."""
 
-import csv
-import io
 import json
 import logging
-from collections import Counter
-from collections.abc import Iterable, Sequence
+import multiprocessing
+import os
+from collections.abc import Sequence
 from contextlib import suppress
-from math import isfinite, nan
 from pathlib import Path
-from statistics import mean, stdev
 from time import time
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from hydra.core.hydra_config import HydraConfig
-from hydra.core.utils import JobReturn, JobStatus
+from hydra.core.plugins import Plugins
+from hydra.core.utils import JobReturn
 from hydra.errors import HydraException
-from hydra.plugins.launcher import Launcher
+from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig
+from omegaconf.errors import OmegaConfBaseException
 
 from cifar10.errors import UserError
 from cifar10.messages import one_line
-from cifar10.training.run_folder import STATUS, monitored, safe_name, words
+from cifar10.training.distributed import end_with_parent
+from cifar10.training.run_folder import STATUS, monitored, status_of
+
+if TYPE_CHECKING:
+    from lightning import Callback
 
 log = logging.getLogger(__name__)
 
-
 STATUSES = ("finished", "pruned", "failed", "lost")
-"""failed: by its settings or a bug. lost: with its worker or launcher, or since another process has its folder."""
+"""failed: by its settings or a bug. lost: its worker or launcher ended, or another process uses its folder."""
+
+NO_FOLDER = Path()
+"""The folder of a job whose settings cannot be composed."""
 
 
-NOWHERE = Path()
-"""The folder of a job whose settings make none."""
-
-
-class Outcome(NamedTuple):
-    """Of one job: its run's folder, one of STATUSES, why, in a line, and what its `monitor` was if it finished."""
+class JobResult(NamedTuple):
+    """The run folder of one job, its status of STATUSES, a one-line message and the value of `monitor`."""
 
     folder: Path
     status: str
@@ -43,138 +44,99 @@ class Outcome(NamedTuple):
     value: float | None = None
 
 
-def launched(launcher: Launcher, jobs: Sequence[Sequence[str]], first: int) -> list[Outcome]:
-    """What the launcher's jobs, lists of overrides, came to. first: the number of the first one in its sweep.
+def run_job(cfg: DictConfig, folder: Path) -> JobResult:
+    """Runs one job of a sweep in the process that the launcher chose.
 
-    Where the launcher itself ends with an error, as joblib, submitit and Ray do for a worker that was killed, each
-    job's folder tells what it came to. Raises HydraException for settings that there are not.
+    Returns the errors that a user can fix, since they must not stop the other jobs; raises any other.
     """
-    begun = time()
+    from cifar10.results.figures.log_figures import log_figures
+    from cifar10.training.run import train
+
+    hydra = HydraConfig.get()
+    if hydra.launcher._target_.endswith("JoblibLauncher") and multiprocessing.parent_process():
+        end_with_parent()  # otherwise joblib's workers train on after the sweep was killed
+        multiprocessing.set_start_method("spawn", force=True)  # the ranks of a run cannot be started joblib's way
     try:
-        return _outcomes(launcher.launch(jobs, initial_job_idx=first))
-    except HydraException:
+        os.chdir(hydra.runtime.cwd)  # a worker of Ray starts in another folder
+        task = list(hydra.overrides.task)
+        record = train(cfg, folder, overrides=task, callbacks=_callbacks(cfg, folder), on_finish=log_figures)
+    except (UserError, HydraException, OmegaConfBaseException, OSError) as error:
+        status = status_of(error)
+        log.error("%s: %s", status, one_line(error))
+        return JobResult(folder, status, one_line(error))
+    except Exception:
+        log.exception("failed")
         raise
-    except Exception as error:
-        said = f"{type(error).__name__}: {one_line(error)}"
-        log.error("the launcher failed: %s", said)
-        return [_found(launcher, job, begun, said) for job in jobs]
+    return JobResult(folder, "finished", value=monitored(record))
 
 
-def settings(launcher: Any, job: Sequence[str]) -> tuple[Path, bool]:
-    """Where the job's run is, and whether it is forced; every launcher of Hydra keeps its context and configuration.
+def _callbacks(cfg: DictConfig, folder: Path) -> "list[Callback]":
+    from cifar10.sweeps.pruning import PruningCallback
+    from cifar10.sweeps.study import StudyLocation
 
-    Raises HydraException for settings that there are not.
-    """
-    config = launcher.hydra_context.config_loader.load_sweep_config(launcher.config, list(job))
-    of_hydra, before = HydraConfig.instance(), HydraConfig.instance().cfg
-    of_hydra.set_config(config)  # by which the folder's name is resolved
+    sweeper = HydraConfig.get().sweeper
+    if sweeper.get("trial") is None:
+        return []
+    location = StudyLocation(sweeper.study, sweeper.storage, sweeper.pruner)
+    return [PruningCallback(location, sweeper.trial, folder / "metrics.csv", cfg.monitor)]
+
+
+class JobLauncher:
+    """Composes and launches the jobs of one sweep. A job is a list of overrides."""
+
+    def __init__(self, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
+        self.config, self.config_loader = config, hydra_context.config_loader
+        self.launcher = Plugins.instance().instantiate_launcher(
+            hydra_context=hydra_context, task_function=task_function, config=config
+        )
+        self.results: list[JobResult] = []
+
+    def launch(self, jobs: Sequence[Sequence[str]]) -> list[JobResult]:
+        """Returns the results of the jobs, and appends them to `results`.
+
+        Where the launcher itself raises an error, as joblib, submitit and Ray do for a worker that was killed, the
+        results are read from the run folders. Raises HydraException for invalid settings.
+        """
+        start = time()
+        try:
+            returns = self.launcher.launch([list(job) for job in jobs], initial_job_idx=len(self.results))
+            found = [_result(job) for job in returns]
+        except HydraException:
+            raise
+        except Exception as error:
+            message = f"{type(error).__name__}: {one_line(error)}"
+            log.error("the launcher failed: %s", message)
+            found = [self._read_result(job, start, message) for job in jobs]
+        self.results += found
+        return found
+
+    def folder(self, job: Sequence[str]) -> tuple[Path, bool]:
+        """Returns the job's run folder, and its `overwrite`. Raises HydraException for invalid settings."""
+        config = self.config_loader.load_sweep_config(self.config, list(job))
+        hydra_config = HydraConfig.instance()
+        before = hydra_config.cfg
+        hydra_config.set_config(config)  # the folder's name is resolved by it
+        try:
+            return Path(config.hydra.sweep.dir, config.hydra.sweep.subdir).absolute(), config.overwrite
+        finally:
+            hydra_config.cfg = before
+
+    def _read_result(self, job: Sequence[str], start: float, message: str) -> JobResult:
+        """Reads a job's result from its folder. start: the time of its launch. message: of a job without a result."""
+        folder, overwrite = self.folder(job)
+        result, status_file = folder / "metrics.json", folder / STATUS
+        if result.exists() and (not overwrite or result.stat().st_mtime >= start):
+            with suppress(OSError, ValueError, KeyError, TypeError):  # damaged: the next command reports it
+                return JobResult(folder, "finished", value=monitored(json.loads(result.read_text())))
+        if status_file.exists() and status_file.stat().st_mtime >= start:
+            status, _, message = status_file.read_text().strip().partition(": ")
+            return JobResult(folder, status, message)
+        return JobResult(folder, "lost", message)
+
+
+def _result(job: JobReturn) -> JobResult:
     try:
-        return (Path(config.hydra.sweep.dir) / config.hydra.sweep.subdir).absolute(), config.overwrite
-    finally:
-        of_hydra.cfg = before
-
-
-def _found(launcher: Launcher, job: Sequence[str], begun: float, otherwise: str) -> Outcome:
-    """What the job's folder tells of it. begun: when it was launched, in seconds."""
-    folder, forced = settings(launcher, job)
-    result, stopped = folder / "metrics.json", folder / STATUS
-    if result.exists() and (not forced or result.stat().st_mtime >= begun):
-        with suppress(OSError, ValueError, LookupError, TypeError):  # damaged: the job again will say so
-            return Outcome(folder, "finished", value=monitored(json.loads(result.read_text())))
-    if stopped.exists() and stopped.stat().st_mtime >= begun:
-        status, _, message = stopped.read_text().strip().partition(": ")
-        return Outcome(folder, status, message)
-    return Outcome(folder, "lost", otherwise)
-
-
-def _outcomes(returns: Iterable[JobReturn]) -> list[Outcome]:
-    """What the jobs returned; one that ended otherwise, by a bug, has failed."""
-    found = []
-    for job in returns:
-        if job.status == JobStatus.COMPLETED:
-            found.append(job.return_value)
-        else:
-            error, folder = job._return_value, job.hydra_cfg.hydra.runtime.output_dir if job.hydra_cfg else NOWHERE
-            found.append(Outcome(Path(folder), "failed", f"{type(error).__name__}: {one_line(error)}"))
-    return found
-
-
-def distinct(jobs: Sequence[Sequence[str]]) -> list[list[str]]:
-    """Each list of overrides once: two of the same would share a folder."""
-    return [list(job) for job in dict.fromkeys(tuple(job) for job in jobs)]
-
-
-def finish(done: Sequence[Outcome], arguments: Sequence[str], config: DictConfig) -> None:
-    """Prints the table of a sweep's runs, best first, and keeps it as a CSV file, whose name the arguments make.
-
-    Raises UserError where a job has failed or was lost.
-    """
-    from cifar10.files import write_atomically
-    from cifar10.results.table import find_records, group_by_settings
-
-    folders = list(dict.fromkeys(outcome.folder for outcome in done if outcome.status == "finished"))
-    found, complaints = find_records(folders)
-    rows = table(group_by_settings(found.values()))
-    counts = Counter(outcome.status for outcome in done)
-    lines = [", ".join(f"{counts[status]} {status}" for status in STATUSES if counts[status]) or "no job"]
-    for outcome in done:
-        if outcome.message:
-            where = f" ({outcome.folder})" if outcome.folder != NOWHERE else ""
-            lines.append(f"{outcome.status}: {outcome.message}{where}")
-    lines += complaints
-    if rows:
-        name = safe_name(" ".join(words(arguments))) or "defaults"
-        path = Path(str(config.runs)) / "sweeps" / f"{name}.csv"
-        write_atomically(path, lambda file: file.write(as_csv(rows).encode()))
-        lines += [as_text(rows), f"kept as {path}"]
-    log.info("%s", "\n".join(lines))
-    if failed := [outcome.message for outcome in done if outcome.status in ("failed", "lost")]:
-        raise UserError(f"{len(failed)} of {len(done)} jobs failed: {failed[0]}")
-
-
-def table(groups: Sequence[Any]) -> list[dict[str, str]]:
-    """A row for each group of `cifar10.results.table`, in `best_first`'s order: means, deviations, n.
-
-    Shares are in percent, deviations empty for n = 1.
-    """
-    from cifar10.results.table import best_first, differences, recipe
-
-    rows, groups = [], best_first(groups)
-    for group, changed in zip(groups, differences(groups), strict=True):
-        first = group.records[0]
-        row = {"model": first["model"], "experiment": recipe(first), "data": first["data"], "settings": changed}
-        row |= {"n": str(len(group.records)), "seeds": " ".join(str(record["seed"]) for record in group.records)}
-        for name, values in {
-            "val_accuracy": [100 * record["val_accuracy"] for record in group.records],
-            "val_loss": [record["val_loss"] for record in group.records],
-            "test_accuracy": [100 * accuracy for accuracy in group.accuracies],
-        }.items():
-            row |= _mean_and_deviation(name, values, 4 if name == "val_loss" else 2)
-        rows.append(row | {"minutes": f"{group.minutes:.1f}"})
-    return rows
-
-
-def _mean_and_deviation(name: str, values: Sequence[float], digits: int) -> dict[str, str]:
-    deviation = ""
-    if len(values) > 1:
-        deviation = f"{stdev(values) if all(map(isfinite, values)) else nan:.{digits}f}"
-    return {name: f"{mean(values):.{digits}f}", f"{name}_std": deviation}
-
-
-def as_csv(rows: Sequence[dict[str, str]]) -> str:
-    """The rows with a header."""
-    text = io.StringIO()
-    writer = csv.DictWriter(text, rows[0], lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows)
-    return text.getvalue()
-
-
-def as_text(rows: Sequence[dict[str, str]]) -> str:
-    """The rows in columns for a terminal, without those that are empty throughout."""
-    names = [name for name in rows[0] if any(row[name] for row in rows)]
-    cells = [names, *([row[name] for name in names] for row in rows)]
-    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
-    return "\n".join(
-        "  " + "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip() for line in cells
-    )
+        return job.return_value
+    except Exception as error:  # a bug: Hydra raises again what the job raised
+        folder = job.hydra_cfg.hydra.runtime.output_dir if job.hydra_cfg else NO_FOLDER
+        return JobResult(Path(folder), "failed", f"{type(error).__name__}: {one_line(error)}")

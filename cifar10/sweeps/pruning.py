@@ -1,66 +1,63 @@
-"""Ends a run of a search early, where others are better."""
+"""Prunes a run of a search between two epochs where other trials are better."""
 
 import logging
 from csv import DictReader
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING
 
+import optuna
 from lightning import Callback, LightningModule, Trainer
 
 from cifar10.errors import Pruned, StorageError
-from cifar10.sweeps.study import Trial, storage_errors
+from cifar10.sweeps.study import StudyLocation, storage_errors, trial_id
 from cifar10.training.run_folder import readable
-
-if TYPE_CHECKING:
-    import optuna
 
 log = logging.getLogger(__name__)
 
 
-class Pruning(Callback):
-    """Tells the study of each epoch's `monitor`, and asks whether to go on: raises Pruned between two epochs.
+class PruningCallback(Callback):
+    """Reports `monitor` of each epoch to the trial, and raises Pruned if it should be pruned.
 
-    trial: what the run is. table: the run's `metrics.csv`, which has the epochs before a resumption too.
+    number: of the trial in its study. table: the run's `metrics.csv`, which includes the epochs before a resumption.
+    The callback can be pickled until it opens the study.
     """
 
-    def __init__(self, trial: Trial, table: Path, monitor: str) -> None:
-        self.trial, self.table, self.monitor = trial, table, monitor
-
-    @cached_property
-    def study(self) -> "optuna.Study":
-        """Opened once: to open one is to check its whole storage."""
-        return self.trial.study.load()
+    def __init__(self, location: StudyLocation, number: int, table: Path, monitor: str) -> None:
+        self.location, self.number, self.table, self.monitor = location, number, table, monitor
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        # Not at an epoch's end: its checkpoints are not written yet, and the last epoch needs no such question.
-        poor = trainer.is_global_zero and trainer.current_epoch > 0 and self._is_poor()
-        if trainer.strategy.broadcast(poor):
+        # Not at the end of an epoch: its checkpoints are not written yet, and after the last one nothing is saved.
+        prune = trainer.is_global_zero and trainer.current_epoch > 0 and self.should_prune()
+        if trainer.strategy.broadcast(prune):
             raise Pruned(
                 f"after epoch {trainer.current_epoch} of {trainer.max_epochs}, others have better {self.monitor}"
             )
 
-    def _is_poor(self) -> bool:
+    def should_prune(self) -> bool:
+        """Reports the epochs that the study lacks; returns whether to prune after any of them."""
         with readable(self.table), self.table.open(newline="") as file:
-            found = {int(row["epoch"]): float(row[self.monitor]) for row in DictReader(file)}
+            values = {int(row["epoch"]): float(row[self.monitor]) for row in DictReader(file)}
         try:
-            return self._told(found)
-        except StorageError as error:  # busy, or away for a moment: told of with the next epoch
-            log.warning("%s; the run goes on", error)
+            with storage_errors(self.location):
+                return self._report(values)
+        except StorageError as error:  # locked or unreachable for a moment: reported with the next epoch
+            log.warning("%s; the run continues", error)
             return False
 
-    def _told(self, found: dict[int, float]) -> bool:
-        """Tells the study of epochs that it does not know; whether any of them was poor."""
-        import optuna
+    def _report(self, values: dict[int, float]) -> bool:
+        reported = self._trial.study.trials[self.number].intermediate_values
+        prune = False
+        try:
+            for epoch in sorted(values.keys() - reported.keys()):
+                self._trial.report(values[epoch], epoch)
+                prune |= self._trial.should_prune()
+        except optuna.exceptions.UpdateFinishedTrialError:
+            return False  # was considered stale: the run continues, and the requeued trial finds its result
+        return prune
 
-        with storage_errors(self.trial.study):
-            frozen = self.study.trials[self.trial.number]
-            trial = optuna.Trial(self.study, frozen._trial_id)
-            poor = False
-            try:
-                for epoch in sorted(found.keys() - frozen.intermediate_values.keys()):  # also those before a resumption
-                    trial.report(found[epoch], epoch)
-                    poor |= trial.should_prune()
-            except optuna.exceptions.UpdateFinishedTrialError:
-                return False  # taken for dead or lost while it lived: it goes on, and is found finished
-            return poor
+    @cached_property
+    def _trial(self) -> optuna.Trial:
+        """The job's trial. Opened once: connecting checks the whole database."""
+        storage = self.location.connect()
+        study = self.location.load(storage)
+        return optuna.Trial(study, trial_id(study, storage, self.number))

@@ -1,96 +1,121 @@
-"""Searches for settings: Optuna proposes, Hydra's launcher runs the jobs, poor ones are ended early."""
+"""Searches hyperparameters: Optuna proposes trials, Hydra's launcher runs them as jobs."""
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from itertools import product
 from time import sleep
-from typing import TYPE_CHECKING
 
+import optuna
 from hydra.core.override_parser.types import Override
 from hydra.errors import HydraException
-from hydra.plugins.launcher import Launcher
+from optuna.distributions import BaseDistribution
+from optuna.trial import TrialState
 
 from cifar10.errors import UserError
-from cifar10.messages import one_line
-from cifar10.sweeps.jobs import NOWHERE, Outcome, launched, settings
-from cifar10.sweeps.search_space import check_words, read_space, some_values, written
-from cifar10.sweeps.study import HEARTBEAT_SECONDS, SILENT_SECONDS, StudyPlace, storage_errors
-from cifar10.sweeps.trials import again, alive, ask, counted, fail_dead, outcomes, running, tell
+from cifar10.messages import one_line, some
+from cifar10.sweeps.jobs import NO_FOLDER, JobLauncher, JobResult
+from cifar10.sweeps.search_space import format_value, read_space
+from cifar10.sweeps.study import GRACE_SECONDS, HEARTBEAT_SECONDS, StudyLocation
+from cifar10.sweeps.trials import TrialQueue
 from cifar10.training.run_folder import words
-
-if TYPE_CHECKING:
-    import optuna
 
 log = logging.getLogger(__name__)
 
-ALIKE = 3
-"""Failures in a row with the same words that are the command's, not the settings': no data, or a full disk."""
+MAX_IDENTICAL_FAILURES = 3
+"""Consecutive failures with one message that end a search: the cause is the environment, not the hyperparameters."""
 
 
 def search(
     overrides: Sequence[Override],
-    launcher: Launcher,
+    launcher: JobLauncher,
+    location: StudyLocation,
     monitor: str,
-    place: StudyPlace,
     n_trials: int,
     startup_trials: int,
-    batch: int,
+    batch_size: int,
     seed: int,
-) -> list[Outcome]:
-    """Runs trials, `batch` at a time, until the study has `n_trials`; returns what all of the study's came to.
+) -> list[JobResult]:
+    """Runs trials, `batch_size` at a time, until the study has `n_trials`. Returns the results of all of its trials.
 
-    The first `startup_trials` of the study are random, later ones proposed by TPE (Bergstra and others, NIPS 2011).
-    Trials of a command that died are begun again, with the same settings, so that their runs go on; so are those that
-    were lost, by the next command: this one ends there, and where ALIKE trials in a row failed with the same words.
-    Raises UserError for a space or a storage that cannot be used, HydraException for settings that there are not.
+    The first `startup_trials` of the study are random, later ones are proposed by TPE (Bergstra and others, NIPS 2011).
+    Trials of a process that died are requeued and resumed. A lost trial is requeued too, but ends this search, as
+    MAX_IDENTICAL_FAILURES do. Raises UserError for a space or a study that cannot be used.
     """
     space = read_space(overrides)
-    fixed = [override.input_line for override in overrides if not override.is_sweep_override()]
+    fixed = [str(override.input_line) for override in overrides if not override.is_sweep_override()]
     if not space:
         raise UserError("nothing to search: give a space, as in 'model.learning_rate=tag(log,interval(1e-4,1e-1))'")
     _check_space(launcher, fixed, space)
-    done: list[Outcome] = []
-    lost: list[Outcome] = []
-    unheard: dict[int, float] = {}
-    with storage_errors(place):
-        study = place.open(monitor)
-        check_words(study, words([override.input_line for override in overrides]))
-        study.set_user_attr("monitor", monitor)
-        log.info("study %s in %s: %d of %d trials done", place.study, place.shown, counted(study), n_trials)
-        fail_dead(study, unheard)
-        if running(study):  # of another command, or of one that is dead: so it is begun again before others are
-            log.info("waiting %d seconds to see whether its %d running trials live", SILENT_SECONDS, running(study))
-            sleep(SILENT_SECONDS)
-    while True:
-        with storage_errors(place):
-            fail_dead(study, unheard)
-            left = n_trials - counted(study)
-            trials = [ask(study, space, seed, startup_trials) for _ in range(min(batch, left))]
-            if left <= 0 and not running(study):
-                break
-        if trials:
-            done += _launched(study, trials, fixed, launcher, len(done), monitor, place)
+    queue = TrialQueue(location, monitor)
+    study = queue.study
+    _check_overrides(study, words([str(override.input_line) for override in overrides]))
+    counts = queue.num_counted(), n_trials
+    log.info("study %s in %s: %d of %d trials done", location.study, location.display_url, *counts)
+    queue.fail_stale_trials()
+    if count := queue.num_running():  # of another process, or of a dead one: those are requeued before new ones
+        log.info("waiting %d seconds for heartbeats of %d running trials", GRACE_SECONDS, count)
+        sleep(GRACE_SECONDS + 1)
+    done: list[JobResult] = []
+    while not _must_stop(done):
+        queue.fail_stale_trials()
+        batch = range(min(batch_size, n_trials - queue.num_counted()))
+        if trials := [queue.ask(space, seed, startup_trials) for _ in batch]:
+            with queue.heartbeat(trials):
+                done += _run_trials(queue, trials, [*fixed, *location.overrides()], launcher)
+        elif queue.num_running():
+            sleep(HEARTBEAT_SECONDS)  # trials of another process, which may become stale
         else:
-            sleep(HEARTBEAT_SECONDS)  # trials of another command, which may die yet
-        lost = [outcome for outcome in done if outcome.status == "lost"]
-        if lost or _failed_alike(done[-ALIKE:]):
             break
-    with storage_errors(place):
-        if finished := sum(trial.state.name == "COMPLETE" for trial in study.trials):
-            best = " ".join(study.best_trial.user_attrs["settings"])
-            log.info("best of %d finished trials: %s %.4f with %s", finished, monitor, study.best_value, best)
-        return [*outcomes(study), *lost]
+    if finished := len(study.get_trials(states=(TrialState.COMPLETE,))):
+        best = " ".join(study.best_trial.user_attrs["settings"])
+        log.info("best of %d finished trials: %s %.4f with %s", finished, monitor, study.best_value, best)
+    return [*queue.results(), *(result for result in done if result.status == "lost")]
 
 
-def _check_space(
-    launcher: Launcher, fixed: Sequence[str], space: "Mapping[str, optuna.distributions.BaseDistribution]"
-) -> None:
-    """Raises HydraException where no choice of model, data and the like has all of the settings."""
+def _run_trials(
+    queue: TrialQueue, trials: Sequence[optuna.Trial], fixed: Sequence[str], launcher: JobLauncher
+) -> list[JobResult]:
+    """Runs trials and reports their results to the study. Equal trials, which share a run folder, are run once."""
+    jobs: dict[tuple[str, ...], list[str]] = {}
+    done: dict[tuple[str, ...], JobResult] = {}
+    try:
+        for trial in trials:
+            settings = tuple(trial.user_attrs["settings"])
+            job = [*fixed, *settings, f"hydra.sweeper.trial={trial.number}"]
+            try:
+                launcher.folder(job)
+                jobs.setdefault(settings, job)
+            except HydraException as error:  # one of its choices does not allow one of its settings
+                done[settings] = JobResult(NO_FOLDER, "failed", one_line(error))
+        if jobs:
+            done |= zip(jobs, launcher.launch(list(jobs.values())), strict=True)
+    except BaseException:  # mostly KeyboardInterrupt
+        for trial in trials:
+            queue.requeue_unfinished(trial)
+        raise
+    return [queue.tell(trial, done[tuple(trial.user_attrs["settings"])]) for trial in trials]
+
+
+def _must_stop(done: Sequence[JobResult]) -> bool:
+    """Returns whether a trial was lost, or the last ones failed with one message, in different folders."""
+    last = done[-MAX_IDENTICAL_FAILURES:]
+    messages = {result.message.replace(str(result.folder), "") for result in last}
+    failed = all(result.status == "failed" and result.value is None for result in last)
+    alike = failed and len(messages) == 1 and len({result.folder for result in last}) == MAX_IDENTICAL_FAILURES
+    return alike or any(result.status == "lost" for result in done)
+
+
+def _check_space(launcher: JobLauncher, fixed: Sequence[str], space: dict[str, BaseDistribution]) -> None:
+    """Raises HydraException where no choice of config groups, such as `model`, allows all of the settings."""
+    examples: list[list[str]] = []
+    for name, distribution in space.items():
+        values = getattr(distribution, "choices", None) or [getattr(distribution, "low", None)]
+        is_group = launcher.config_loader.get_group_options(name)
+        examples.append([f"{name}={format_value(value)}" for value in (values if is_group else values[:1])])
     errors = []
-    for values in product(*(some_values(name, distribution) for name, distribution in space.items())):
-        chosen = [f"{name}={written(value)}" for name, value in zip(space, values, strict=True)]
+    for settings in product(*examples):
         try:
-            settings(launcher, [*fixed, *chosen])
+            launcher.folder([*fixed, *settings])
         except HydraException as error:
             errors.append(error)
         else:
@@ -98,49 +123,15 @@ def _check_space(
     raise errors[0]
 
 
-def _failed_alike(last: Sequence[Outcome]) -> bool:
-    """Whether these are ALIKE runs that failed with the same words, and not by results that are no numbers."""
-    words_of_each = {outcome.message.replace(str(outcome.folder), "") for outcome in last}
-    failed = all(outcome.status == "failed" and outcome.value is None for outcome in last)
-    return failed and len(words_of_each) == 1 and len({outcome.folder for outcome in last}) == ALIKE
-
-
-def _refused(launcher: Launcher, job: Sequence[str]) -> Outcome | None:
-    """What comes of a job whose choices do not allow one of its settings; None for any other job."""
-    try:
-        settings(launcher, job)
-    except HydraException as error:
-        return Outcome(NOWHERE, "failed", one_line(error))
-    return None
-
-
-def _launched(
-    study: "optuna.Study",
-    trials: "Sequence[optuna.Trial]",
-    fixed: Sequence[str],
-    launcher: Launcher,
-    first_job: int,
-    monitor: str,
-    place: StudyPlace,
-) -> list[Outcome]:
-    """Runs trials and tells the study what they came to. Of equal ones, which would share a folder, one is run."""
-    jobs: dict[tuple[str, ...], int] = {}
-    done: dict[tuple[str, ...], Outcome] = {}
-    try:
-        with alive(study, trials):
-            for trial in trials:
-                job = tuple(trial.user_attrs["settings"])
-                if refused := _refused(launcher, [*fixed, *job]):
-                    done[job] = refused
-                else:
-                    jobs.setdefault(job, trial.number)
-            of_study = place.overrides()
-            batch = [[*fixed, *job, *of_study, f"hydra.sweeper.trial={number}"] for job, number in jobs.items()]
-            done |= zip(jobs, launched(launcher, batch, first_job) if batch else [], strict=True)
-    except BaseException:  # Ctrl-C, mostly
-        with storage_errors(place):
-            for trial in trials:
-                again(study, trial)
-        raise
-    with storage_errors(place):
-        return [tell(study, trial, done[tuple(trial.user_attrs["settings"])], monitor) for trial in trials]
+def _check_overrides(study: optuna.Study, overrides: list[str]) -> None:
+    """Raises UserError where the study has other overrides: its trials cannot be compared with new ones."""
+    if "overrides" not in study.user_attrs and any(trial.state != TrialState.WAITING for trial in study.trials):
+        raise UserError(
+            f"study {study.study_name} has trials of another program; choose another: hydra.sweeper.study=NAME"
+        )
+    if changed := sorted(set(study.user_attrs.get("overrides", overrides)) ^ set(overrides)):
+        raise UserError(
+            f"study {study.study_name} has other settings, see {some(changed)}; set them back, or choose another "
+            "study: hydra.sweeper.study=NAME"
+        )
+    study.set_user_attr("overrides", overrides)

@@ -1,67 +1,42 @@
-"""What a search varies: Hydra's sweeps as Optuna's distributions."""
+"""Converts Hydra's sweep overrides to Optuna's distributions."""
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from hydra.core.override_parser.types import ChoiceSweep, IntervalSweep, Override, RangeSweep
+from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
 
 from cifar10.errors import UserError
-from cifar10.messages import CONF, some
-from cifar10.sweeps.study import optuna_or_error
-
-if TYPE_CHECKING:
-    import optuna
 
 
-def read_space(overrides: Sequence[Override]) -> "dict[str, optuna.distributions.BaseDistribution]":
-    """What Hydra calls a sweep, as Optuna's distributions; choices as they are written on the command line."""
-    optuna_or_error()
-    space: dict[str, Any] = {}
+def read_space(overrides: Sequence[Override]) -> dict[str, BaseDistribution]:
+    """Returns the distribution of each override that is a sweep; choices as they are written on the command line."""
+    space: dict[str, BaseDistribution] = {}
     for override in overrides:
         if override.is_sweep_override():
             try:
                 space[override.get_key_element()] = _distribution(override)
-            except (ValueError, IndexError, TypeError) as error:
-                raise UserError(f"{override.input_line}: {error}; a search knows interval, range, choice") from error
+            except (ValueError, IndexError, TypeError) as error:  # of Optuna: no values, or none of this type
+                raise UserError(f"{override.input_line}: {error}; use interval, range or choice") from error
     return space
 
 
-def _distribution(override: Override) -> "optuna.distributions.BaseDistribution":
-    """Raises ValueError, IndexError or TypeError for a sweep that has no values, or none in a search."""
-    distributions, sweep = optuna_or_error().distributions, override.value()
+def _distribution(override: Override) -> BaseDistribution:
+    sweep = override.value()
     if isinstance(sweep, IntervalSweep):
-        whole = isinstance(sweep.start, int) and isinstance(sweep.end, int)
-        kind = distributions.IntDistribution if whole else distributions.FloatDistribution
-        return kind(sweep.start, sweep.end, log="log" in sweep.tags)
-    if isinstance(sweep, RangeSweep) and all(isinstance(n, int) for n in (sweep.start, sweep.stop, sweep.step)):
-        numbers = range(sweep.start, sweep.stop, sweep.step)
-        return distributions.IntDistribution(numbers[0], numbers[-1], step=sweep.step)
+        low, high = (getattr(sweep, name) for name in ("start", "end"))
+        kind = IntDistribution if isinstance(low, int) and isinstance(high, int) else FloatDistribution
+        return kind(low, high, log="log" in sweep.tags)
+    if isinstance(sweep, RangeSweep):
+        bounds = [getattr(sweep, name) for name in ("start", "stop", "step")]
+        if all(isinstance(bound, int) for bound in bounds):
+            numbers = range(*bounds)
+            return IntDistribution(numbers[0], numbers[-1], step=numbers.step)
     if isinstance(sweep, ChoiceSweep | RangeSweep):
-        return distributions.CategoricalDistribution(list(override.sweep_string_iterator()))
-    raise ValueError("no such sweep")
+        return CategoricalDistribution(list(override.sweep_string_iterator()))
+    raise ValueError("not a supported sweep")
 
 
-def some_values(name: str, distribution: "optuna.distributions.BaseDistribution") -> Sequence[float | int | str]:
-    """One of its values; of a choice between files of `conf/`, such as `model`, all."""
-    if not hasattr(distribution, "choices"):
-        return [distribution.low]
-    return distribution.choices if (CONF / name).is_dir() else distribution.choices[:1]
-
-
-def check_words(study: "optuna.Study", words: list[str]) -> None:
-    """Raises UserError where a study was begun by other `words`: trials of other settings cannot be compared."""
-    if "words" not in study.user_attrs and any(trial.state.name != "WAITING" for trial in study.trials):
-        raise UserError(f"study {study.study_name} has trials of another program; begin one: hydra.sweeper.study=NAME")
-    begun = study.user_attrs.get("words", words)
-    if changed := sorted(set(begun) ^ set(words)):
-        raise UserError(
-            f"study {study.study_name} was begun with other settings, see {some(changed)}; set them back, or begin "
-            "another with hydra.sweeper.study=NAME"
-        )
-    if "words" not in study.user_attrs:
-        study.set_user_attr("words", words)
-
-
-def written(value: float | int | str) -> str:
-    """A value as the command line has it; short, since a run's name is made of it."""
+def format_value(value: Any) -> str:
+    """Formats a value for the command line, with few digits: it becomes part of a run's name."""
     return f"{value:.4g}" if isinstance(value, float) else str(value)

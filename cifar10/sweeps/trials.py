@@ -1,125 +1,116 @@
-"""The trials of a study: asked for, told of, begun again; which of them run, and which count."""
+"""Asks a study for trials, keeps them alive, reports their results and requeues those that were lost."""
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from math import isfinite
 from pathlib import Path
 from threading import Event, Thread
-from time import monotonic
-from typing import TYPE_CHECKING, Any
 
-from cifar10.sweeps.jobs import Outcome
-from cifar10.sweeps.search_space import written
-from cifar10.sweeps.study import HEARTBEAT_SECONDS, SILENT_SECONDS, optuna_or_error
+import optuna
+from optuna.distributions import BaseDistribution
+from optuna.exceptions import UpdateFinishedTrialError
+from optuna.trial import FrozenTrial, TrialState
 
-if TYPE_CHECKING:
-    import optuna
+from cifar10.sweeps.jobs import JobResult
+from cifar10.sweeps.search_space import format_value
+from cifar10.sweeps.study import HEARTBEAT_SECONDS, StudyLocation, requeue, trial_id
 
-
-def ask(study: "optuna.Study", space: dict[str, Any], seed: int, startup_trials: int) -> "optuna.Trial":
-    """A new trial, or one to begin again; by a sampler of its own, so that a search goes on as if never stopped."""
-    samplers, number = optuna_or_error().samplers, (seed * 1_000_003 + counted(study)) % 2**32
-    # constant_liar: trials that run count as poor, so that those launched together differ.
-    study.sampler = samplers.TPESampler(seed=number, n_startup_trials=startup_trials, constant_liar=True)
-    trial = study.ask()
-    _beat(study, trial)  # before it has settings: what dies from here on is known to be dead
-    for name, distribution in space.items():
-        trial._suggest(name, distribution)
-    trial.set_user_attr("settings", [f"{key}={written(value)}" for key, value in trial.params.items()])
-    trial.set_user_attr("asked", trial.number)
-    return trial
+STATES = {"finished": TrialState.COMPLETE, "pruned": TrialState.PRUNED, "failed": TrialState.FAIL}
+STATUSES = {state: status for status, state in STATES.items()}
 
 
-def tell(study: "optuna.Study", trial: "optuna.Trial", outcome: Outcome, monitor: str) -> Outcome:
-    """Tells the study what a trial came to. A result that is not finite is a failure."""
-    optuna = optuna_or_error()
-    if outcome.value is not None and not isfinite(outcome.value):
-        outcome = outcome._replace(status="failed", message=f"{monitor} is {outcome.value}")
-    if outcome.status == "lost":
-        again(study, trial)
-        return outcome
-    with suppress(optuna.exceptions.UpdateFinishedTrialError):  # taken for dead, and begun again elsewhere
-        trial.set_user_attr("folder", str(outcome.folder))
-        if outcome.status == "failed":
-            trial.set_user_attr("error", outcome.message)
-            trial.set_user_attr("failed", trial.number)
-    states = optuna.trial.TrialState
-    state = {"finished": states.COMPLETE, "pruned": states.PRUNED, "failed": states.FAIL}[outcome.status]
-    value = outcome.value if outcome.status == "finished" else None
-    study.tell(trial, value, state, skip_if_finished=True)
-    return outcome
+class TrialQueue:
+    """The trials of one study, as the search process proposes and ends them."""
+
+    def __init__(self, location: StudyLocation, monitor: str) -> None:
+        self.monitor, self.storage = monitor, location.connect()
+        self.study = location.open(monitor, self.storage)
+
+    def ask(self, space: dict[str, BaseDistribution], seed: int, startup_trials: int) -> optuna.Trial:
+        """Returns a requeued trial or a new one, random if it is one of the first `startup_trials` of the study.
+
+        Each trial has its own sampler, seeded by the number of trials before it. An interrupted search therefore
+        proposes the same parameters as an uninterrupted one.
+        """
+        seed = (seed * 1_000_003 + self.num_counted()) % 2**32
+        # constant_liar: running trials count as poor, so that the trials of one batch differ.
+        sampler = optuna.samplers.TPESampler(seed=seed, n_startup_trials=startup_trials, constant_liar=True)
+        self.study.sampler = sampler
+        trial = self.study.ask(fixed_distributions=space)
+        self._start_heartbeat(trial.number)
+        trial.set_user_attr("settings", [f"{name}={format_value(value)}" for name, value in trial.params.items()])
+        return trial
+
+    def tell(self, trial: optuna.Trial, result: JobResult) -> JobResult:
+        """Reports a job's result; requeues a lost trial. A value that is not finite is a failure."""
+        if result.value is not None and not isfinite(result.value):
+            result = result._replace(status="failed", message=f"{self.monitor} is {result.value}")
+        if result.status == "lost":
+            self.requeue_unfinished(trial)
+            return result
+        with suppress(UpdateFinishedTrialError):  # was considered stale, and is requeued
+            trial.set_user_attr("folder", str(result.folder))
+            if result.status == "failed":
+                trial.set_user_attr("error", result.message)
+        value = result.value if result.status == "finished" else None
+        self.study.tell(trial, value, STATES[result.status], skip_if_finished=True)
+        return result
+
+    def requeue_unfinished(self, trial: optuna.Trial) -> None:
+        """Requeues a trial that has no result, unless it was considered stale and is requeued already."""
+        frozen = self.study.trials[trial.number]
+        if not frozen.state.is_finished():
+            self.study.tell(trial, state=TrialState.FAIL)
+            requeue(self.study, frozen)
+
+    def fail_stale_trials(self) -> None:
+        """Fails and requeues the running trials whose search process no longer sends heartbeats."""
+        for trial in self.study.get_trials(states=(TrialState.RUNNING,)):
+            if "heartbeat" not in trial.user_attrs:  # Optuna never considers such a trial stale: its time starts now
+                with suppress(UpdateFinishedTrialError):
+                    self._start_heartbeat(trial.number)
+        optuna.storages.fail_stale_trials(self.study)
+
+    def _start_heartbeat(self, number: int) -> None:
+        key = trial_id(self.study, self.storage, number)
+        self.storage.record_heartbeat(key)
+        self.storage.set_trial_user_attr(key, "heartbeat", True)
+
+    @contextmanager
+    def heartbeat(self, trials: Sequence[optuna.Trial]) -> Iterator[None]:
+        """Records heartbeats of the trials in a thread until the end of the block."""
+        ended, keys = Event(), [trial_id(self.study, self.storage, trial.number) for trial in trials]
+
+        def record() -> None:
+            while not ended.wait(HEARTBEAT_SECONDS):
+                with suppress(Exception):  # locked or unreachable for a moment: the grace period allows for it
+                    for key in keys:
+                        self.storage.record_heartbeat(key)
+
+        thread = Thread(target=record, daemon=True)
+        thread.start()
+        try:
+            yield
+        finally:
+            ended.set()
+            thread.join()
+
+    def num_running(self) -> int:
+        return sum(trial.state == TrialState.RUNNING for trial in self.study.trials)
+
+    def num_counted(self) -> int:
+        """Returns the number of running and ended trials, without those that were lost or interrupted."""
+        return sum(trial.state == TrialState.RUNNING or _has_result(trial) for trial in self.study.trials)
+
+    def results(self) -> list[JobResult]:
+        """Returns the results of the study's trials, including those of other processes."""
+        return [
+            JobResult(Path(trial.user_attrs["folder"]), STATUSES[trial.state], trial.user_attrs.get("error", ""))
+            for trial in self.study.trials
+            if _has_result(trial) and "folder" in trial.user_attrs
+        ]
 
 
-def again(study: "optuna.Study", trial: "optuna.Trial") -> None:
-    """A trial that has no result and is no failure: to be begun again, by this command or the next."""
-    if not study.trials[trial.number].state.is_finished():  # as one is that was taken for dead, and begun again
-        study.tell(trial, state=optuna_or_error().trial.TrialState.FAIL)
-        study.enqueue_trial(trial.params)
-
-
-def fail_dead(study: "optuna.Study", unheard: dict[int, float]) -> None:
-    """Trials whose command no longer says that they live have failed, and wait to be begun again.
-
-    unheard: number of a running trial that has no settings yet -> when it was first seen, by `monotonic`; kept between
-    calls.
-    """
-    optuna = optuna_or_error()
-    optuna.storages.fail_stale_trials(study)
-    for trial in study.get_trials(states=(optuna.trial.TrialState.RUNNING,)):
-        if trial.user_attrs.get("asked") == trial.number:
-            continue
-        # One that died before its first sign of life: Optuna would take it for alive for ever.
-        if monotonic() - unheard.setdefault(trial.number, monotonic()) >= SILENT_SECONDS:
-            study.tell(trial.number, state=optuna.trial.TrialState.FAIL, skip_if_finished=True)
-            if fixed := trial.system_attrs.get("fixed_params"):
-                study.enqueue_trial(fixed)
-
-
-@contextmanager
-def alive(study: "optuna.Study", trials: "Sequence[optuna.Trial]") -> Iterator[None]:
-    """Says from time to time that the trials are run."""
-    ended = Event()
-
-    def beat() -> None:
-        while not ended.wait(HEARTBEAT_SECONDS):
-            with suppress(Exception):  # a storage that is busy or away for a moment: said again soon
-                for trial in trials:
-                    _beat(study, trial)
-
-    thread = Thread(target=beat, daemon=True)
-    thread.start()
-    try:
-        yield
-    finally:
-        ended.set()
-        thread.join()
-
-
-def _beat(study: "optuna.Study", trial: "optuna.Trial") -> None:
-    study._storage.record_heartbeat(trial._trial_id)
-
-
-def running(study: "optuna.Study") -> int:
-    return sum(trial.state.name == "RUNNING" for trial in study.trials)
-
-
-def counted(study: "optuna.Study") -> int:
-    """Trials that count: not those that were lost or interrupted, which are begun again under another number."""
-    return sum(trial.state.name in ("COMPLETE", "PRUNED", "RUNNING") or _has_failed(trial) for trial in study.trials)
-
-
-def _has_failed(trial: "optuna.trial.FrozenTrial") -> bool:
-    """By its settings: not one that was lost or interrupted, and not one that begins such a one again."""
-    return trial.state.name == "FAIL" and trial.user_attrs.get("failed") == trial.number
-
-
-def outcomes(study: "optuna.Study") -> list[Outcome]:
-    """What its trials came to, those of other commands too; but not of a version that did not keep their folders."""
-    found = []
-    for trial in study.trials:
-        folder = trial.user_attrs.get("folder")
-        if folder and _has_failed(trial):
-            found.append(Outcome(Path(folder), "failed", trial.user_attrs["error"]))
-        elif folder and trial.state.name in ("COMPLETE", "PRUNED"):
-            found.append(Outcome(Path(folder), "finished" if trial.state.name == "COMPLETE" else "pruned"))
-    return found
+def _has_result(trial: FrozenTrial) -> bool:
+    # A trial that failed by its own settings has an error; one that was lost has none.
+    return trial.state in STATUSES and (trial.state != TrialState.FAIL or "error" in trial.user_attrs)

@@ -10,8 +10,8 @@ from pathlib import Path
 from time import perf_counter
 from typing import Any
 
-from cifar10.sweeps.pruning import Pruning
-from cifar10.sweeps.study import StudyPlace, Trial
+from cifar10.sweeps.pruning import PruningCallback
+from cifar10.sweeps.study import StudyLocation
 
 TRAIN = Path(__file__).resolve().parent.parent.parent / "train.py"
 REPORTS = 50
@@ -53,7 +53,7 @@ def images_per_second(overrides: list[str]) -> float:
 def report_ms(processes: int) -> float:
     """Milliseconds that a job waits for its study after an epoch, with so many processes that ask all the time."""
     with tempfile.TemporaryDirectory() as folder:
-        place = StudyPlace("speed", f"sqlite:///{folder}/study.db", "halving")
+        place = StudyLocation("speed", f"sqlite:///{folder}/study.db", "halving")
         study = place.open("val/accuracy")
         for _ in range(FINISHED):
             trial = study.ask()
@@ -71,16 +71,16 @@ def _wait_for_all(start: Any) -> None:
     barrier = start
 
 
-def _asking(place: StudyPlace, folder: Path) -> float:
+def _asking(place: StudyLocation, folder: Path) -> float:
     trial = place.open("val/accuracy").ask()
     table = folder / f"{trial.number}.csv"
-    pruning = Pruning(Trial(place, trial.number), table, "val/accuracy")
+    pruning = PruningCallback(place, trial.number, table, "val/accuracy")
     seconds = 0.0
     for epoch in range(REPORTS + 1):
         table.write_text(f"epoch,val/accuracy\n{epoch},0.6\n")
         if epoch == 1:  # all are there, with what is opened once
             barrier.wait(60)
         start = perf_counter()
-        pruning._is_poor()
+        pruning.should_prune()
         seconds += perf_counter() - start if epoch else 0
     return 1000 * seconds / REPORTS

@@ -11,7 +11,7 @@ from pathlib import Path
 from time import sleep
 from typing import TYPE_CHECKING, Any
 
-from cifar10.sweeps.study import StudyPlace
+from cifar10.sweeps.study import StudyLocation
 
 if TYPE_CHECKING:
     import optuna
@@ -40,7 +40,7 @@ def search(data: str) -> list[dict[str, Any]]:
 def trials_of(pruner: str, n_trials: int, seed: int, data: str, until: float = inf) -> "list[optuna.trial.FrozenTrial]":
     """The finished trials of one search in a process of its own, which is stopped after so many seconds of them."""
     with tempfile.TemporaryDirectory() as folder:
-        place = StudyPlace("mlp", f"sqlite:///{folder}/search.db", None)
+        place = StudyLocation("mlp", f"sqlite:///{folder}/search.db", None)
         study = place.open("val/accuracy")
         sweeper = {"pruner": pruner, "seed": seed, "n_trials": n_trials, "study": place.study, "storage": place.storage}
         settings = [f"hydra.sweeper.{name}={value}" for name, value in sweeper.items()]

@@ -1,15 +1,18 @@
-"""A small search, as typed."""
+"""A small search and a substitute for training, for tests of sweeps that need no weights."""
 
+import json
+import random
 import sys
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-import optuna
 import pytest
+from omegaconf import OmegaConf
 
-from cifar10.sweeps.study import StudyPlace
+from cifar10.errors import Diverged
+from cifar10.training import run
 
 TRAIN = str(Path(__file__).resolve().parents[2] / "train.py")
 SMALL = (
@@ -30,13 +33,20 @@ SMALL = (
 
 
 @pytest.fixture
-def search(
+def sweep(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, run_script: Callable[..., tuple[Any, str]]
 ) -> Callable[..., tuple[Any, str]]:
-    """Runs a search in an empty folder; returns its exit status or message, and what it said."""
+    """Runs train.py -m in an empty folder; returns its exit status or message, and its output."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("HYDRA_FULL_ERROR", "0")
-    return partial(run_script, TRAIN, "-m", *SMALL)
+    return partial(run_script, TRAIN, "-m")
+
+
+@pytest.fixture
+def search(sweep: Callable[..., tuple[Any, str]]) -> Callable[..., tuple[Any, str]]:
+    """Runs a small search in an empty folder; returns its exit status or message, and its output."""
+    pytest.importorskip("optuna", reason="Optuna is not installed")
+    return partial(sweep, *SMALL)
 
 
 @pytest.fixture
@@ -46,12 +56,55 @@ def command() -> list[str]:
 
 
 @pytest.fixture
-def place(tmp_path: Path) -> StudyPlace:
-    """Where that search keeps its study."""
-    return StudyPlace("s", f"sqlite:///{tmp_path}/s.db", None)
+def place(tmp_path: Path) -> Any:
+    """The location of that search's study."""
+    studies = pytest.importorskip("cifar10.sweeps.study", reason="Optuna is not installed")
+    return studies.StudyLocation("s", f"sqlite:///{tmp_path}/s.db")
 
 
 @pytest.fixture
-def study(place: StudyPlace) -> Callable[[], optuna.Study]:
+def study(place: Any) -> Callable[[], Any]:
     """Opens that study."""
     return partial(place.open, "val/accuracy")
+
+
+@pytest.fixture
+def fake_train(monkeypatch: pytest.MonkeyPatch) -> Callable[..., dict[str, Any]]:
+    """Replaces `train` by a function that writes a record with random values, which depend on the settings only."""
+
+    def train(cfg: Any, folder: Path, overrides: Any = None, **_: Any) -> dict[str, Any]:
+        config = OmegaConf.to_container(cfg, resolve=True)
+        values = random.Random(json.dumps(config | {"runs": ""}))
+        loss = values.random()
+        if cfg.model.learning_rate > 1e20:
+            if cfg.stop_on_divergence:
+                raise Diverged("train/loss is nan at step 2, epoch 1")
+            loss = float("nan")
+        record = {
+            "model": cfg.model._target_.rpartition(".")[2],
+            "data": "synthetic",
+            "data_sha256": "synthetic",
+            "images": {"train": 100, "val": 40, "test": 50},
+            "seed": cfg.seed,
+            "test": {"accuracy": values.random(), "loss": 1.0, "class_accuracy": {"car": 1.0}, "confusion": [[50]]},
+            "best_epoch": cfg.epochs,
+            "epochs": cfg.epochs,
+            "val_loss": loss,
+            "val_accuracy": values.random(),
+            "last_epoch": {},
+            "seconds": {"train": 60.0},
+            "images_per_second": 1.0,
+            "parameters": 1,
+            "device": "CPU",
+            "precision": "32-true",
+            "versions": {},
+            "commit": None,
+            "overrides": overrides,
+            "config": config,
+        }
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / "metrics.json").write_text(json.dumps(record))
+        return record
+
+    monkeypatch.setattr(run, "train", train)
+    return train

@@ -1,29 +1,38 @@
-"""Poor trials, ended early."""
+"""Pruning of poor trials between two epochs."""
 
+import pickle
 import sqlite3
 
-import optuna
 import pytest
 
 from cifar10.errors import UserError
-from cifar10.sweeps import study as studies
-from cifar10.sweeps.pruning import Pruning
-from cifar10.sweeps.study import Trial
 
-TWO = ("trainer=ddp", "trainer.devices=2", "trainer.accelerator=cpu")
+optuna = pytest.importorskip("optuna", reason="Optuna is not installed")
+studies = pytest.importorskip("cifar10.sweeps.study")
+PruningCallback = pytest.importorskip("cifar10.sweeps.pruning").PruningCallback
+
+TWO_RANKS = ("trainer=ddp", "trainer.devices=2", "trainer.accelerator=cpu")
 
 
-@pytest.mark.parametrize(
-    ("pruner", "processes"),
-    [("halving", ()), ("median", ()), pytest.param("halving", TWO, marks=pytest.mark.slow)],
-    ids=["halving", "median", "two processes"],
-)
-def test_a_poor_trial_is_ended_early(pruner, processes, search, tmp_path, study):
-    """Good rates first, then one that can only be poor."""
-    settings = ("epochs=3", "hydra.sweeper.n_trials=3", "model.learning_rate=interval(1e-9,0.002)", *processes)
+@pytest.fixture
+def write_epochs(tmp_path):
+    """Writes the run's `metrics.csv` with these accuracies; returns its path."""
+
+    def write(*accuracies):
+        rows = (f"{epoch},{accuracy}\n" for epoch, accuracy in enumerate(accuracies, start=1))
+        (tmp_path / "metrics.csv").write_text("epoch,val/accuracy\n" + "".join(rows))
+        return tmp_path / "metrics.csv"
+
+    return write
+
+
+@pytest.mark.parametrize("ranks", [(), pytest.param(TWO_RANKS, marks=pytest.mark.slow)], ids=["one", "two"])
+def test_poor_trial_is_pruned(ranks, search, tmp_path, study):
+    """Good learning rates first, then one that can only be poor."""
+    settings = ("epochs=3", "hydra.sweeper.n_trials=3", "model.learning_rate=interval(1e-9,0.002)", *ranks)
     for rate in (0.002, 0.001, 1e-9):
         study().enqueue_trial({"model.learning_rate": rate})
-    status, said = search(*settings, f"hydra.sweeper.pruner={pruner}")
+    status, output = search(*settings, "hydra.sweeper.pruner=halving")
     assert status == 0
     first, *_, last = study().trials
     assert (first.state.name, last.state.name) == ("COMPLETE", "PRUNED")
@@ -32,60 +41,70 @@ def test_a_poor_trial_is_ended_early(pruner, processes, search, tmp_path, study)
     assert (folder / "status.txt").read_text().startswith("pruned: after epoch ")
     assert (folder / "last.ckpt").exists()
     assert not (folder / "metrics.json").exists()
-    assert " pruned" in said
+    assert " pruned" in output
 
 
-def test_a_trial_that_was_taken_for_dead_goes_on(tmp_path, study, place, caplog):
+@pytest.mark.parametrize(
+    ("pruner", "prunes"), [("median", True), ("halving", True), ("hyperband", True), (None, False)]
+)
+def test_each_pruner_compares_with_other_trials(pruner, prunes, place, write_epochs):
+    place = place._replace(pruner=pruner)
+    opened = place.open("val/accuracy")
+    for accuracy in (0.7, 0.8, 0.9, 0.7, 0.8, 0.9):
+        other = opened.ask()
+        for epoch in range(1, 10):
+            other.report(accuracy, epoch)
+            other.should_prune()
+        opened.tell(other, accuracy)
+    trial = opened.ask()
+    callback = PruningCallback(place, trial.number, write_epochs(*[0.1] * 9), "val/accuracy")
+    assert callback.should_prune() == prunes
+
+
+def test_trial_that_was_considered_stale_continues(study, place, write_epochs, caplog):
     trial = study().ask()
     study().tell(trial, state=optuna.trial.TrialState.FAIL)
-    table = tmp_path / "metrics.csv"
-    table.write_text("epoch,val/accuracy\n1,0.25\n")
-    assert not Pruning(Trial(place._replace(pruner="median"), trial.number), table, "val/accuracy")._is_poor()
+    callback = PruningCallback(place._replace(pruner="median"), trial.number, write_epochs(0.25), "val/accuracy")
+    assert not callback.should_prune()
     assert caplog.text == ""
 
 
-def test_a_trial_is_judged_by_epochs_that_are_told_late_too(tmp_path, study, place):
-    """By successive halving only the first and the third epoch count: here the first one, told with the second."""
+def test_trial_is_pruned_by_epochs_that_are_reported_late(study, place, write_epochs):
+    """By successive halving only the first and the third epoch count: here the first one, reported with the second."""
     halving = place._replace(pruner="halving")
     for accuracy in (0.7, 0.8, 0.9):
         other = halving.open("val/accuracy").ask()
         other.report(accuracy, 1)
         other.should_prune()
     trial = study().ask()
-    table = tmp_path / "metrics.csv"
-    table.write_text("epoch,val/accuracy\n1,0.25\n2,0.95\n")
-    assert Pruning(Trial(halving, trial.number), table, "val/accuracy")._is_poor()
+    assert PruningCallback(halving, trial.number, write_epochs(0.25, 0.95), "val/accuracy").should_prune()
 
 
-def test_a_study_that_is_away_for_a_moment_costs_nothing(tmp_path, study, place, monkeypatch, caplog):
+def test_locked_database_does_not_fail_a_run(tmp_path, study, place, write_epochs, monkeypatch, caplog):
     monkeypatch.setattr(studies, "LOCK_SECONDS", 0.1)
+    monkeypatch.setattr("logging.raiseExceptions", False)
     study().ask()
-    table = tmp_path / "metrics.csv"
-    table.write_text("epoch,val/accuracy\n1,0.25\n")
-    pruning = Pruning(Trial(place, 0), table, "val/accuracy")
+    callback = PruningCallback(place, 0, write_epochs(0.25), "val/accuracy")
     with sqlite3.connect(tmp_path / "s.db", isolation_level=None) as other:
         other.execute("BEGIN EXCLUSIVE")
-        assert not pruning._is_poor()
+        assert not callback.should_prune()
         other.execute("ROLLBACK")
-    assert "database is locked; set hydra.sweeper.storage=URL; the run goes on" in caplog.text
+    assert "database is locked" in caplog.text
     assert study().trials[0].intermediate_values == {}
-    table.write_text("epoch,val/accuracy\n1,0.25\n2,0.5\n")
-    assert not pruning._is_poor()
+    write_epochs(0.25, 0.5)
+    assert not callback.should_prune()
     assert study().trials[0].intermediate_values == {1: 0.25, 2: 0.5}
 
 
-def test_a_job_makes_no_study(tmp_path, place):
-    table = tmp_path / "metrics.csv"
-    table.write_text("epoch,val/accuracy\n1,0.25\n")
-    with pytest.raises(UserError, match="there is no study s in sqlite:///"):
-        Pruning(Trial(place, 0), table, "val/accuracy")._is_poor()
+def test_job_creates_no_study(place, write_epochs):
+    with pytest.raises(UserError, match="study s not found in sqlite:///"):
+        PruningCallback(place, 0, write_epochs(0.25), "val/accuracy").should_prune()
 
 
-def test_epochs_before_a_resumption_are_reported_too(tmp_path, study, place):
+def test_epochs_before_a_resumption_are_reported_too(study, place, write_epochs):
     study().ask()
-    table = tmp_path / "metrics.csv"
-    table.write_text("epoch,val/accuracy\n1,0.25\n2,0.5\n")
-    pruning = Pruning(Trial(place, 0), table, "val/accuracy")
-    assert not pruning._is_poor()
+    callback = PruningCallback(place, 0, write_epochs(0.25, 0.5), "val/accuracy")
+    callback = pickle.loads(pickle.dumps(callback))  # as it is sent to the ranks of a run
+    assert not callback.should_prune()
     assert study().trials[0].intermediate_values == {1: 0.25, 2: 0.5}
-    assert not pruning._is_poor()
+    assert not callback.should_prune()

@@ -1,40 +1,39 @@
-"""Trials that are lost, killed or interrupted, and what is begun again."""
+"""Trials that are lost, killed or interrupted, and how they are requeued."""
 
 import json
 import os
 import signal
 import subprocess
-from itertools import product
+from time import sleep
 
-import optuna
 import pytest
 from hydra.core.plugins import Plugins
 
-from cifar10.sweeps import search as searching
-from cifar10.sweeps import study as studies
-from cifar10.sweeps import trials
-from cifar10.sweeps.trials import again, outcomes
+from cifar10.errors import Busy, Interrupted
+from cifar10.training import run
+
+optuna = pytest.importorskip("optuna", reason="Optuna is not installed")
+searches = pytest.importorskip("cifar10.sweeps.search")
+studies = pytest.importorskip("cifar10.sweeps.study")
+trials = pytest.importorskip("cifar10.sweeps.trials")
 
 
-def hurry(monkeypatch):
-    """What is silent for a second is taken for dead."""
-    for module, name in product((searching, studies, trials), ("SILENT_SECONDS", "HEARTBEAT_SECONDS")):
-        monkeypatch.setattr(module, name, 1)
+@pytest.fixture
+def short_grace(monkeypatch):
+    """A trial without a heartbeat for more than a second is stale."""
+    for module in (searches, studies):
+        monkeypatch.setattr(module, "GRACE_SECONDS", 1)
+    for module in (searches, studies, trials):
+        monkeypatch.setattr(module, "HEARTBEAT_SECONDS", 1)
 
 
-def test_an_interrupted_trial_is_begun_again(search, tmp_path, monkeypatch, study):
-    from cifar10.training.checkpoints import LastCheckpoint
+def test_interrupted_trial_is_requeued(search, tmp_path, monkeypatch, study, fake_train):
+    def interrupt(cfg, folder, **_):
+        raise Interrupted("stopped")
 
-    original = LastCheckpoint.on_train_epoch_end
-
-    def press_ctrl_c(self, *args):
-        signal.raise_signal(signal.SIGINT)
-        original(self, *args)
-
-    monkeypatch.setattr(LastCheckpoint, "on_train_epoch_end", press_ctrl_c)
+    monkeypatch.setattr(run, "train", interrupt)
     assert search("hydra.sweeper.n_trials=2")[0] == 130
-    monkeypatch.undo()
-    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(run, "train", fake_train)
     assert search("hydra.sweeper.n_trials=2")[0] == 0
     found = study().trials
     assert [trial.state.name for trial in found] == ["FAIL", "COMPLETE", "COMPLETE"]
@@ -43,19 +42,18 @@ def test_an_interrupted_trial_is_begun_again(search, tmp_path, monkeypatch, stud
 
 
 @pytest.mark.slow
-@pytest.mark.fault("SIGKILL of a search", "its trial is begun again and goes on")
-def test_a_killed_search_goes_on(search, tmp_path, monkeypatch, study, command):
+@pytest.mark.fault("SIGKILL of a search", "its trial is requeued and resumes")
+def test_killed_search_resumes(search, tmp_path, study, command, short_grace):
     arguments = ("epochs=60", "hydra.sweeper.n_trials=1")
     process = subprocess.Popen([*command, *arguments], cwd=tmp_path, stdout=subprocess.PIPE, text=True)
     while "epoch 3:" not in process.stdout.readline():
         assert process.poll() is None
     os.kill(process.pid, signal.SIGKILL)
     process.wait()
-    hurry(monkeypatch)
-    status, said = search(*arguments)
+    status, output = search(*arguments)
     assert status == 0
-    assert "epoch 60:" in said
-    assert "epoch 1:" not in said
+    assert "epoch 60:" in output
+    assert "epoch 1:" not in output
     found = study().trials
     assert [trial.state.name for trial in found] == ["FAIL", "COMPLETE"]
     assert found[1].params == found[0].params
@@ -63,17 +61,34 @@ def test_a_killed_search_goes_on(search, tmp_path, monkeypatch, study, command):
     assert json.loads(record.read_text())["epochs"] == 60
 
 
-def test_a_trial_that_died_before_its_first_sign_of_life_is_given_up(search, monkeypatch, study):
-    hurry(monkeypatch)
+def test_trial_that_died_before_its_first_heartbeat_is_requeued(search, study, short_grace, fake_train):
+    """The first died after its parameters were set, the second before."""
     assert search("hydra.sweeper.n_trials=1")[0] == 0
-    study().ask()
-    status, said = search("hydra.sweeper.n_trials=2")
+    opened = study()
+    first = opened.ask(fixed_distributions=opened.trials[0].distributions)
+    opened.enqueue_trial({"data.random_shift_px": 4})
+    opened.ask()
+    status, output = search("hydra.sweeper.n_trials=3")
     assert status == 0
-    assert "waiting 1 seconds to see whether its 1 running trials live" in said
-    assert [trial.state.name for trial in study().trials] == ["COMPLETE", "FAIL", "COMPLETE"]
+    assert "waiting 1 seconds for heartbeats of 2 running trials" in output
+    found = study().trials
+    assert [trial.state.name for trial in found] == ["COMPLETE", "FAIL", "FAIL", "COMPLETE", "COMPLETE"]
+    assert found[3].params == first.params
+    assert found[4].params["data.random_shift_px"] == 4
 
 
-def test_a_launcher_that_ends_with_an_error_costs_only_what_had_not_finished(search, tmp_path, monkeypatch, study):
+def test_trial_with_heartbeats_is_not_stale(place, study, short_grace, monkeypatch):
+    queue = trials.TrialQueue(place, "val/accuracy")
+    trial = queue.study.ask()
+    monkeypatch.setattr(trials, "HEARTBEAT_SECONDS", 0.2)
+    with queue.heartbeat([trial]):
+        for _ in range(3):
+            sleep(1)
+            queue.fail_stale_trials()
+    assert [trial.state.name for trial in study().trials] == ["RUNNING"]
+
+
+def test_launcher_that_raises_an_error_loses_only_unfinished_jobs(search, monkeypatch, study, fake_train):
     """As submitit does for a job that ran out of memory: here after the first of two."""
     original = Plugins.instantiate_launcher
 
@@ -88,61 +103,61 @@ def test_a_launcher_that_ends_with_an_error_costs_only_what_had_not_finished(sea
         launcher.launch = fail
         return launcher
 
-    monkeypatch.setattr(Plugins, "instantiate_launcher", instantiate)
     two = ("hydra.sweeper.n_trials=2", "hydra.sweeper.max_batch_size=2")
-    status, said = search(*two)
+    with monkeypatch.context() as patch:
+        patch.setattr(Plugins, "instantiate_launcher", instantiate)
+        status, output = search(*two)
     assert status == "train.py: 1 of 2 jobs failed: RuntimeError: a worker was killed"
-    assert "1 finished, 1 lost" in said
-    assert "Traceback" not in said
-    monkeypatch.undo()
-    monkeypatch.chdir(tmp_path)
-    status, said = search(*two)
+    assert "1 finished, 1 lost" in output
+    assert "Traceback" not in output
+    status, output = search(*two)
     assert status == 0
-    assert "2 finished" in said
+    assert "2 finished" in output
     found = study().trials
     assert [trial.state.name for trial in found] == ["COMPLETE", "FAIL", "COMPLETE"]
     assert found[2].params == found[1].params
 
 
-def test_a_folder_that_another_process_has_costs_no_trial(search, tmp_path, monkeypatch, study):
-    from cifar10.training import lock
+def test_trial_whose_folder_is_in_use_is_requeued(search, monkeypatch, study, fake_train):
+    def fail(cfg, folder, **_):
+        raise Busy(f"{folder} is in use by another process")
 
-    monkeypatch.setattr(lock.FileLock, "acquire", lambda *_, **__: (_ for _ in ()).throw(lock.Timeout("")))
-    status, said = search("hydra.sweeper.n_trials=1")
+    monkeypatch.setattr(run, "train", fail)
+    status, output = search("hydra.sweeper.n_trials=1")
     assert "is in use by another process" in status
-    assert "1 lost" in said
-    monkeypatch.undo()
-    monkeypatch.chdir(tmp_path)
+    assert "1 lost" in output
+    monkeypatch.setattr(run, "train", fake_train)
     assert search("hydra.sweeper.n_trials=1")[0] == 0
     assert [trial.state.name for trial in study().trials] == ["FAIL", "COMPLETE"]
 
 
-def test_a_trial_that_was_begun_again_elsewhere_is_not_once_more(study):
-    opened = study()
+def test_stale_trial_that_is_requeued_already_is_not_requeued_again(place):
+    queue = trials.TrialQueue(place, "val/accuracy")
+    opened = queue.study
     first, second = opened.ask(), opened.ask()
     opened.tell(first, state=optuna.trial.TrialState.FAIL)
     for trial in (first, second):
-        again(opened, trial)
+        queue.requeue_unfinished(trial)
     assert [trial.state.name for trial in opened.trials] == ["FAIL", "FAIL", "WAITING"]
 
 
-def test_a_trial_of_which_no_folder_is_known_is_not_looked_for(study):
-    opened = study()
-    opened.tell(opened.ask(), 0.5)
-    assert outcomes(opened) == []
+def test_trial_without_a_folder_has_no_result(place):
+    queue = trials.TrialQueue(place, "val/accuracy")
+    queue.study.tell(queue.study.ask(), 0.5)
+    assert queue.results() == []
 
 
-def test_another_command_s_trials_are_told_too(search, tmp_path, study):
-    """The second one has nothing to do, and says what there is, failures included."""
-    arguments = ("hydra.sweeper.n_trials=2", "model.learning_rate=choice(1e30,0.001)", "model.batch_norm=false")
+def test_results_of_another_process_are_reported_too(search, tmp_path, study, fake_train):
+    """The second process has nothing to do, and reports the results, failures included."""
+    arguments = ("hydra.sweeper.n_trials=2", "model.learning_rate=choice(1e30,0.001)")
     study().enqueue_trial({"model.learning_rate": "1e+30"})
     study().enqueue_trial({"model.learning_rate": "0.001"})
-    first, said = search(*arguments)
+    first, output = search(*arguments)
     assert first.startswith("train.py: 1 of 2 jobs failed: train/loss is nan")
     (table,) = (tmp_path / "runs/sweeps").iterdir()
-    kept = table.read_text()
+    text = table.read_text()
     table.unlink()
-    again, said_again = search(*arguments)
-    assert again == first
-    assert said.splitlines()[-3:] == said_again.splitlines()[-3:]
-    assert table.read_text() == kept
+    second, second_output = search(*arguments)
+    assert second == first
+    assert output.splitlines()[-3:] == second_output.splitlines()[-3:]
+    assert table.read_text() == text

@@ -26,7 +26,7 @@ def log_figures(folder: Path, record: dict[str, Any]) -> None:
         "test/calibration": lambda: reliability_figure(
             calibration(predictions.probabilities, predictions.labels), title
         ),
-        "first_layer": lambda: first_layer_figure(run.model, title),
+        "first_layer": lambda: first_layer_figure(run.model.network, title),
     }
     with SummaryWriter(folder / "tensorboard") as writer:
         for name, draw in figures.items():
