@@ -5,9 +5,10 @@ import multiprocessing
 import os
 import sys
 import traceback
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import hydra
 from hydra.core.hydra_config import HydraConfig
@@ -44,7 +45,7 @@ def main(cfg: DictConfig) -> Outcome | None:
     return None
 
 
-def check_is_one_run(choices: DictConfig) -> None:
+def check_is_one_run(choices: Mapping[str, str]) -> None:
     """Raises UserError if a group is chosen that only lists what to sweep over."""
     several = {"search": choices.get("search"), "experiment": choices.get("experiment") == "study" and "study"}
     for group, name in several.items():
@@ -52,7 +53,7 @@ def check_is_one_run(choices: DictConfig) -> None:
             raise UserError(f"{group}={name} is of many runs: python train.py -m {group}={name}")
 
 
-def job(cfg: DictConfig, folder: Path, config: DictConfig) -> Outcome:
+def job(cfg: DictConfig, folder: Path, config: Any) -> Outcome:
     """Runs one job of a sweep. A failure that a user can cause is returned, so that the other jobs go on."""
     from cifar10.results.figures.log_figures import log_figures
     from cifar10.sweeps.pruning import Pruning

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from lightning import Callback, LightningModule, Trainer
+from lightning import Callback, Trainer
 from lightning.pytorch.callbacks import TQDMProgressBar
 from lightning.pytorch.plugins.environments import SLURMEnvironment
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
@@ -15,6 +15,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from cifar10.compat import keep_signal_handlers
 from cifar10.errors import UserError
+from cifar10.models.classifier import Classifier
 from cifar10.training.checkpoints import BestCheckpoint, LastCheckpoint, SafeCheckpointIO
 from cifar10.training.ema import MovingAverage
 from cifar10.training.loggers.csv_logger import EpochTable
@@ -28,7 +29,7 @@ def make_trainer(
     cfg: DictConfig,
     folder: Path,
     last: LastCheckpoint,
-    model: LightningModule,
+    model: Classifier,
     callbacks: Iterable[Callback] = (),
     epochs_done: int | None = None,
 ) -> Trainer:
@@ -66,7 +67,7 @@ def bare_trainer(cfg: DictConfig) -> Trainer:
 
 def _trainer(cfg: DictConfig, **settings: Any) -> Trainer:
     _quiet()
-    chosen = OmegaConf.to_container(cfg.trainer, resolve=True)
+    chosen: Any = OmegaConf.to_container(cfg.trainer, resolve=True)
     try:
         return Trainer(enable_model_summary=False, **settings, **chosen)
     except (TypeError, ValueError, MisconfigurationException) as error:
