@@ -4,7 +4,7 @@ import logging
 import os
 import sys
 import traceback
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -43,7 +43,7 @@ def main(cfg: DictConfig) -> JobResult | None:
     return None
 
 
-def check_is_one_run(choices: DictConfig) -> None:
+def check_is_one_run(choices: Mapping[str, str]) -> None:
     """Raises UserError if a group is chosen that only lists what to sweep over."""
     several = {"search": choices.get("search"), "experiment": choices.get("experiment") == "study" and "study"}
     for group, name in several.items():

@@ -94,7 +94,12 @@ def spawn_ranks(world_size: int, train: Callable[[], Any]) -> None:
     logs = OmegaConf.to_container(HydraConfig.get().job_logging, resolve=True) if HydraConfig.initialized() else None
     errors: SimpleQueue[Exception] = get_context("spawn").SimpleQueue()
     ranks: list[BaseProcess] = []
-    stop = StopSignals(lambda: [rank.terminate() for rank in ranks])
+
+    def terminate() -> None:
+        for rank in ranks:
+            rank.terminate()
+
+    stop = StopSignals(terminate)
     logging.getLogger("torch.multiprocessing").setLevel(logging.ERROR)  # it logs each process that it terminates
     with stop.caught():
         try:
@@ -102,7 +107,7 @@ def spawn_ranks(world_size: int, train: Callable[[], Any]) -> None:
             context = start_processes(_run_rank, (train, environment, logs, errors), world_size, join=False)
             ranks += context.processes
             if stop.asked:  # before there were ranks to terminate
-                stop.on_first()
+                terminate()
             while not context.join(grace_period=GRACE_SECONDS):
                 pass
         except (ProcessExitedException, ProcessRaisedException) as error:

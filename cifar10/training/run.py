@@ -51,9 +51,9 @@ def train(
     check_settings(cfg)
     if finished := _finished_before(folder, cfg):
         return finished
-    arguments = {"overrides": overrides, "callbacks": callbacks, "on_finish": on_finish}
+    arguments: dict[str, Any] = {"overrides": overrides, "callbacks": callbacks, "on_finish": on_finish}
     if (world_size := ranks_to_start(cfg)) > 1:
-        resolved = OmegaConf.create(OmegaConf.to_container(cfg, resolve=True))
+        resolved: Any = OmegaConf.create(OmegaConf.to_container(cfg, resolve=True))
         with failure_in_status(folder):
             spawn_ranks(world_size, partial(train, resolved, folder, **arguments))
         return json.loads((folder / RESULT).read_text())

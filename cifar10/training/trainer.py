@@ -67,7 +67,7 @@ def bare_trainer(cfg: DictConfig) -> Trainer:
 
 def _trainer(cfg: DictConfig, **settings: Any) -> Trainer:
     _quiet()
-    chosen = OmegaConf.to_container(cfg.trainer, resolve=True)
+    chosen: Any = OmegaConf.to_container(cfg.trainer, resolve=True)
     try:
         return Trainer(enable_model_summary=False, **settings, **chosen)
     except (TypeError, ValueError, MisconfigurationException) as error:

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from harness import SMALL, Attempt, difference
 
-KILLS = int(os.environ.get("KILLS", "15"))
+KILLS = int(os.environ.get("KILLS", "5"))
 """How many in all; KILLS=100 pytest tests/faults/test_kills.py"""
 
 TWO = ("model=mlp", "data.random_flip=true", "trainer=ddp", "trainer.devices=2", "trainer.accelerator=cpu", "epochs=6")

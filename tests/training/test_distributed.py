@@ -138,7 +138,10 @@ def test_one_of_several_starts_no_others(monkeypatch):
     ("overrides", "message"),
     [
         (["trainer.devices=3"], r"trainer.devices=3: this machine has 2 cores; choose as many at most"),
-        (["trainer.num_nodes=2"], r"trainer.num_nodes=2: start it on every node by torchrun or srun; docs/scale.md"),
+        (
+            ["trainer.num_nodes=2"],
+            r"trainer.num_nodes=2: start it on every node by torchrun or srun",
+        ),
         (["trainer.accelerator=gpu", "trainer.devices=99"], r"trainer: .*"),
     ],
 )
