@@ -1,0 +1,20 @@
+"""Every use of a private name of another library, with its reason and the version that it was checked with.
+
+The functions import the library when they are called. tests/test_compat.py fails if a library no longer has a name.
+"""
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+
+def mark_dynamic_batch(tensor: "Tensor") -> None:
+    """Makes torch.compile treat the size of the first axis as variable from the first call on (PyTorch 2.14.1).
+
+    Without it the first size gets a kernel of its own, which takes as many seconds again as the kernel for all sizes.
+    PyTorch's documentation of dynamic shapes names this function; `torch.compiler` has none for it.
+    """
+    import torch
+
+    torch._dynamo.maybe_mark_dynamic(tensor, 0)
