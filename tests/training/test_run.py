@@ -13,7 +13,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from torch.nn.functional import dropout
 
 from cifar10.errors import Diverged, Interrupted, UserError
-from cifar10.models.mlp import MLP
+from cifar10.networks.mlp import MLPNetwork
 from cifar10.training.checkpoints import LastCheckpoint
 from cifar10.training.lock import held
 from train import train
@@ -136,7 +136,7 @@ def test_ctrl_c_and_the_same_command_equal_an_uninterrupted_run(choice, batch, t
 
 def test_random_numbers_go_on_too(tmp_path, monkeypatch):
     """Of a model that draws some in its steps: dropout on the pixels."""
-    monkeypatch.setattr(MLP, "scale", lambda self, images: dropout(images / 255, training=self.training))
+    monkeypatch.setattr(MLPNetwork, "scale", lambda self, images: dropout(images / 255, training=self.training))
     assert_stopping_changes_nothing(composed("model=mlp", "batch_size=25"), 6, tmp_path, monkeypatch)
 
 
