@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from lightning import Trainer
+    from torch import Tensor
 
 
 def keep_signal_handlers(trainer: "Trainer") -> None:
@@ -14,4 +15,15 @@ def keep_signal_handlers(trainer: "Trainer") -> None:
 
     It has no option for that, and under DDP the handler calls a collective operation wherever the signal arrives.
     """
-    trainer._signal_connector.register_signal_handlers = lambda: None
+    trainer._signal_connector.register_signal_handlers = lambda: None  # type: ignore[method-assign]
+
+
+def mark_dynamic_batch(tensor: "Tensor") -> None:
+    """Makes torch.compile treat the size of the first axis as variable from the first call on (PyTorch 2.14.1).
+
+    Without it the first size gets a kernel of its own, which takes as many seconds again as the kernel for all sizes.
+    PyTorch's documentation of dynamic shapes names this function; `torch.compiler` has none for it.
+    """
+    import torch
+
+    torch._dynamo.maybe_mark_dynamic(tensor, 0)

@@ -1,4 +1,4 @@
-"""Colour differences, vectorised over images and prototypes: pure functions, differentiable at every colour.
+"""Computes colour differences, vectorised over images and prototypes: pure functions, differentiable everywhere.
 
 Those of the CIE (Delta E) are defined on L*a*b* (here for D65, 2 degrees), the study's redmean on RGB. Where two
 colours are equal a difference has a kink, as |x| has at 0; its gradient there is 0.
@@ -41,20 +41,20 @@ def to_rgb(lab: Tensor) -> Tensor:
 
 @contextmanager
 def full_precision(device_type: str) -> Iterator[None]:
-    """Within it float32 is computed as such: not in bfloat16 by autocast nor, on a GPU, in TF32 by its convolutions."""
+    """Disables autocast to bfloat16 and, on a GPU, TF32 in convolutions."""
     # Kornia multiplies by its matrices with a convolution, on GPUs alone.
     cudnn = torch.backends.cudnn.flags(enabled=True, allow_tf32=False) if device_type == "cuda" else nullcontext()
     with torch.autocast(device_type, enabled=False), cudnn:
         yield
 
 
-def to_space(images: Tensor, delta: Delta) -> Tensor:
-    """RGB in the space that the difference is defined on: as it is for redmean, else L*a*b*.
+def to_color_space(images: Tensor, delta: Delta) -> Tensor:
+    """Converts RGB to the space that the difference is defined on: unchanged for redmean, else L*a*b*.
 
     images: (..., 3, H, W) float in [0, 1]. Returns the same shape. Raises ValueError for other shapes, integers, an
     unknown delta and, on the CPU, values out of range or NaN, unless they are being learnt.
     """
-    difference_of(delta)
+    difference_function(delta)
     _colours(images)
     if torch.compiler.is_exporting():  # a graph cannot depend on values
         return images if delta == "redmean" else to_lab(images)
@@ -113,18 +113,18 @@ def redmean(first: Tensor, second: Tensor) -> Tensor:
 
 
 def mean_difference(images: Tensor, prototypes: Tensor, delta: Delta, block: int | None = None) -> Tensor:
-    """Mean over the pixels of the difference between every image and every prototype.
+    """Returns the mean over the pixels of the difference between every image and every prototype, (N, P), >= 0.
 
-    images: (N, 3, H, W), prototypes: (P, 3, H, W), both of `to_space(..., delta)`. Returns (N, P), >= 0. The images
-    are the reference of cie94: so an image holds all prototypes to the same measure.
+    images: (N, 3, H, W), prototypes: (P, 3, H, W), both of `to_color_space(..., delta)`. The images are the reference
+    of cie94, so that an image is compared with all prototypes by the same measure.
 
-    Memory is bounded: images are taken in blocks of about `block` pairs of pixels, at least one image each, and with
-    several blocks their intermediates are computed again for the gradient. The default suits difference and device.
+    Memory is bounded: images are processed in blocks of about `block` pairs of pixels, at least one image each; with
+    several blocks the backward pass recomputes their intermediates. The default suits difference and device.
     """
-    means = _mean_delta_e_76 if delta == "cie76" else partial(mean_of_pairs, difference_of(delta))
-    images, prototypes = same_sized(images, prototypes)
+    means = _mean_delta_e_76 if delta == "cie76" else partial(mean_of_pairs, difference_function(delta))
+    images, prototypes = check_shapes(images, prototypes)
     if torch.compiler.is_exporting():  # nor its operations on the number of images; and ONNX has no cdist
-        return mean_of_pairs(difference_of(delta), images, prototypes)
+        return mean_of_pairs(difference_function(delta), images, prototypes)
     learning = torch.is_grad_enabled() and (images.requires_grad or prototypes.requires_grad)
     if block is None:  # a pair takes one number by cie76, a few dozen by the others: a CPU's cache has room for few
         on_cpu = 2**19 if learning else 2**17  # each block adds to the whole gradient: fewer blocks, fewer sums
@@ -136,12 +136,12 @@ def mean_difference(images: Tensor, prototypes: Tensor, delta: Delta, block: int
 
 
 def mean_of_pairs(difference: Difference, images: Tensor, prototypes: Tensor) -> Tensor:
-    """The formula written out, without bound on memory: (N, 3, H, W) and (P, 3, H, W) to (N, P)."""
+    """Computes `mean_difference` by broadcasting, without bound on memory."""
     return difference(images[:, None], prototypes).mean((-2, -1))
 
 
-def same_sized(images: Tensor, prototypes: Tensor) -> tuple[Tensor, Tensor]:
-    """Both in float32 at least. Raises ValueError unless they are (N, 3, H, W) and (P, 3, H, W) floating point."""
+def check_shapes(images: Tensor, prototypes: Tensor) -> tuple[Tensor, Tensor]:
+    """Returns both in float32 at least. Raises ValueError unless they are (N, 3, H, W) and (P, 3, H, W) floats."""
     if images.ndim != 4 or prototypes.ndim != 4 or images.shape[1:] != prototypes.shape[1:]:
         shapes = f"{tuple(images.shape)} and {tuple(prototypes.shape)}"
         raise ValueError(f"images and prototypes must have shapes (N, 3, H, W) and (P, 3, H, W), not {shapes}")
@@ -156,8 +156,8 @@ def _mean_delta_e_76(images: Tensor, prototypes: Tensor) -> Tensor:
     return torch.cdist(pixels, targets, compute_mode="donot_use_mm_for_euclid_dist").mean(0)
 
 
-def difference_of(delta: str) -> Difference:
-    """The function that `delta` names. Raises ValueError for a name that there is not."""
+def difference_function(delta: str) -> Difference:
+    """Returns the function that `delta` names. Raises ValueError for any other name."""
     functions = dict(zip(get_args(Delta), (delta_e_76, delta_e_94, delta_e_2000, redmean), strict=True))
     if delta not in functions:
         raise ValueError(f"delta must be one of {', '.join(functions)}, not {delta!r}")
@@ -165,12 +165,12 @@ def difference_of(delta: str) -> Difference:
 
 
 def _channels(colours: Tensor) -> tuple[Tensor, ...]:
-    """The three channels, (..., H, W) each, in float32 at least."""
+    """Returns the three channels, (..., H, W) each, in float32 at least."""
     return _colours(colours).unbind(-3)
 
 
 def _colours(colours: Tensor) -> Tensor:
-    """The same in float32 at least. Raises ValueError where it is no floating point (..., 3, H, W)."""
+    """Returns the same in float32 at least. Raises ValueError unless it is floating point (..., 3, H, W)."""
     if colours.ndim < 3 or colours.shape[-3] != 3:
         raise ValueError(f"colours must have shape (..., 3, H, W), not {tuple(colours.shape)}")
     if not colours.is_floating_point():

@@ -1,8 +1,8 @@
-"""`mean_difference` as one kernel forward and one backward, made by torch.compile: about ten times as fast.
+"""Compiled `mean_difference`: one kernel forward and one backward, by torch.compile, about ten times as fast.
 
-A kernel keeps each pair of pixels in registers, where PyTorch's own operations write every step to memory. Making one
-takes seconds and needs a C++ compiler with OpenMP (on CPU) or Triton. Not for CIEDE2000, of which PyTorch makes no fast
-gradient.
+A kernel keeps each pair of pixels in registers, where PyTorch's own operations write every step to memory. Compiling
+takes seconds and needs a C++ compiler with OpenMP (on CPU) or Triton. Not for CIEDE2000, whose compiled gradient is
+slow.
 """
 
 import logging
@@ -13,13 +13,14 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from cifar10.color.delta_e import Delta, difference_of, full_precision, mean_of_pairs, same_sized
+from cifar10.color.delta_e import Delta, check_shapes, difference_function, full_precision, mean_of_pairs
+from cifar10.compat import mark_dynamic_batch
 
 log = logging.getLogger(__name__)
 
-# What several results need is computed for each of them rather than written to memory, as the distance of a pair is for
-# the gradient's three channels. By PyTorch's own choice both kernels take five times as long.
-NOTHING_BETWEEN: dict[str, str | int | bool | Callable[..., Any]] = {
+# Shared intermediates are recomputed rather than written to memory, such as the distance of a pair for the gradient's
+# three channels. With PyTorch's defaults both kernels take five times as long.
+RECOMPUTE: dict[str, str | int | bool | Callable[..., Any]] = {
     "realize_reads_threshold": 64,
     "realize_opcount_threshold": 2000,
     "realize_acc_reads_threshold": 64,
@@ -27,10 +28,10 @@ NOTHING_BETWEEN: dict[str, str | int | bool | Callable[..., Any]] = {
 
 
 def can_compile(prototypes: Tensor, delta: Delta) -> bool:
-    """Makes the kernels for prototypes (P, 3, H, W), the gradient's too if there is one to take; warns where it fails.
+    """Compiles the kernels for prototypes (P, 3, H, W), the backward one if gradients are enabled; warns if it fails.
 
-    Only making them tells: a compiler may be there, but no headers of Python or OpenMP, or a GPU that Triton does not
-    know.
+    There is no other test: a compiler may be installed without headers of Python or OpenMP, or Triton may not support
+    the GPU.
     """
     images, prototypes = prototypes.new_zeros(16, *prototypes.shape[1:]), prototypes.detach()
     try:
@@ -50,7 +51,7 @@ def compiled_mean_difference(images: Tensor, prototypes: Tensor, delta: Delta) -
     """As `cifar10.color.delta_e.mean_difference` to within rounding; differentiable in the prototypes alone."""
     if delta == "ciede2000":
         raise ValueError("there is no fast kernel for ciede2000; use mean_difference")
-    return _MeanDifference.apply(*same_sized(images, prototypes), delta)
+    return _MeanDifference.apply(*check_shapes(images, prototypes), delta)
 
 
 class _MeanDifference(torch.autograd.Function):
@@ -59,26 +60,26 @@ class _MeanDifference(torch.autograd.Function):
         ctx.save_for_backward(images, prototypes)
         ctx.delta = delta
         with full_precision(images.device.type):
-            return _kernels(delta)[0](_of_any_number(images), prototypes.detach())
+            return _kernels(delta)[0](_dynamic(images), prototypes.detach())
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[None, Tensor, None]:
         images, prototypes = ctx.saved_tensors
-        return None, _kernels(ctx.delta)[1](_of_any_number(images), prototypes.detach(), _of_any_number(gradient)), None
+        return None, _kernels(ctx.delta)[1](_dynamic(images), prototypes.detach(), _dynamic(gradient)), None
 
 
-def _of_any_number(images: Tensor) -> Tensor:
-    """One kernel for all numbers of images from 2 on; otherwise each would have its own."""
+def _dynamic(images: Tensor) -> Tensor:
+    """Returns the images such that one kernel serves all batch sizes from 2 on."""
     images = images.detach().contiguous()
-    torch._dynamo.maybe_mark_dynamic(images, 0)
+    mark_dynamic_batch(images)
     return images
 
 
 @cache
 def _kernels(delta: Delta) -> tuple[Callable[..., Tensor], Callable[..., Tensor]]:
-    forward = partial(mean_of_pairs, difference_of(delta))
+    forward = partial(mean_of_pairs, difference_function(delta))
 
     def backward(images: Tensor, prototypes: Tensor, gradient: Tensor) -> Tensor:
         return torch.func.vjp(lambda moved: forward(images, moved), prototypes)[1](gradient)[0]
 
-    return torch.compile(forward, options=NOTHING_BETWEEN), torch.compile(backward, options=NOTHING_BETWEEN)
+    return torch.compile(forward, options=RECOMPUTE), torch.compile(backward, options=RECOMPUTE)

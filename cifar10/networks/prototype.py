@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from cifar10.color.delta_e import Delta, difference_of, mean_difference, to_space
+from cifar10.color.delta_e import Delta, difference_function, mean_difference, to_color_space
 from cifar10.color.kernels import can_compile, compiled_mean_difference
 from cifar10.networks.base import CIFAR10_CLASSES, Network, to_unit
 
@@ -61,7 +61,7 @@ class PrototypeNetwork(Network):
 
     def _distances(self, images: Tensor) -> Tensor:
         """Returns the mean difference to every prototype, (N, C, K), or (N, C, 2 K) with flipped images."""
-        colours, prototypes = to_space(to_unit(images), self.delta), to_space(self.prototypes, self.delta)
+        colours, prototypes = to_color_space(to_unit(images), self.delta), to_color_space(self.prototypes, self.delta)
         if self.compiled is None:  # not before the first batch, so that its seconds count
             self.compiled = can_compile(prototypes, self.delta)
         measure = compiled_mean_difference if self.compiled else mean_difference
@@ -76,8 +76,8 @@ class PrototypeNetwork(Network):
         images: as of `forward`. The mean of a map is the distance. The mask marks prototypes whose flipped image was
         compared, because of `tta_flip` and the smaller distance.
         """
-        colours, prototypes = to_space(to_unit(images), self.delta), to_space(self.prototypes, self.delta)
-        difference = difference_of(self.delta)
+        colours, prototypes = to_color_space(to_unit(images), self.delta), to_color_space(self.prototypes, self.delta)
+        difference = difference_function(self.delta)
         maps = difference(colours[:, None], prototypes)
         if not self.tta_flip:
             return maps, torch.zeros(maps.shape[:2], dtype=torch.bool, device=maps.device)

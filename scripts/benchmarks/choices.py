@@ -12,7 +12,7 @@ from torch.nn import functional as F
 
 from benchmarks.measure import compose, interleaved, read_images, synchronize
 from benchmarks.training import this_project
-from cifar10.color.delta_e import Delta, mean_difference, to_space
+from cifar10.color.delta_e import Delta, mean_difference, to_color_space
 from cifar10.color.kernels import compiled_mean_difference
 from cifar10.models.cnn import CNN
 from cifar10.models.mlp import MLP
@@ -122,7 +122,7 @@ def differences(
     device: torch.device, delta: Delta = "cie76", compiled: bool = False, broadcast: bool = False
 ) -> Callable[[], float]:
     """Seconds of the mean differences of 250 images to 10 prototypes."""
-    images, prototypes = to_space(torch.rand(260, 3, 32, 32, device=device), delta).split(250)
+    images, prototypes = to_color_space(torch.rand(260, 3, 32, 32, device=device), delta).split(250)
 
     def measure() -> float:
         synchronize()

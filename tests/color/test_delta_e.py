@@ -13,9 +13,9 @@ from cifar10.color.delta_e import (
     full_precision,
     mean_difference,
     redmean,
+    to_color_space,
     to_lab,
     to_rgb,
-    to_space,
 )
 
 CIE = {"cie76": (delta_e_76, deltaE_cie76), "cie94": (delta_e_94, deltaE_ciede94)}
@@ -135,7 +135,7 @@ def test_lab_in_float64_agrees_with_scikit_image_to_rounding():
 @pytest.mark.parametrize("delta", FUNCTIONS)
 def test_each_difference_has_its_space(delta):
     images = random_images(2, 3, 4, 4)
-    assert torch.equal(to_space(images, delta), images if delta == "redmean" else to_lab(images))
+    assert torch.equal(to_color_space(images, delta), images if delta == "redmean" else to_lab(images))
 
 
 @PRECISIONS
@@ -153,7 +153,7 @@ def test_difference_of_random_colours_is_the_reference(delta, dtype):
 @PRECISIONS
 @pytest.mark.parametrize("delta", FUNCTIONS)
 def test_difference_of_every_pair_in_the_rgb_cube_is_the_reference(delta, dtype):
-    colours = to_space(cube(6, dtype), delta)
+    colours = to_color_space(cube(6, dtype), delta)
     difference = FUNCTIONS[delta](colours[:, None], colours)
     assert difference.shape == (216, 216, 1, 1)
     np.testing.assert_allclose(difference, reference(delta, colours[:, None], colours), rtol=0, atol=1e-4)
@@ -168,13 +168,13 @@ def test_ciede2000_of_the_published_pairs(dtype):
 
 @pytest.mark.parametrize(("delta", "expected"), [("cie76", 100), ("cie94", 100), ("ciede2000", 100), ("redmean", 3)])
 def test_difference_of_black_and_white(delta, expected):
-    black, white = to_space(colours((0, 0, 0), (1, 1, 1)), delta)
+    black, white = to_color_space(colours((0, 0, 0), (1, 1, 1)), delta)
     assert FUNCTIONS[delta](black, white).item() == pytest.approx(expected, abs=1e-3)
 
 
 @pytest.mark.parametrize("delta", ["cie76", "ciede2000", "redmean"])
 def test_difference_is_symmetric(delta):
-    first, second = to_space(random_images(2, 5, 3, 8, 8), delta)
+    first, second = to_color_space(random_images(2, 5, 3, 8, 8), delta)
     difference = FUNCTIONS[delta]
     np.testing.assert_allclose(difference(first, second), difference(second, first), rtol=0, atol=1e-4)
 
@@ -188,7 +188,9 @@ def test_the_reference_of_cie94_is_its_first_colour():
 
 @pytest.mark.parametrize("delta", FUNCTIONS)
 def test_equal_colours_are_at_distance_zero_exactly_with_gradient_zero(delta):
-    lab = torch.cat([to_space(cube(6), delta), random_lab(200, 3, 1, 1), colours((0, 0, 0), (50, 0, 0), (50, 0, -30))])
+    lab = torch.cat(
+        [to_color_space(cube(6), delta), random_lab(200, 3, 1, 1), colours((0, 0, 0), (50, 0, 0), (50, 0, -30))]
+    )
     assert FUNCTIONS[delta](lab, lab).abs().max() == 0
     first, second = gradients(delta, lab, lab.clone())
     assert first.abs().max() == 0
@@ -199,8 +201,8 @@ def test_equal_colours_are_at_distance_zero_exactly_with_gradient_zero(delta):
 @pytest.mark.parametrize("grey", [0.0, 0.5, 1.0])
 def test_gradient_by_rgb_vanishes_at_equal_colours(delta, grey):
     prototype = torch.full((1, 3, 4, 4), grey, requires_grad=True)
-    image = to_space(torch.full((1, 3, 4, 4), grey), delta)
-    mean_difference(image, to_space(prototype, delta), delta).sum().backward()
+    image = to_color_space(torch.full((1, 3, 4, 4), grey), delta)
+    mean_difference(image, to_color_space(prototype, delta), delta).sum().backward()
     assert prototype.grad.abs().max() == 0
 
 
@@ -208,7 +210,7 @@ def test_gradient_by_rgb_vanishes_at_equal_colours(delta, grey):
 @pytest.mark.parametrize("delta", FUNCTIONS)
 def test_gradients_by_rgb_are_finite_for_every_pair_in_the_cube(delta, dtype):
     colours = cube(6, dtype).requires_grad_()
-    lab = to_space(colours, delta)
+    lab = to_color_space(colours, delta)
     FUNCTIONS[delta](lab[:, None], lab).sum().backward()
     assert colours.grad.isfinite().all()
 
@@ -252,14 +254,14 @@ def test_gradient_at_black_is_the_slope_of_the_difference():
 
 @pytest.mark.parametrize("delta", FUNCTIONS)
 def test_mean_difference_of_every_pair_is_the_mean_of_the_reference(delta):
-    images, prototypes = to_space(random_images(7, 3, 32, 32), delta).split((4, 3))
+    images, prototypes = to_color_space(random_images(7, 3, 32, 32), delta).split((4, 3))
     expected = [[reference(delta, image, prototype).mean() for prototype in prototypes] for image in images]
     np.testing.assert_allclose(mean_difference(images, prototypes, delta), expected, rtol=0, atol=1e-4)
 
 
 @pytest.mark.parametrize("delta", FUNCTIONS)
 def test_equal_images_are_at_distance_zero_exactly(delta):
-    images = to_space(random_images(30, 3, 32, 32), delta)  # from 26 on, cdist multiplies matrices
+    images = to_color_space(random_images(30, 3, 32, 32), delta)  # from 26 on, cdist multiplies matrices
     assert mean_difference(images, images, delta).diagonal().tolist() == [0.0] * 30
 
 
@@ -267,7 +269,7 @@ def test_equal_images_are_at_distance_zero_exactly(delta):
 @pytest.mark.parametrize("block", [1, 3 * 20 * 2, 1000])
 def test_blocks_change_neither_differences_nor_gradients(delta, block):
     """The blocks hold 1, 2 and all 7 of the images."""
-    images, prototypes = to_space(random_images(10, 3, 4, 5), delta).split((7, 3))
+    images, prototypes = to_color_space(random_images(10, 3, 4, 5), delta).split((7, 3))
     results = []
     for size in (block, 10**6):
         pair = images.clone().requires_grad_(), prototypes.clone().requires_grad_()
@@ -300,7 +302,7 @@ def test_memory_is_bounded_by_the_block_forward_and_backward(delta):
 
 @pytest.mark.parametrize("delta", FUNCTIONS)
 def test_half_precision_is_computed_in_float32(delta):
-    first, second = to_space(random_images(2, 3, 8, 8), delta).half()
+    first, second = to_color_space(random_images(2, 3, 8, 8), delta).half()
     difference = FUNCTIONS[delta](first, second)
     assert difference.dtype == torch.float32
     assert torch.equal(difference, FUNCTIONS[delta](first.float(), second.float()))
@@ -328,12 +330,14 @@ def test_on_gpus_conversions_are_not_rounded_to_tf32():
 @pytest.mark.parametrize("delta", FUNCTIONS)
 def test_autocast_changes_nothing(delta):
     images = random_images(6, 3, 8, 8)
-    expected = mean_difference(to_space(images, delta), to_space(images[:3], delta), delta)
+    expected = mean_difference(to_color_space(images, delta), to_color_space(images[:3], delta), delta)
     with torch.autocast("cpu", torch.bfloat16):
-        assert torch.equal(mean_difference(to_space(images, delta), to_space(images[:3], delta), delta), expected)
+        assert torch.equal(
+            mean_difference(to_color_space(images, delta), to_color_space(images[:3], delta), delta), expected
+        )
 
 
-@pytest.mark.parametrize("function", [*FUNCTIONS.values(), lambda first, _: to_space(first, "cie76")])
+@pytest.mark.parametrize("function", [*FUNCTIONS.values(), lambda first, _: to_color_space(first, "cie76")])
 @pytest.mark.parametrize(
     ("wrong", "message"),
     [
@@ -347,7 +351,7 @@ def test_wrong_colours_are_named(function, wrong, message):
         function(wrong, wrong)
 
 
-@pytest.mark.parametrize("function", [to_space, lambda images, delta: mean_difference(images, images, delta)])
+@pytest.mark.parametrize("function", [to_color_space, lambda images, delta: mean_difference(images, images, delta)])
 def test_an_unknown_difference_is_named(function):
     with pytest.raises(ValueError, match="delta must be one of cie76, cie94, ciede2000, redmean, not 'cmc'"):
         function(torch.rand(1, 3, 4, 4), "cmc")
@@ -366,4 +370,4 @@ def test_colours_out_of_range_are_named(value, where):
     images = torch.zeros(1, 3, 4, 4)
     images[0, 1, 2, 3] = value
     with pytest.raises(ValueError, match=rf"colours must lie in \[0, 1\], not in {where}; divide 8-bit values by 255"):
-        to_space(images, "cie76")
+        to_color_space(images, "cie76")

@@ -212,12 +212,12 @@ def test_random_colours(delta, tally):
     @given(colours, colours)
     def check(one, other):
         first, second = (torch.tensor(rgb).view(1, 3, 1, 1).requires_grad_() for rgb in (one, other))
-        a, b = delta_e.to_space(first, delta), delta_e.to_space(second, delta)
-        difference = delta_e.difference_of(delta)(a, b)
+        a, b = delta_e.to_color_space(first, delta), delta_e.to_color_space(second, delta)
+        difference = delta_e.difference_function(delta)(a, b)
         assert 0 <= difference <= 260
-        assert delta_e.difference_of(delta)(a, a) == 0
+        assert delta_e.difference_function(delta)(a, a) == 0
         if delta != "cie94":
-            torch.testing.assert_close(difference, delta_e.difference_of(delta)(b, a), atol=1e-3, rtol=1e-4)
+            torch.testing.assert_close(difference, delta_e.difference_function(delta)(b, a), atol=1e-3, rtol=1e-4)
         difference.sum().backward()
         assert first.grad.isfinite().all()
         assert second.grad.isfinite().all()

@@ -163,7 +163,7 @@ def _files(folder, run):
             for name in ("text", "empty", "torn", "other", "tensor")
         ),
         *((f"{name}.ckpt", "could run code and is not opened") for name in ("pickle", "harmful")),
-        *((f"{name}.ckpt", "torn, or a run of another version") for name in ("Resnet", "..os", "Network")),
+        *((f"{name}.ckpt", "not a model of this version") for name in ("Resnet", "..os", "Network")),
         ("begun", "not finished; the command that began it goes on, or name its best.ckpt"),
         ("above", "no finished run here; there are 'above/run'"),
         ("above/run", "best.ckpt is missing"),
