@@ -148,7 +148,7 @@ def drawn_runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def drawn_page(drawn_runs: Path) -> tuple[str, list[str]]:
     """The page of these runs, and the lines on what it leaves out."""
+    from cifar10.results import load
     from cifar10.results.page.build import page
-    from cifar10.results.table import find_records
 
-    return page(*find_records([drawn_runs]))
+    return page(load([drawn_runs]))

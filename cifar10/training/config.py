@@ -1,15 +1,18 @@
 """Checks a composed configuration before anything heavy is imported or built."""
 
 from collections.abc import Collection, Iterator, Mapping
+from functools import cache
 from inspect import Parameter, signature
 from typing import Annotated, Any, Literal, get_type_hints
 
 from annotated_types import Gt, Interval
+from hydra import compose, initialize_config_dir
 from hydra.utils import get_class
 from omegaconf import DictConfig, OmegaConf
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
 from cifar10.errors import UserError
+from cifar10.messages import CONF
 
 FROM_ELSEWHERE = ("class_names", "batch_size", "seed", "layers")
 """Arguments of models and data modules that `train.py` fills in, from the data and the top level, or a subclass."""
@@ -122,6 +125,16 @@ def dotted(settings: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str,
             yield from dotted(value, f"{prefix}{name}.")
         else:
             yield f"{prefix}{name}", value
+
+
+@cache
+def compose_settings(*overrides: str) -> dict[str, Any]:
+    """Returns the settings of `python train.py <overrides>` as plain Python.
+
+    Raises HydraException or OmegaConfBaseException for invalid overrides.
+    """
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        return OmegaConf.to_container(compose("train", list(overrides)), resolve=True)
 
 
 def _settable(cls: type, from_elsewhere: Collection[str] = FROM_ELSEWHERE) -> dict[str, tuple[Parameter, Any]]:

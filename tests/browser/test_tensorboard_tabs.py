@@ -6,7 +6,7 @@ import pytest
 from tensorboard import default, program
 
 from cifar10.results.projector import write_embedding
-from cifar10.results.saved_run import FinishedRun
+from cifar10.results.saved_run import SavedRun
 
 
 @pytest.fixture(scope="module")
@@ -15,7 +15,7 @@ def address(drawn_runs, tmp_path_factory):
     folder = tmp_path_factory.mktemp("runs")
     for name in ("model=mlp", "model=mlp/seed=2", "model=prototype"):
         shutil.copytree(drawn_runs / name, folder / name.replace("/", ","), ignore=shutil.ignore_patterns("seed=2"))
-    write_embedding(FinishedRun(folder / "model=mlp"), 50)
+    write_embedding(SavedRun(folder / "model=mlp"), 50)
     server = program.TensorBoard(default.get_plugins())
     server.configure(
         argv=[

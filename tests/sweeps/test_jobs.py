@@ -14,16 +14,12 @@ from time import sleep
 import pytest
 import torch
 
-from cifar10.results.command import composed
-from cifar10.results.table import Group
-from cifar10.sweeps.jobs import table
 from cifar10.training.run_folder import run_name, safe_name
 
 TRAIN = str(Path(__file__).resolve().parents[2] / "train.py")
 SMALL = ("data=synthetic", "data.train_size=140", "data.val_size=40", "data.test_size=50", "epochs=2", "batch_size=20")
 SMALL += ("trainer.enable_progress_bar=false",)
 SIX = ("model=mlp,prototype", "seed=1,2,3", "data.random_flip=true")
-CONFIG = composed("model=mlp")
 
 
 @pytest.fixture
@@ -91,16 +87,6 @@ def test_deviations_of_what_is_no_number_are_none(sweep, tmp_path):
     status, _ = sweep("model=mlp", "model.learning_rate=1e30", "seed=1,2", *SMALL, "stop_on_divergence=false")
     assert status == 0
     assert [(row["val_loss"], row["val_loss_std"]) for row in rows(tmp_path)] == [("nan", "nan")]
-
-
-def test_of_equal_accuracies_the_lower_loss_comes_first():
-    def group(loss, test):
-        record = {"model": "MLP", "data": "cifar10", "seed": 1, "val_accuracy": 0.5, "val_loss": loss, "config": CONFIG}
-        record |= {"test": {"accuracy": test}, "seconds": {}, "data_sha256": "", "device": str(loss), "precision": "32"}
-        return Group([record])
-
-    ordered = table([group(1.2, 0.1), group(1.1, 0.3), group(1.3, 0.2)])
-    assert [row["val_loss"] for row in ordered] == ["1.1000", "1.2000", "1.3000"]
 
 
 def test_a_stop_after_the_test_ends_the_sweep(sweep, tmp_path, monkeypatch):

@@ -2,7 +2,6 @@
 
 from typing import Any
 
-import torch
 from lightning import Callback, Trainer
 from lightning.pytorch.loggers import TensorBoardLogger
 from torch.utils.tensorboard.summary import hparams
@@ -38,28 +37,6 @@ class TensorBoardPictures(Callback):
                 several = len(images) // len(pl_module.class_names)
                 grid = make_grid(images, nrow=several if several > 1 else 5)
                 writer.add_image("prototypes", grid, trainer.current_epoch + 1)
-
-    def on_test_end(self, trainer: Trainer, pl_module: Classifier) -> None:
-        for writer in _writers(trainer):
-            for name, figure in self._figures(trainer, pl_module):
-                writer.add_figure(name, figure, trainer.current_epoch)
-
-    def _figures(self, trainer: Trainer, model: Classifier) -> Any:
-        # Matplotlib takes most of a second to import: not before the first step.
-        from cifar10.results.figures.confusion import confusion_figure, confusions_figure
-        from cifar10.results.figures.curves import calibration, reliability_figure
-        from cifar10.results.figures.run_figures import confused_pair_figure, first_layer_figure, mistakes_figure
-
-        said, images, names = model.test_predictions, trainer.datamodule.test_images.cpu(), model.class_names
-        confusion = torch.tensor(model.test_results["confusion"])
-        title = f"{self.title}, {trainer.datamodule.name}"
-        yield "test/confusion", confusion_figure(confusion, names, title)
-        yield "test/confusions_only", confusions_figure([confusion], [title], names)
-        yield "test/most_confused_pair", confused_pair_figure(said, images, names, title)
-        yield "test/surest_mistakes", mistakes_figure(said, images, names, title)
-        yield "test/calibration", reliability_figure(calibration(said.probabilities, said.labels), title)
-        if (figure := first_layer_figure(model, title)) is not None:
-            yield "first_layer", figure
 
 
 def log_hyperparameters(trainer: Trainer, record: dict[str, Any]) -> None:

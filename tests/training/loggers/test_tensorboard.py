@@ -1,12 +1,10 @@
 """What a run gives TensorBoard: its row in HPARAMS, its figures, its points in the PROJECTOR."""
 
 import csv
-import gc
 import json
 import runpy
 import shutil
 import sys
-import weakref
 from pathlib import Path
 
 import numpy as np
@@ -15,13 +13,10 @@ import torch
 from PIL import Image
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from tensorboard.plugins.hparams import plugin_data_pb2
-from torch import nn
 
 from cifar10.models.classifier import to_unit
-from cifar10.models.network import Network
-from cifar10.models.test_predictions import Predictions
-from cifar10.results.saved_run import FinishedRun
-from cifar10.training.loggers.tensorboard import TensorBoardPictures, hyperparameters
+from cifar10.results.saved_run import SavedRun
+from cifar10.training.loggers.tensorboard import hyperparameters
 
 SCRIPT = str(Path(__file__).resolve().parents[3] / "scripts/embed.py")
 
@@ -68,30 +63,6 @@ def test_a_run_has_one_row_without_a_list_of_columns(drawn_runs):
     ]
 
 
-class Trainer:
-    """What the figures at the end need of Lightning's."""
-
-    class datamodule:
-        name = "random"
-        test_images = torch.zeros(60, 3, 32, 32, dtype=torch.uint8)
-
-    current_epoch = 1
-
-
-def test_figures_of_a_hundred_epochs_leave_none_in_memory():
-    model = Network(["a", "b"], nn.Sequential(nn.Flatten(), nn.Linear(3072, 2)))
-    labels = np.arange(60) % 2
-    probabilities = np.random.default_rng(0).dirichlet([1, 1], 60).astype(np.float32)
-    model.test_predictions = Predictions(probabilities, labels)
-    model.test_results = {"confusion": model.test_predictions.confusion(2).tolist()}
-    pictures = TensorBoardPictures("title")
-    drawn = [weakref.ref(figure) for _ in range(100) for _, figure in pictures._figures(Trainer, model)]
-    gc.collect()
-    assert len(drawn) == 600
-    assert not any(figure() for figure in drawn)
-    assert "matplotlib.pyplot" not in sys.modules or not sys.modules["matplotlib.pyplot"].get_fignums()
-
-
 def embed(monkeypatch, *arguments):
     monkeypatch.setattr(sys, "argv", [SCRIPT, *map(str, arguments)])
     runpy.run_path(SCRIPT, run_name="__main__")
@@ -108,19 +79,19 @@ def projected(drawn_runs, tmp_path, monkeypatch, capsys):
 
 
 def test_the_projector_gets_what_the_last_layer_sees(projected):
-    folder, run = projected / "tensorboard/projector", FinishedRun(projected)
+    folder, run = projected / "tensorboard/projector", SavedRun(projected)
     points = np.loadtxt(folder / "points.tsv", delimiter="\t")
     images = run.data.test_images[:50]
     with torch.inference_mode():
-        torch.testing.assert_close(run.model.layers[-1](torch.tensor(points).float()), run.model(images))
+        torch.testing.assert_close(run.network.layers[-1](torch.tensor(points).float()), run.network(images))
     assert points.shape == (50, 150)
 
     with (folder / "images.tsv").open(newline="") as file:
         rows = list(csv.DictReader(file, delimiter="\t"))
     names = run.class_names
     assert [row["class"] for row in rows] == [names[label] for label in run.data.test_labels[:50]]
-    assert [row["taken for"] for row in rows] == [names[guess] for guess in run.predictions.guesses[:50]]
-    assert {row["right"] for row in rows if row["class"] == row["taken for"]} == {"right"}
+    assert [row["prediction"] for row in rows] == [names[guess] for guess in run.predictions.guesses[:50]]
+    assert {row["right"] for row in rows if row["class"] == row["prediction"]} == {"right"}
     assert float(rows[7]["confidence"]) == pytest.approx(run.predictions.confidence[7], abs=5e-4)
 
     with Image.open(folder / "images.png") as picture:
