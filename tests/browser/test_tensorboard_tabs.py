@@ -95,8 +95,8 @@ def test_images_have_the_prototypes_by_epoch_and_figures_at_the_end(opened, tmp_
     for group in ("prototypes", "first_layer"):
         tab.get_by_text(group, exact=True).first.wait_for()
     tab.get_by_text("test", exact=True).first.click()
-    for name in ("calibration", "confusion", "confusions_only", "most_confused_pair"):  # the fifth is on a second page
-        tab.get_by_text(f"test/{name}", exact=True).first.wait_for()
+    for name in ("calibration", "confident_errors", "confused_pair", "confusion"):  # the fifth is on a second page
+        tab.get_by_text(f"figures/{name}", exact=True).first.wait_for()
     keep_screenshot(tab, tmp_path)
 
 

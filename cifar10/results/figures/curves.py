@@ -46,7 +46,7 @@ def history_figure(history: Mapping[str, Sequence[float]], best_epoch: int, titl
 
 
 def class_accuracy_figure(
-    accuracies: Mapping[str, Sequence[float]], class_names: Sequence[str], title: str = ""
+    accuracies: Mapping[str, Sequence[float] | np.ndarray], class_names: Sequence[str], title: str = ""
 ) -> Figure:
     """Draws the accuracy of each class, one point per run, the class of highest mean accuracy on top.
 

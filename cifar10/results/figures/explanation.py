@@ -39,7 +39,7 @@ def compare(model: Prototype, image: Tensor) -> Comparison:
     prototypes = model.prototypes.detach()[best]
     prototypes = torch.where(mirrored[best, None, None, None], prototypes.flip(-1), prototypes)
     unit = "redmean" if model.delta == "redmean" else f"Delta E ({model.delta})"
-    return Comparison(*(part.cpu() for part in (classes, prototypes, maps[best])), unit)
+    return Comparison(classes.cpu(), prototypes.cpu(), maps[best].cpu(), unit)
 
 
 def explanation_figure(model: Prototype, image: Tensor, title: str = "") -> Figure:

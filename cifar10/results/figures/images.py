@@ -7,6 +7,7 @@ import numpy as np
 import torch
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.layout_engine import ConstrainedLayoutEngine
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -69,8 +70,7 @@ def pair_figure(panels: Sequence[Sequence[Tensor]], counts: Tensor, names: Seque
     panels: panels[true][predicted] is (n, 3, H, W) float in [0, 1], n <= 16; counts: (2, 2), of all test images;
     names: the two classes.
     """
-    figure = Figure(figsize=(6, 6.4), layout="constrained")
-    figure.get_layout_engine().set(hspace=0.04, wspace=0.04)
+    figure = Figure(figsize=(6, 6.4), layout=ConstrainedLayoutEngine(hspace=0.04, wspace=0.04))
     for true, row in enumerate(figure.subplots(2, 2)):
         for predicted, axes in enumerate(row):
             _show(axes, in_rows(panels[true][predicted], 4, 4))

@@ -6,6 +6,7 @@ import torch
 from matplotlib.figure import Figure
 
 from cifar10.models.classifier import to_unit
+from cifar10.models.prototype import Prototype
 from cifar10.models.test_predictions import most_confused
 from cifar10.results.figures.confusion import confusion_figure, confusions_figure
 from cifar10.results.figures.curves import calibration, history_figure, reliability_figure
@@ -109,7 +110,7 @@ def snapshots(run: SavedRun) -> Figure | None:
 
 def explanation(run: SavedRun) -> Figure | None:
     """Draws where the first test image differs from each class's nearest prototype; None for networks."""
-    if run.prototypes is None:
+    if not isinstance(run.network, Prototype):
         return None
     return explanation_figure(run.network, run.data.test_images[0], run.title)
 

@@ -165,6 +165,7 @@ def calibration_curve(one: ReportRun) -> tuple[str, str]:
 
 def first_layer(one: ReportRun) -> tuple[str, str]:
     weights = one.run.network.first_layer()
+    assert weights is not None, "has a figure"
     grey = float(weights.mean(1).square().sum() * 3 / weights.square().sum().clamp(min=1e-12))
     shown = f"the {MAX_UNITS} largest of {len(weights)} units" if len(weights) > MAX_UNITS else f"{len(weights)} units"
     finding = f"{shown}; {grey:.0%} of the weights' energy is luminance, the rest colour"

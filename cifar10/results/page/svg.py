@@ -10,14 +10,12 @@ from markupsafe import Markup
 from matplotlib.figure import Figure
 from PIL import Image
 
-STYLE = {"svg.fonttype": "none", "svg.hashsalt": "cifar10"}
-"""Text stays text; the same figure gives the same file."""
-
 
 def svg(figure: Figure, alt: str) -> Markup:
     """Returns a figure as an `<img>` element. alt: its content in words."""
     file = BytesIO()
-    with matplotlib.rc_context(STYLE):
+    # Text stays text, and the same figure gives the same file.
+    with matplotlib.rc_context({"svg.fonttype": "none", "svg.hashsalt": "cifar10"}):
         figure.savefig(file, format="svg", metadata={"Date": None})
     width, height = (round(96 * inches) for inches in figure.get_size_inches())
     uri = "data:image/svg+xml;base64," + b64encode(file.getvalue()).decode()
