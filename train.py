@@ -34,7 +34,7 @@ def main(cfg: DictConfig) -> JobResult | None:
     folder = Path(config.runtime.output_dir)
     if config.mode == RunMode.MULTIRUN:
         return run_job(cfg, folder)
-    from cifar10.results.figures.log_figures import log_figures
+    from cifar10.results.figures import log_figures
     from cifar10.training.run import train
 
     with one_line_errors():  # in here: Hydra would print a line of its own first

@@ -1,7 +1,7 @@
-"""A finished run's view of the test images, for TensorBoard's PROJECTOR: a point each, near what it takes for alike.
+"""Writes a run's embeddings of test images for TensorBoard's PROJECTOR.
 
 python scripts/embed.py runs/cnn/seed=1         writes into the run's tensorboard/
-tensorboard --logdir runs/cnn                   then choose PROJECTOR; colour by class, by answer, or by right and wrong
+tensorboard --logdir runs/cnn                   then choose PROJECTOR; colour by class, prediction, or correctness
 """
 
 import argparse
@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 
 MOST = 10_000
-"""A browser draws no more, and their pictures in one are as large as it takes."""
+"""A browser draws no more, and accepts no larger sprite image."""
 
 
 def main() -> None:
@@ -22,10 +22,10 @@ def main() -> None:
 
     from cifar10.errors import UserError
     from cifar10.results.projector import write_embedding
-    from cifar10.results.saved_run import FinishedRun
+    from cifar10.results.saved_run import SavedRun
 
     try:
-        points = write_embedding(FinishedRun(args.run), args.images)
+        points = write_embedding(SavedRun(args.run), args.images)
     except (UserError, OSError) as error:
         sys.exit(f"embed.py: {error}")
     print(f"{args.run}: {points} test images; tensorboard --logdir {args.run} shows them under PROJECTOR")

@@ -1,4 +1,4 @@
-"""Why a prototype run said so: the colour difference of a test image to each typical image, pixel by pixel.
+"""Draws the colour difference of a test image to each class's nearest prototype, pixel by pixel.
 
 python scripts/explain.py runs/prototype/seed=1 --image 7       writes why.png
 """
@@ -25,25 +25,25 @@ def main() -> None:
 
 
 def explain(folder: Path, place: int, out: Path) -> str:
-    """Draws it; returns what the image is and what it was taken for."""
+    """Draws the figure; returns its title: true and predicted class."""
     from cifar10.errors import UserError
     from cifar10.files import write_atomically
     from cifar10.networks.prototype import PrototypeNetwork
-    from cifar10.results.figures.run_figures import why_figure
-    from cifar10.results.saved_run import FinishedRun
+    from cifar10.results.figures.explanation import explanation_figure
+    from cifar10.results.saved_run import SavedRun
 
     kind = out.suffix.lower().removeprefix(".")
     if kind not in ("png", "svg", "pdf"):
         raise UserError(f"--out {out}: choose a name that ends in .png, .svg or .pdf")
-    run = FinishedRun(folder)
-    if not isinstance(run.model, PrototypeNetwork):
-        raise UserError(f"{folder} is a run of {run.record['model']}; only model=prototype compares with prototypes")
+    run = SavedRun(folder)
+    if not isinstance(run.network, PrototypeNetwork):
+        raise UserError(f"{folder} is a run of {run.record['model']}; expected model=prototype")
     images, labels, names = run.data.test_images, run.data.test_labels, run.class_names
     if not 0 <= place < len(labels):
         raise UserError(f"--image {place}: there are {len(labels)} test images, counted from 0")
-    said = run.model(images[place][None])[0].argmax()
-    title = f"test image {place}: {names[labels[place]]}, taken for {names[said]}"
-    figure = why_figure(run.model, images[place], title)
+    predicted = run.network(images[place][None])[0].argmax()
+    title = f"test image {place}: {names[labels[place]]}, taken for {names[predicted]}"
+    figure = explanation_figure(run.network, images[place], title)
     write_atomically(out, lambda file: figure.savefig(file, dpi=64, format=kind))
     return title
 

@@ -136,22 +136,24 @@ def drawn_runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Finished runs on a few drawn images: each model, the MLP by two seeds and a recipe. Not to be changed."""
     from hydra import compose, initialize
 
+    from cifar10.results.figures import log_figures
     from cifar10.training.run import train
 
     small = ["data=synthetic", "data.train_size=140", "data.test_size=100", "data.val_size=40", "batch_size=20"]
     small += ["epochs=2", "precision=32-true", "trainer.enable_progress_bar=false"]
     folder = tmp_path_factory.mktemp("drawn_runs")
     for what in ("model=prototype", "model=mlp", "model=mlp seed=2", "experiment=mlp_fast", "model=cnn"):
+        overrides = [*what.split(), *small]
         with initialize(version_base="1.3", config_path="../conf"):
-            cfg = compose("train", [*what.split(), *small])
-        train(cfg, folder / what.replace(" ", "/"))
+            cfg = compose("train", overrides)
+        train(cfg, folder / what.replace(" ", "/"), overrides=overrides, on_finish=log_figures)
     return folder
 
 
 @pytest.fixture(scope="session")
 def drawn_page(drawn_runs: Path) -> tuple[str, list[str]]:
     """The page of these runs, and the lines on what it leaves out."""
+    from cifar10.results import load
     from cifar10.results.page.build import page
-    from cifar10.results.table import find_records
 
-    return page(*find_records([drawn_runs]))
+    return page(load([drawn_runs]))

@@ -16,11 +16,11 @@ from cifar10.inference.predictor import TrainedModel
 from cifar10.messages import some
 from cifar10.models.classifier import Classifier
 from cifar10.models.test_predictions import TestPredictions
-from cifar10.results.command import DEFAULT_DATA, composed
 from cifar10.results.figures.curves import calibration
-from cifar10.results.saved_run import FinishedRun
-from cifar10.training.config import check_settings
+from cifar10.results.saved_run import SavedRun
+from cifar10.training.config import check_settings, compose_settings
 from cifar10.training.precision import autocast
+from cifar10.training.run_folder import DEFAULT_DATA
 
 OF_TRAINING = ("data.random_flip", "data.random_shift_px", "data.cutout_px", "data.val_split", "data.val_seed")
 
@@ -61,9 +61,9 @@ def evaluate(
     return Evaluation(model.test_results, said, calibration(said.probabilities, said.labels).ece)
 
 
-def run_of(checkpoint: Path) -> FinishedRun | None:
+def run_of(checkpoint: Path) -> SavedRun | None:
     """The finished run that the checkpoint lies in."""
-    return FinishedRun(checkpoint.parent) if (checkpoint.parent / "metrics.json").exists() else None
+    return SavedRun(checkpoint.parent) if (checkpoint.parent / "metrics.json").exists() else None
 
 
 def chosen_data(trained: TrainedModel, overrides: Sequence[str]) -> ImageData:
@@ -80,7 +80,7 @@ def chosen_data(trained: TrainedModel, overrides: Sequence[str]) -> ImageData:
         raise UserError(f"{some(idle)}: a setting of training, without effect on a test; leave it out")
     if run and run.record["data"] != DEFAULT_DATA and not any(text.startswith("data=") for text in overrides):
         raise UserError(f"{some(overrides)}: of which data? this run's is data={run.record['data']}; name it too")
-    settings = OmegaConf.create(composed(*overrides))
+    settings = OmegaConf.create(compose_settings(*overrides))
     if missing := OmegaConf.missing_keys(settings):
         raise UserError(f"{', '.join(sorted(missing))} is not set; add it as NAME=VALUE")
     check_settings(settings)

@@ -6,13 +6,11 @@ from importlib.metadata import version
 from inspect import getdoc
 from typing import Any
 
-from cifar10.errors import UserError
 from cifar10.inference.evaluate import Evaluation
 from cifar10.inference.export import Check
 from cifar10.inference.predictor import TrainedModel
-from cifar10.results.command import command
-from cifar10.results.saved_run import FinishedRun
-from cifar10.results.table import recipe
+from cifar10.results.records import command, experiment
+from cifar10.results.saved_run import SavedRun
 
 Card = dict[str, Any]
 LIMITS = (
@@ -27,7 +25,7 @@ NO_PROBABILITIES = (
 
 def make_card(
     trained: TrainedModel,
-    run: FinishedRun | None,
+    run: SavedRun | None,
     tested: Evaluation,
     files: Mapping[str, bytes],
     checks: Mapping[str, Check],
@@ -55,20 +53,16 @@ def make_card(
     }
 
 
-def _training(run: FinishedRun) -> dict[str, Any]:
+def _training(run: SavedRun) -> dict[str, Any]:
     record = run.record
     told = {"data": record["data"], "data_sha256": record["data_sha256"], "images": record["images"]}
     told |= {
-        "experiment": recipe(record),
+        "experiment": experiment(record),
         "seed": record["seed"],
         "epochs": record["epochs"],
         "device": record["device"],
     }
-    try:
-        told["command"] = command(record)
-    except UserError:
-        told["command"] = None  # settings that no file describes any more
-    return told | {"commit": record["commit"]}
+    return told | {"command": command(record), "commit": record["commit"]}
 
 
 def _test(tested: Evaluation) -> dict[str, Any]:
@@ -97,7 +91,7 @@ def markdown(card: Card) -> str:
         images = ", ".join(f"{count:,} {split}" for split, count in training["images"].items())
         lines += [f"Data {training['data']} ({images}), recipe {training['experiment']}, seed {training['seed']}, "]
         lines[-1] += f"{training['epochs']} epochs on {training['device']}:"
-        lines += ["", "```sh", training["command"] or "# by settings that no file describes any more", "```"]
+        lines += ["", "```sh", training["command"] or "# not started from the command line", "```"]
         commit = f"Commit {training['commit']}; the" if training["commit"] else "The"
         lines += ["", f"{commit} data's SHA-256 is {training['data_sha256']}."]
     else:

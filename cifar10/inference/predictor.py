@@ -12,7 +12,7 @@ from cifar10.data.inputs import Layout, as_batch
 from cifar10.errors import UserError
 from cifar10.messages import some
 from cifar10.models.build import load_model
-from cifar10.results.saved_run import weights_of
+from cifar10.networks.checkpoint import weights_path
 from cifar10.training.precision import best_device
 from cifar10.training.run_folder import CONFIG
 
@@ -93,4 +93,4 @@ def checkpoint_of(path: Path) -> Path:
         below = [str(file.parent) for file in sorted(path.rglob("metrics.json"))]
         hint = f"there are {some(below)}" if below else "name the folder that train.py told at its end"
         raise UserError(f"{path}: no finished run here; {hint}")
-    return weights_of(path)
+    return weights_path(path)

@@ -69,6 +69,14 @@ def _check_globals(pickled: bytes) -> None:
             raise ValueError(operation.name)
 
 
+def weights_path(folder: Path) -> Path:
+    """Returns a finished run's `best.ckpt`. Raises UserError if it is missing."""
+    path = folder / "best.ckpt"
+    if not path.is_file():
+        raise UserError(f"{path} is missing; the run's weights are needed")
+    return path
+
+
 def load_network(path: Path) -> Network:
     """Returns the network of a checkpoint with its weights, on the CPU, in evaluation mode.
 

@@ -1,4 +1,4 @@
-"""What TensorBoard's PROJECTOR reads of a run: vectors of test images, what is known of each, their pictures."""
+"""Writes embeddings of test images for TensorBoard's PROJECTOR."""
 
 import csv
 import io
@@ -11,29 +11,28 @@ from torchvision.utils import make_grid, save_image
 
 from cifar10.files import write_atomically
 from cifar10.networks.base import to_unit
-from cifar10.results.saved_run import FinishedRun
+from cifar10.results.saved_run import SavedRun
 
 FOLDER = "projector"
-COLUMNS = ("class", "taken for", "right", "confidence", "test image")
+COLUMNS = ("class", "prediction", "right", "confidence", "test image")
 
 
-def write_embedding(run: FinishedRun, images: int) -> int:
-    """Of the first `images` test images, into the run's `tensorboard/`; returns how many there were.
+def write_embedding(run: SavedRun, images: int) -> int:
+    """Writes points, labels and thumbnails of the first `images` test images into `tensorboard/`; returns their number.
 
-    Points are what `Network.embed` gives. Raises UserError where weights or images are missing.
+    Points are the network's `embed`. Raises UserError where weights or images are missing.
     """
     shown = run.data.test_images[:images]
     with torch.inference_mode():
-        points = torch.cat([run.model.embed(block) for block in shown.split(500)]).float()
-    labels, guesses, confidence = run.predictions.labels, run.predictions.predicted, run.predictions.confidence
-    names = run.class_names
+        points = torch.cat([run.network.embed(block) for block in shown.split(500)]).float()
+    names, found = run.class_names, run.predictions
     table = io.StringIO()
     rows = csv.writer(table, delimiter="\t", lineterminator="\n")
     rows.writerow(COLUMNS)
     for place in range(len(shown)):
-        label, guess = labels[place], guesses[place]
+        label, guess = found.labels[place], found.predicted[place]
         right = "right" if label == guess else "wrong"
-        rows.writerow((names[label], names[guess], right, f"{confidence[place]:.3f}", place))
+        rows.writerow((names[label], names[guess], right, f"{found.confidence[place]:.3f}", place))
     side = ceil(sqrt(len(shown)))
     square = torch.cat([shown, shown.new_zeros(side**2 - len(shown), *shown.shape[1:])])  # as the projector wants it
     sprite = make_grid(to_unit(square), nrow=side, padding=0)

@@ -1,149 +1,125 @@
-"""What the repository keeps of finished runs: `docs/results/`, README's table, the figures of README and docs."""
+"""Publishes finished runs: `docs/results/`, README's table, the figures of README and docs."""
 
 import hashlib
 import json
 import re
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
+import pandas as pd
 import torch
 from matplotlib.figure import Figure
 
 from cifar10.errors import UserError
-from cifar10.results.figures.confusion import confusion_figure, confusions_figure
-from cifar10.results.figures.curves import calibration, class_accuracy_figure, history_figure, reliability_figure
-from cifar10.results.figures.images import captioned_figure, image_rows_figure
-from cifar10.results.figures.run_figures import confused_pair_figure, first_layer_figure, mistakes_figure
-from cifar10.results.page.rows import Row, choose, make_rows
-from cifar10.results.saved_run import FinishedRun
-from cifar10.results.table import (
-    Group,
-    Record,
-    differences,
-    find_records,
-    group_by_settings,
-    markdown_table,
-    recipe,
-    settings_key,
-)
+from cifar10.results import load
+from cifar10.results.figures.confusion import confusions_figure
+from cifar10.results.figures.curves import class_accuracy_figure
+from cifar10.results.figures.images import image_rows_figure
+from cifar10.results.figures.registry import FIGURES
+from cifar10.results.records import Record, distinguishing_overrides, experiment, override_key, settings_key
+from cifar10.results.saved_run import SavedRun
+from cifar10.results.table import aggregate, best_of, class_accuracy, study_of, to_markdown
 
 TABLE = re.compile(r"(<!-- results -->\n).*?(<!-- /results -->)", re.DOTALL)
 SIDE = 0.62
-"""Inches of an image among many: at 72 dots an inch little more than its pixels."""
-EXAMPLE = 6
-"""The class whose way from noise is shown: the frog, as in the study."""
+"""Inches of an image among many: at 72 dots per inch little more than its pixels."""
+NOT_PUBLISHED = ("confusion_errors", "explanation")
+"""Figures that the comparisons and docs/why.png show."""
 
 
-def publish(records: Sequence[Record], runs: Sequence[FinishedRun], root: Path) -> list[str]:
-    """Adds the records to docs/results/, then makes table and comparisons from all there; pictures from `runs`.
+def publish(runs: pd.DataFrame, root: Path) -> list[str]:
+    """Adds the records of `runs` to docs/results/, then renders table and figures.
 
-    root: of the repository. Pictures of runs that are not given stay as they are. Returns a line for each run whose
-    files do not make its pictures.
+    runs: from `cifar10.results.load`; root: of the repository. Figures of runs that are not given stay as they are.
+    Returns a line for each run whose figures cannot be drawn.
     """
-    _keep(records, root / "docs/results")
-    found, _ = find_records([root / "docs/results"])
-    table = markdown_table(group_by_settings(found.values()))
+    _keep_records(runs["record"], root / "docs/results")
+    rows = aggregate(load(root / "docs/results"))
     readme = root / "README.md"
-    readme.write_text(TABLE.sub(lambda part: part[1] + table + "\n" + part[2], readme.read_text()))
-    chosen = choose([row for row in make_rows(found)[0] if row.first["data"] == "cifar10"])
-    study = [one.row for one in chosen if "study" in one.role]
-    if study:
-        _compare(study, [one.row for one in chosen if "best" in one.role], root / "docs")
+    readme.write_text(TABLE.sub(lambda part: part[1] + to_markdown(rows) + "\n" + part[2], readme.read_text()))
+    rows = rows[rows["data"] == "cifar10"]
+    study = list(study_of(rows).itertuples())
+    _compare(study, list(best_of(rows).itertuples()), root / "docs")
 
-    first: dict[str, FinishedRun] = {}
-    left_out = []
-    for run in sorted(runs, key=lambda run: run.record["seed"], reverse=True):
-        if run.record["data"] == "cifar10":
-            first[settings_key(run.record)] = run
-    for key, run in list(first.items()):
+    cifar10_runs = runs[(runs["data"] == "cifar10") & runs["path"].map(lambda path: path.name == "metrics.json")]
+    first: dict[str, SavedRun] = {}  # of each setting the run with the lowest seed
+    skipped = []
+    for run in cifar10_runs.sort_values("seed").itertuples():
         try:
-            _ = run.model
+            saved = SavedRun(run.path.parent, run.record)
+            _ = saved.network
+            first.setdefault(settings_key(run.record), saved)
         except UserError as error:
-            left_out.append(str(error))
-            del first[key]
-    by_accuracy = sorted(first.values(), key=lambda run: run.record["test"]["accuracy"])
-    _publish_prototypes([run for run in by_accuracy if run.record["model"] == "Prototype"], root / "docs")
-    for key in {settings_key(row.first) for row in study} & first.keys():
+            skipped.append(str(error))
+    _publish_prototypes(list(first.values()), root / "docs")
+    for key in [settings_key(row.records[0]) for row in study]:
         try:
-            _publish_run(first[key], root / "docs/pictures")
+            _publish_figures(first[key], root / "docs/pictures") if key in first else None
         except UserError as error:
-            left_out.append(str(error))
-    return left_out
+            skipped.append(str(error))
+    return skipped
 
 
-def _keep(records: Sequence[Record], folder: Path) -> None:
+def _keep_records(records: Sequence[Record], folder: Path) -> None:
+    """Writes the records without local paths. A published file keeps its name when new settings are added."""
     folder.mkdir(parents=True, exist_ok=True)
-    kept = {}  # (settings, seed) -> file: hashes of settings change when the project gets new ones, names stay
-    for file in folder.glob("*.json"):
-        record = json.loads(file.read_text())
-        kept[settings_key(record), record["seed"]] = file
+    files = {(settings_key(run.record), run.seed): run.path for run in load(folder).itertuples()}
     for record in records:
         for group, place in ((record["config"], "runs"), (record["config"]["data"], "root")):
-            group.pop(place, None)  # of one machine
-        key = settings_key(record), record["seed"]
-        name = f"{record['model'].lower()}-{recipe(record)}-{record['data']}-{_hash(record)}-seed{record['seed']}.json"
-        kept.get(key, folder / name).write_text(json.dumps(record) + "\n")
+            group.pop(place, None)
+        key = settings_key(record)
+        digest = hashlib.sha256(key.encode()).hexdigest()[:8]
+        name = f"{record['model'].lower()}-{experiment(record)}-{record['data']}-{digest}-seed{record['seed']}.json"
+        text = json.dumps(record | {"overrides": _without_paths(record.get("overrides"))})
+        files.get((key, record["seed"]), folder / name).write_text(text + "\n")
 
 
-def _compare(study: Sequence[Row], best: Sequence[Row], folder: Path) -> None:
-    """What each model takes for what, by the study's protocol, and what the recipes change in each class."""
-    shown = [row.first for row in study]
-    names = study[0].class_names
-    titles = [f"{record['model']}, {record['test']['accuracy']:.1%}" for record in shown]
-    _save(confusions_figure([one["test"]["confusion"] for one in shown], titles, names), folder / "confusions.png", 80)
-    accuracies = {row.name: row.class_accuracy for row in (*study, *best)}
+def _without_paths(overrides: list[str] | None) -> list[str] | None:
+    if overrides is None:
+        return None
+    kept = [text for text in overrides if override_key(text) != "runs"]
+    return ["data.root=PATH" if override_key(text) == "data.root" else text for text in kept]
+
+
+def _compare(study: Sequence[Any], best: Sequence[Any], folder: Path) -> None:
+    """Draws confusion matrices by the study's protocol, and class accuracies by it and by the best experiments."""
+    if not study:
+        return
+    records = [row.records[0] for row in study]
+    names = list(records[0]["test"]["class_accuracy"])
+    titles = [f"{record['model']}, {record['test']['accuracy']:.1%}" for record in records]
+    figure = confusions_figure([record["test"]["confusion"] for record in records], titles, names)
+    _save(figure, folder / "confusions.png", 80)
+    accuracies = {f"{row.model}, {row.name}": class_accuracy(row) for row in (*study, *best)}
     _save(class_accuracy_figure(accuracies, names), folder / "pictures/class_accuracy.png", 80)
 
 
-def _publish_prototypes(runs: Sequence[FinishedRun], folder: Path) -> None:
-    """A row for each run with one prototype per class, in one picture; those with K a picture each, in K rows.
-
-    Of several runs of one recipe and K > 1 it is the one that validates best.
-    """
+def _publish_prototypes(runs: Sequence[SavedRun], folder: Path) -> None:
+    """Draws runs with one prototype per class in one figure; of those with K only the best validated one."""
     single, several = {}, {}
-    for run, changed in zip(runs, differences([Group([run.record]) for run in runs]), strict=True):
-        prototypes = run.model.prototypes.detach().unflatten(0, (len(run.class_names), -1)).transpose(0, 1)
-        label = ", ".join(filter(None, (recipe(run.record), changed, f"{run.record['test']['accuracy']:.1%}")))
+    for run in sorted(runs, key=lambda run: run.record["val_accuracy"]):
+        if run.prototypes is None:
+            continue
+        prototypes = run.prototypes.detach().transpose(0, 1)
+        name, accuracy = experiment(run.record), f"{run.record['test']['accuracy']:.1%}"
         if len(prototypes) == 1:
-            single[label.replace(", ", "\n")] = prototypes[0]
+            single["\n".join([name, *distinguishing_overrides(run.record), accuracy])] = prototypes[0]
         else:
-            found = run.record["val_accuracy"], prototypes
-            name = f"prototypes_{recipe(run.record)}_{len(prototypes)}.png"
-            several[name] = max(found, several.get(name, found), key=lambda one: one[0])
-    for name, (_, prototypes) in several.items():
-        figure = image_rows_figure(prototypes, [""] * len(prototypes), runs[0].class_names, side=SIDE)
-        _save(figure, folder / name)
+            several[f"prototypes_{name}_{len(prototypes)}.png"] = run.class_names, prototypes
+    for file, (names, prototypes) in several.items():
+        _save(image_rows_figure(prototypes, [""] * len(prototypes), names, side=SIDE), folder / file)
     if single:
         figure = image_rows_figure(torch.stack(list(single.values())), list(single), runs[0].class_names, side=SIDE)
         _save(figure, folder / "prototypes.png")
 
 
-def _publish_run(run: FinishedRun, folder: Path) -> None:
-    """What the study shows of a model, and what this project adds to it."""
-    names, said, images, title = run.class_names, run.predictions, run.data.test_images, run.title
-    figures: dict[str, Figure | None] = {
-        "confusion": confusion_figure(torch.from_numpy(said.confusion(len(names))), names, title),
-        "history": history_figure(run.history, run.record["best_epoch"], title),
-        "pair": confused_pair_figure(said, images, names, title),
-        "mistakes": mistakes_figure(said, images, names, title),
-        "calibration": reliability_figure(calibration(said.probabilities, said.labels), title),
-        "first_layer": first_layer_figure(run.model, title),
-    }
-    if run.evolution:
-        frames = torch.stack([frame[0] for frame in run.evolution.values()])  # (steps, C, 3, H, W)
-        figures["begun"] = captioned_figure(frames[[0, -1], EXAMPLE], ["random image", f"typical {names[EXAMPLE]}"], 2)
-        figures["typical"] = captioned_figure(frames[-1], names, 5, title)
-        titles = [f"step {step}" if step else "random" for step in run.evolution]
-        figures["evolution"] = image_rows_figure(frames, titles, names, title, SIDE)
-    for name, figure in figures.items():
-        if figure is not None:
+def _publish_figures(run: SavedRun, folder: Path) -> None:
+    for name, draw in FIGURES.items():
+        if name not in NOT_PUBLISHED and (figure := draw(run)) is not None:
             _save(figure, folder / f"{run.record['model'].lower()}_{name}.png")
 
 
 def _save(figure: Figure, path: Path, dpi: int = 72) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path, dpi=dpi)
-
-
-def _hash(record: Record) -> str:
-    return hashlib.sha256(settings_key(record).encode()).hexdigest()[:8]

@@ -1,125 +1,126 @@
-"""A finished run, opened again: its result, history, predictions, model and data."""
+"""Opens a finished run: record, training curves, predictions, network, data. Writes nothing."""
 
 import csv
 import json
 import zlib
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
-from functools import cache, cached_property
+from functools import cached_property
 from pathlib import Path
-from pickle import UnpicklingError
 from typing import Any
 from zipfile import BadZipFile
 
+import numpy as np
 import torch
-from hydra.errors import HydraException, InstantiationException
 from hydra.utils import get_class
-from omegaconf import OmegaConf
-from omegaconf.errors import OmegaConfBaseException
 from torch import Tensor
-from yaml import YAMLError
 
 from cifar10.data.datamodule import ImageData
 from cifar10.errors import UserError
 from cifar10.models.test_predictions import TestPredictions
 from cifar10.networks.base import Network
-from cifar10.networks.checkpoint import load_network
-from cifar10.results.table import recipe
+from cifar10.networks.checkpoint import load_network, weights_path
+from cifar10.results.records import Record, experiment
+from cifar10.training.config import check_arguments
 from cifar10.training.loggers.prototype_snapshots import read_snapshots
 
-BROKEN = (OSError, EOFError, ValueError, LookupError, TypeError, RuntimeError, AttributeError, ImportError, BadZipFile)
-BROKEN += (YAMLError, OmegaConfBaseException, HydraException, InstantiationException, UnpicklingError, zlib.error)
+_data_by_checksum: dict[str, ImageData] = {}
+"""The data set that was read last: runs on the same images share it."""
 
 
-class FinishedRun:
-    """What `train.py` left in a folder; each part is read when it is first asked for.
+class SavedRun:
+    """The files of a finished run; each is read when it is first used.
 
-    Raises UserError where the folder holds no finished run, or one that this version cannot read.
+    record: the content of `metrics.json`, where the caller has it. Raises UserError for missing or damaged files.
     """
 
-    def __init__(self, folder: Path, record: dict[str, Any] | None = None) -> None:
+    def __init__(self, folder: Path, record: Record | None = None) -> None:
         self.folder = folder
         try:
-            self.record: dict[str, Any] = record or json.loads((folder / "metrics.json").read_text())
+            self.record = json.loads((folder / "metrics.json").read_text()) if record is None else record
             self.class_names = list(self.record["test"]["class_accuracy"])
         except FileNotFoundError as error:
-            raise UserError(f"{folder}: no finished run here; name the folder that train.py told at its end") from error
-        except (OSError, ValueError, KeyError, TypeError) as error:
-            raise UserError(f"{folder}/metrics.json: not a run's result ({type(error).__name__}: {error})") from error
+            raise UserError(
+                f"{folder}: no finished run here; name the folder that train.py logged at its end"
+            ) from error
+        except (OSError, ValueError, KeyError, TypeError) as error:  # TypeError: JSON of another structure
+            raise _damaged(folder / "metrics.json", error) from error
 
     @property
     def title(self) -> str:
-        """What stands over its figures."""
-        return f"{self.record['model']}, {recipe(self.record)}, seed {self.record['seed']}, {self.record['data']}"
+        """The heading of its figures."""
+        return f"{self.record['model']}, {experiment(self.record)}, seed {self.record['seed']}, {self.record['data']}"
 
     @cached_property
     def history(self) -> dict[str, list[float]]:
-        """The columns of `metrics.csv`, one value per epoch; those that have none are left out."""
-        with reading(self.folder), (self.folder / "metrics.csv").open(newline="") as file:
-            rows = list(csv.DictReader(file))
-            return {name: [float(row[name]) for row in rows] for name in rows[0] if all(row[name] for row in rows)}
+        """The columns of `metrics.csv`, one value per epoch; columns with empty cells are left out."""
+        path = self.folder / "metrics.csv"
+        try:
+            with path.open(newline="") as file:
+                rows = list(csv.DictReader(file))
+            names = [name for name in rows[0] if all(row[name] for row in rows)] if rows else []
+            return {name: [float(row[name]) for row in rows] for name in names}
+        except (OSError, ValueError, csv.Error) as error:
+            raise _damaged(path, error) from error
 
     @cached_property
-    def model(self) -> Network:
-        """With the tested weights, on the CPU, for evaluation."""
-        return load_network(weights_of(self.folder))
+    def network(self) -> Network:
+        """The network with the tested weights, on the CPU, in eval mode."""
+        return load_network(weights_path(self.folder))
+
+    @cached_property
+    def prototypes(self) -> Tensor | None:
+        """The prototypes of each class, (C, K, 3, H, W) in [0, 1]; None for a network without any."""
+        images = self.network.prototype_images()
+        return None if images is None else images.unflatten(0, (len(self.class_names), -1))
 
     @cached_property
     def data(self) -> ImageData:
-        """The images that it was trained and tested on. Raises UserError where they are not there any more."""
-        with reading(self.folder):
-            data = _data(OmegaConf.to_yaml(OmegaConf.load(self.folder / "config.yaml").data, resolve=True))
-        if data.checksum != self.record["data_sha256"]:
-            raise UserError(f"{self.folder}: the images of data={data.name} are not those that this run was tested on")
-        return data
+        """The images that it was trained and tested on."""
+        checksum = self.record["data_sha256"]
+        if checksum not in _data_by_checksum:
+            data = _read_data(self.folder / "metrics.json", self.record)
+            if data.checksum != checksum:
+                raise UserError(
+                    f"{self.folder}: the images of data={data.name} are not those that this run was tested on"
+                )
+            _data_by_checksum.clear()
+            _data_by_checksum[checksum] = data
+        return _data_by_checksum[checksum]
 
     @cached_property
     def predictions(self) -> TestPredictions:
-        """What it said of the test images; made from the weights and kept where an older version did not."""
+        """The predictions on the test images; computed from the weights if `predictions.npz` is missing or damaged."""
         try:
             return TestPredictions.load(self.folder)
-        except BROKEN:
+        except (OSError, EOFError, ValueError, KeyError, BadZipFile, zlib.error):
             with torch.inference_mode():
-                logits = torch.cat([self.model(images) for images in self.data.test_images.split(500)])
-            made = TestPredictions(logits.float().softmax(1).numpy(), self.data.test_labels.numpy())
-            with suppress(UserError):  # a folder that is not to be written to
-                made.save(self.folder)
-            return made
+                logits = torch.cat([self.network(images) for images in self.data.test_images.split(500)])
+            return TestPredictions(logits.float().softmax(1).numpy(), np.asarray(self.data.test_labels))
 
     @cached_property
-    def evolution(self) -> dict[int, Tensor]:
+    def snapshots(self) -> dict[int, Tensor]:
         """Training step -> the prototypes after it, (K, C, 3, H, W) in [0, 1]; empty for networks."""
-        with reading(self.folder):
+        try:
             return read_snapshots(self.folder, len(self.class_names))
+        except (OSError, ValueError) as error:
+            raise _damaged(self.folder / "evolution", error) from error
 
 
-@contextmanager
-def reading(folder: Path) -> Iterator[None]:
-    """Turns what files raise that are missing, torn or of another version into one line."""
+def _damaged(path: Path, error: Exception) -> UserError:
+    if isinstance(error, OSError) and error.filename:
+        return UserError(f"{error.filename}: {error.strerror}")
+    return UserError(f"{path}: damaged, or of another version ({' '.join(f'{type(error).__name__}: {error}'.split())})")
+
+
+def _read_data(path: Path, record: Record) -> ImageData:
+    """Reads the data set of a record. The record may come from a stranger: only data sets are constructed from it."""
     try:
-        yield
-    except BROKEN as error:
-        if isinstance(error, OSError) and error.filename:
-            raise UserError(f"{error.filename}: {error.strerror}") from error
-        told = " ".join(f"{type(error).__name__}: {error}".split())
-        raise UserError(f"{folder}: torn, or a run of another version ({told})") from error
-
-
-@cache
-def _data(settings: str) -> ImageData:
-    """What a run's settings describe, which may be a stranger's: nothing but data sets is made of them."""
-    arguments = OmegaConf.to_container(OmegaConf.create(settings))
-    kind = get_class(arguments.pop("_target_"))
-    if not issubclass(kind, ImageData):
-        raise ValueError(f"{kind.__name__} is no data set")
+        arguments: dict[str, Any] = dict(record["config"]["data"])
+        kind = get_class(arguments.pop("_target_"))
+        if not issubclass(kind, ImageData):
+            raise ValueError(f"config.data._target_={kind.__name__}: expected a data set")
+    except (KeyError, ValueError, TypeError, ImportError) as error:
+        raise _damaged(path, error) from error
+    check_arguments("data", kind, arguments)
     data = kind(**arguments)
-    data.setup()  # what is there no more is not fetched again to look at a run
+    data.setup()  # does not download missing files
     return data
-
-
-def weights_of(folder: Path) -> Path:
-    """A finished run's `best.ckpt`. Raises UserError where it is missing."""
-    path = folder / "best.ckpt"
-    if not path.is_file():
-        raise UserError(f"{path} is missing; the run's weights are needed")
-    return path

@@ -49,7 +49,7 @@ def run_job(cfg: DictConfig, folder: Path) -> JobResult:
 
     Returns the errors that a user can fix, since they must not stop the other jobs; raises any other.
     """
-    from cifar10.results.figures.log_figures import log_figures
+    from cifar10.results.figures import log_figures
     from cifar10.training.run import train
 
     hydra = HydraConfig.get()

@@ -8,7 +8,7 @@ from PIL import Image
 
 import cifar10
 from cifar10.inference.demo.page import launch, make_page
-from cifar10.results.saved_run import FinishedRun
+from cifar10.results.saved_run import SavedRun
 
 PHONE = {"width": 390, "height": 844}
 
@@ -20,7 +20,7 @@ def models(drawn_runs):
 
 @pytest.fixture(scope="module")
 def samples(drawn_runs):
-    return FinishedRun(drawn_runs / "model=mlp").data.test_images[:12]
+    return SavedRun(drawn_runs / "model=mlp").data.test_images[:12]
 
 
 @pytest.fixture(scope="module")

@@ -50,18 +50,8 @@ def heading(tab, table, name):
 def test_every_image_loads(opened):
     tab = opened()
     widths = tab.evaluate("[...document.images].map((image) => image.complete && image.naturalWidth)")
-    assert len(widths) == 2  # the banner and the animation
+    assert len(widths) > 25
     assert all(widths)
-    inside = tab.evaluate(
-        """Promise.all([...document.querySelectorAll("svg image")].map(async (image) => {
-             const copy = new Image();
-             copy.src = image.href.baseVal;
-             await copy.decode();
-             return copy.naturalWidth;
-           }))"""
-    )
-    assert len(inside) > 50
-    assert all(inside)
 
 
 def test_a_click_sorts_numbers_and_another_turns_them_round(opened):
@@ -115,7 +105,7 @@ def test_landmarks_headings_and_words_for_pictures(opened):
     assert levels[0] == 1
     assert levels.count(1) == 1
     assert all(deeper <= before + 1 for before, deeper in pairwise(levels))
-    assert tab.locator("figure svg:not([role=img]), figure svg[aria-label=''], img:not([alt])").count() == 0
+    assert tab.locator("img:not([alt]), img[alt='']").count() == 0
     assert tab.locator("table").count() == tab.locator("caption").count()
 
 
@@ -141,10 +131,9 @@ def test_what_scrolls_in_itself_can_be_reached_by_keyboard(opened):
 
 
 @pytest.mark.parametrize(("scheme", "ink"), [("light", LIGHT), ("dark", DARK)])
-def test_text_and_figures_follow_the_theme(opened, scheme, ink):
+def test_text_follows_the_theme(opened, scheme, ink):
     tab = opened(color_scheme=scheme)
     assert tab.evaluate("getComputedStyle(document.querySelector('h1')).color") == ink
-    assert tab.evaluate("getComputedStyle(document.querySelector('figure svg text')).fill") == ink
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])

@@ -6,7 +6,7 @@ import pytest
 from tensorboard import default, program
 
 from cifar10.results.projector import write_embedding
-from cifar10.results.saved_run import FinishedRun
+from cifar10.results.saved_run import SavedRun
 
 
 @pytest.fixture(scope="module")
@@ -15,7 +15,7 @@ def address(drawn_runs, tmp_path_factory):
     folder = tmp_path_factory.mktemp("runs")
     for name in ("model=mlp", "model=mlp/seed=2", "model=prototype"):
         shutil.copytree(drawn_runs / name, folder / name.replace("/", ","), ignore=shutil.ignore_patterns("seed=2"))
-    write_embedding(FinishedRun(folder / "model=mlp"), 50)
+    write_embedding(SavedRun(folder / "model=mlp"), 50)
     server = program.TensorBoard(default.get_plugins())
     server.configure(
         argv=[
@@ -95,8 +95,8 @@ def test_images_have_the_prototypes_by_epoch_and_figures_at_the_end(opened, tmp_
     for group in ("prototypes", "first_layer"):
         tab.get_by_text(group, exact=True).first.wait_for()
     tab.get_by_text("test", exact=True).first.click()
-    for name in ("calibration", "confusion", "confusions_only", "most_confused_pair"):  # the fifth is on a second page
-        tab.get_by_text(f"test/{name}", exact=True).first.wait_for()
+    for name in ("calibration", "confident_errors", "confused_pair", "confusion"):  # the fifth is on a second page
+        tab.get_by_text(f"figures/{name}", exact=True).first.wait_for()
     keep_screenshot(tab, tmp_path)
 
 

@@ -15,7 +15,7 @@ from PIL import Image
 
 import cifar10
 from cifar10.data.image_io import read_image
-from cifar10.results.saved_run import FinishedRun
+from cifar10.results.saved_run import SavedRun
 
 
 @pytest.fixture(scope="module")
@@ -31,7 +31,7 @@ def pixels():
 @pytest.mark.parametrize("name", ["prototype", "mlp", "cnn"])
 @pytest.mark.parametrize("file", ["", "best.ckpt"])
 def test_it_says_of_the_test_images_what_the_run_said(name, file, drawn_runs):
-    run = FinishedRun(drawn_runs / f"model={name}")
+    run = SavedRun(drawn_runs / f"model={name}")
     answers = cifar10.load(run.folder / file).predict(run.data.test_images)
     # The CNN's run is in bfloat16, of three digits, where the processor has it; answers are always in float32.
     off = 1e-6 if run.record["precision"] == "32-true" else 0.02

@@ -1,155 +1,104 @@
-"""The table over runs, and the published one."""
+"""The aggregation over seeds, and its renderings."""
 
+import csv
+import io
 import json
 import re
 from pathlib import Path
 
 import pytest
-from hydra import compose, initialize
-from omegaconf import OmegaConf
 from records import record
 
-from cifar10.results.table import find_records, group_by_settings, markdown_table, read_records, recipe, settings_key
+from cifar10.results import load
+from cifar10.results.table import aggregate, best_first, best_of, study_of, to_csv, to_markdown, to_text
 
 ROOT = Path(__file__).resolve().parents[2]
 
 
-def test_runs_that_differ_in_their_seed_are_one_row():
-    groups = group_by_settings([record(0.50, 2), record(0.52, 1), record(0.7, 1, "CNN"), record(0.6, 1, epochs=30)])
-    assert [(group.records[0]["model"], group.accuracies) for group in groups] == [
-        ("MLP", [0.52, 0.50]),
-        ("MLP", [0.6]),
-        ("CNN", [0.7]),
-    ]
+@pytest.fixture
+def rows(tmp_path):
+    def make(*records):
+        for number, run in enumerate(records):
+            (tmp_path / f"{number}.json").write_text(json.dumps(run))
+        runs = load(tmp_path)
+        assert runs.attrs["skipped"] == []
+        return aggregate(runs)
+
+    return make
 
 
-def test_mean_deviation_and_minutes():
-    row = markdown_table(group_by_settings([record(0.50, 1), record(0.51, 2), record(0.53, 3)])).splitlines()[-1]
+def test_mean_and_standard_deviation_over_seeds(rows):
+    found = rows(record(0.53, 3), record(0.50, 1), record(0.51, 2))
     # numpy.std([50, 51, 53], ddof=1) == 1.5275
-    assert row == "| MLP | study | cifar10 | 50.70% | **51.33%** ± 1.53 | 3 (1, 2, 3) | 2.0 | CPU, 32-true |"
+    assert to_markdown(found).splitlines()[2:] == [
+        "| MLP | study | cifar10 | 50.7% | 51.3% ± 1.5 | 3 (1, 2, 3) | 2.0 | 1,000 | CPU, 32-true |"
+    ]
+    (row,) = csv.DictReader(io.StringIO(to_csv(found)))
+    assert (row["test_accuracy"], row["test_accuracy_std"]) == ("51.33", "1.53")
+    assert (row["n"], row["seeds"], row["val_loss"], row["val_loss_std"]) == ("3", "1 2 3", "1.0000", "0.0000")
 
 
-def test_rows_of_one_recipe_tell_in_what_they_differ():
-    table = markdown_table(group_by_settings([record(0.5, 1), record(0.6, 1, epochs=30), record(0.7, 1, "CNN")]))
-    assert [row.split(" | ")[1] for row in table.splitlines()[2:]] == ["study, epochs=20", "study, epochs=30", "study"]
+def test_a_row_is_named_by_its_own_changes_whatever_else_is_in_the_table(rows):
+    found = rows(record(0.5, 1), record(0.6, 1, epochs=30), record(0.7, 1, "CNN"))
+    assert list(found["name"]) == ["study, epochs=30", "study", "study"]
+    assert list(rows(record(0.6, 1, epochs=30))["name"][:1]) == ["study, epochs=30"]
 
 
-def test_rows_that_changed_nothing_name_no_settings_beside_others_that_did():
-    runs = [record(0.5, 1), record(0.6, 1, epochs=30), record(0.7, 1)]
-    runs[2]["config"]["batch_size"] = 64
-    runs[0]["config"]["batch_size"] = runs[1]["config"]["batch_size"] = 32
-    table = markdown_table(group_by_settings(runs))
-    assert [row.split(" | ")[1] for row in table.splitlines()[2:]] == [
-        "study",
-        "study, epochs=30",
-        "study, batch_size=64",
+def test_an_override_that_repeats_a_default_is_no_change(rows):
+    found = rows(record(0.5, 1), record(0.6, 2, overrides=["epochs=20"]))
+    assert list(found["name"]) == ["study"]
+
+
+def test_runs_on_several_devices_are_one_row_with_their_minutes(rows):
+    gpu = record(0.6, 2) | {"device": "GPU", "precision": "bf16-mixed", "seconds": {"train": 30.0}}
+    found = rows(record(0.5, 1), gpu)
+    assert found["hardware"].tolist() == [{"CPU, 32-true": 2.0, "GPU, bf16-mixed": 0.5}]
+    assert to_markdown(found).endswith("| 2 (1, 2) | 2.0; 0.5 | 1,000 | CPU, 32-true; GPU, bf16-mixed |")
+
+
+def test_other_data_comes_last_and_is_not_compared_with_the_study(rows):
+    found = rows(record(0.9, 1, data="synthetic"), record(0.9, 1, "ResNet"), record(0.5, 1), record(0.4, 1, "CNN"))
+    cells = [line.strip("| ").split(" | ")[:4] for line in to_markdown(found).splitlines()[2:]]
+    assert [(model, data, study.strip()) for model, _, data, study in cells] == [
+        ("MLP", "cifar10", "50.7%"),
+        ("CNN", "cifar10", "75.9%"),
+        ("ResNet", "cifar10", ""),
+        ("MLP", "synthetic", ""),
     ]
 
 
-def test_results_on_other_data_are_not_set_beside_the_study():
-    row = markdown_table(group_by_settings([record(0.9, 1, data="synthetic")])).splitlines()[-1]
-    assert row == "| MLP | study | synthetic |  | **90.00%** | 1 (1) | 2.0 | CPU, 32-true |"
+def test_best_first_is_by_validation_and_of_equal_accuracies_by_loss(rows):
+    runs = [record(0.5, 1, epochs=epochs) | {"val_loss": loss} for epochs, loss in ((1, 1.2), (2, 1.1), (3, 1.3))]
+    for run, accuracy in zip(runs, (0.1, 0.3, 0.2), strict=True):
+        run["test"]["accuracy"] = accuracy
+    best = record(0.6, 1, "CNN")
+    best["test"]["accuracy"] = 0.05
+    assert list(best_first(rows(*runs, best))["val_loss"]) == [1.0, 1.1, 1.2, 1.3]
 
 
-def test_a_model_that_the_study_did_not_have_comes_last():
-    rows = markdown_table(group_by_settings([record(0.9, 1, "ResNet"), record(0.5, 1)])).splitlines()
-    assert rows[-1] == "| ResNet | study | cifar10 |  | **90.00%** | 1 (1) | 2.0 | CPU, 32-true |"
+def test_the_study_s_row_has_the_fewest_changes_and_the_best_validates_best(rows):
+    fast = record(0.7, 1)
+    fast["config"]["experiment"] = "mlp_fast"
+    found = rows(record(0.6, 1, epochs=30), record(0.5, 1), fast)
+    assert list(study_of(found)["name"]) == ["study"]
+    assert list(best_of(found)["name"]) == ["mlp_fast"]
 
 
-def test_runs_on_another_device_are_another_row():
-    other = record(0.6, 2) | {"device": "GPU"}
-    assert [group.accuracies for group in group_by_settings([record(0.5, 1), other])] == [[0.5], [0.6]]
+def test_a_loss_that_is_not_a_number_has_no_mean_and_a_single_run_no_deviation(rows):
+    found = rows(record(0.5, 1) | {"val_loss": float("nan")}, record(0.5, 2), record(0.5, 1, "CNN"))
+    mlp, cnn = csv.DictReader(io.StringIO(to_csv(found)))
+    assert (mlp["val_loss"], mlp["val_loss_std"], cnn["val_loss_std"]) == ("nan", "nan", "")
 
 
-def test_runs_of_before_a_setting_existed_are_of_the_same_row():
-    """The published runs of the study's protocol, from before there were recipes, beside today's settings."""
-    for model in ("prototype", "mlp", "cnn"):
-        records, _ = read_records([ROOT / "docs/results"])
-        with initialize(version_base="1.3", config_path="../../conf"):
-            today = compose("train", [f"model={model}", "seed=9"])
-        old = next(each for each in records if settings_key(each) == settings_key(each | {"config": plain(today)}))
-        assert (old["model"].lower(), recipe(old), old["data"]) == (model, "study", "cifar10")
-
-
-def plain(cfg):
-    return OmegaConf.to_container(cfg, resolve=False)
-
-
-def test_a_run_of_a_model_that_is_no_more_is_named(tmp_path):
-    run = record(0.5, 1)
-    run["config"]["model"] = {"_target_": "cifar10.models.forgotten.Model"}
-    (tmp_path / "metrics.json").write_text(json.dumps(run))
-    records, (complaint,) = read_records([tmp_path])
-    assert not records
-    assert complaint.startswith(f"{tmp_path / 'metrics.json'}: not a run's metrics.json (")
-
-
-def test_what_is_no_run_is_named_and_left_out(tmp_path):
-    (tmp_path / "good").mkdir()
-    (tmp_path / "good/metrics.json").write_text(json.dumps(record(0.5, 1)))
-    (tmp_path / "torn.json").write_text('{"test": {"accu')
-    (tmp_path / "other.json").write_text('{"a": 1}')
-    (tmp_path / "empty").mkdir()
-    records, complaints = read_records([tmp_path, tmp_path / "empty"])
-    assert len(records) == 1
-    assert [complaint.partition(":")[0] for complaint in complaints] == [
-        str(tmp_path / "other.json"),
-        str(tmp_path / "torn.json"),
-        str(tmp_path / "empty"),
-    ]
-
-
-def test_an_unfinished_run_is_named_and_one_that_is_given_twice_counts_once(tmp_path):
-    for name in ("done", "begun"):
-        (tmp_path / name).mkdir()
-        (tmp_path / name / "config.yaml").write_text("seed: 1\n")
-    (tmp_path / "done/metrics.json").write_text(json.dumps(record(0.5, 1)))
-    records, complaints = read_records([tmp_path, tmp_path / "done"])
-    assert len(records) == 1
-    assert complaints == [f"{tmp_path / 'begun'}: not finished; the command that began it goes on"]
-
-
-def test_a_copy_or_a_repetition_of_a_run_counts_once(tmp_path):
-    run, again = record(0.5, 1), record(0.6, 1)
-    for place, content in {"copies/mlp.json": run, "runs/a/metrics.json": run, "runs/b/metrics.json": again}.items():
-        (tmp_path / place).parent.mkdir(parents=True)
-        (tmp_path / place).write_text(json.dumps(content))
-    found, complaints = find_records([tmp_path / "runs/a", tmp_path / "copies"])
-    assert (list(found), complaints) == ([tmp_path / "runs/a/metrics.json"], [])
-    found, complaints = find_records([tmp_path])
-    files = [tmp_path / f"runs/{name}/metrics.json" for name in "ab"]
-    assert list(found) == files[1:]
-    assert complaints == [f"{files[0]}: {files[1]} has the same settings and seed, and is counted"]
-
-
-@pytest.mark.parametrize("key", ["data_sha256", "seconds", "device", "seed", "test", "config"])
-def test_a_record_that_lacks_something_is_named(key, tmp_path):
-    run = record(0.5, 1)
-    run[key] = 1.5
-    for number, content in enumerate((run, {name: run[name] for name in run if name != key})):
-        (tmp_path / f"{number}.json").write_text(json.dumps(content))
-    records, complaints = read_records([tmp_path])
-    if key in ("seconds", "test", "config"):
-        assert len(complaints) == 2
-    else:
-        assert len(complaints) == 1
-    assert all("not a run's metrics.json" in complaint for complaint in complaints)
-    markdown_table(group_by_settings(records))
+def test_text_leaves_out_empty_columns(rows):
+    header, line = to_text(rows(record(0.5, 1))).splitlines()
+    assert "settings" not in header
+    assert "val_accuracy_std" not in header
+    assert line.split()[:4] == ["MLP", "study", "cifar10", "1"]
 
 
 def test_the_readme_shows_the_published_runs():
-    records, complaints = read_records([ROOT / "docs/results"])
-    assert not complaints
+    runs = load(ROOT / "docs/results")
+    assert runs.attrs["skipped"] == []
     shown = re.search(r"<!-- results -->\n(.*?)\n<!-- /results -->", (ROOT / "README.md").read_text(), re.DOTALL)
-    assert shown[1] == markdown_table(group_by_settings(records))
-
-
-@pytest.mark.parametrize("path", sorted((ROOT / "docs/results").glob("*.json")), ids=lambda path: path.stem)
-def test_published_runs_are_consistent_and_name_no_machine_s_path(path):
-    record = json.loads(path.read_text())
-    confusion = record["test"]["confusion"]
-    hits = sum(row[i] for i, row in enumerate(confusion))
-    assert hits / sum(map(sum, confusion)) == pytest.approx(record["test"]["accuracy"])
-    assert "root" not in record["config"]["data"]
-    assert "/" not in record["commit"]
-    assert not record["commit"].endswith("+"), "published from files that no commit holds"
+    assert shown[1] == to_markdown(aggregate(runs))

@@ -13,7 +13,7 @@ import torch
 
 import cifar10
 from cifar10.data.image_io import read_image
-from cifar10.results.saved_run import FinishedRun
+from cifar10.results.saved_run import SavedRun
 
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT / "scripts"))
@@ -145,7 +145,7 @@ def test_tables_have_as_many_cells_in_each_line():
 
 def test_all_ways_to_an_answer_are_measured_and_answer(drawn_runs, tmp_path, monkeypatch):
     monkeypatch.setattr("benchmarks.predict.TIMES", 2)
-    images = FinishedRun(drawn_runs / "model=mlp").data.test_images[:5]
+    images = SavedRun(drawn_runs / "model=mlp").data.test_images[:5]
     paths = written(images.numpy(), tmp_path / "images")
     assert torch.equal(torch.stack([read_image(path) for path in paths]), images)
     trained = cifar10.load(drawn_runs / "model=mlp", "cpu")

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from cifar10.results.saved_run import FinishedRun
+from cifar10.results.saved_run import SavedRun
 
 SCRIPT = str(Path(__file__).resolve().parents[2] / "scripts/demo.py")
 SCRIPT_NAMES = runpy.run_path(SCRIPT)
@@ -41,8 +41,8 @@ def test_runs_of_one_title_are_told_apart(drawn_runs, tmp_path):
     shutil.copytree(drawn_runs / "model=mlp", other, ignore=shutil.ignore_patterns("seed=2", "tensorboard"))
     opened = SCRIPT_NAMES["opened"]
     models = opened([drawn_runs / "model=mlp", other, drawn_runs / "model=cnn/best.ckpt"], "cpu")
-    title = FinishedRun(other).title
-    assert list(models) == [title, f"{title}, {other}", FinishedRun(drawn_runs / "model=cnn").title]
+    title = SavedRun(other).title
+    assert list(models) == [title, f"{title}, {other}", SavedRun(drawn_runs / "model=cnn").title]
     assert [type(one.model).__name__ for one in models.values()] == ["MLP", "MLP", "CNN"]
 
 
@@ -51,7 +51,7 @@ def test_test_images_are_of_the_first_run_that_has_some(drawn_runs, tmp_path):
     opened, samples = SCRIPT_NAMES["opened"], SCRIPT_NAMES["samples"]
     assert samples(opened([tmp_path / "best.ckpt"], "cpu")) == (None, [])
     images, names = samples(opened([tmp_path / "best.ckpt", drawn_runs / "model=cnn"], "cpu"))
-    data = FinishedRun(drawn_runs / "model=cnn").data
+    data = SavedRun(drawn_runs / "model=cnn").data
     assert torch.equal(images, data.test_images[:20])
     assert names == [data.class_names[label] for label in data.test_labels[:20]]
 

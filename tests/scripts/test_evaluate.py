@@ -15,7 +15,7 @@ from cifar10.data.augment import moved
 from cifar10.inference.corruptions import STRENGTHS, corruption
 from cifar10.inference.evaluate import evaluate
 from cifar10.results.figures.curves import calibration
-from cifar10.results.saved_run import FinishedRun
+from cifar10.results.saved_run import SavedRun
 
 SCRIPT = str(Path(__file__).resolve().parents[2] / "scripts/evaluate.py")
 
@@ -28,7 +28,7 @@ def command(run_script):
 
 @pytest.mark.parametrize("name", ["prototype", "mlp", "cnn"])
 def test_the_checkpoint_alone_gives_the_run_s_numbers_to_the_bit(name, command, drawn_runs, tmp_path):
-    run = FinishedRun(drawn_runs / f"model={name}")
+    run = SavedRun(drawn_runs / f"model={name}")
     code, text = command(run.folder, "--json", tmp_path / "found.json")
     found = json.loads((tmp_path / "found.json").read_text())
     assert code == 0
@@ -38,7 +38,7 @@ def test_the_checkpoint_alone_gives_the_run_s_numbers_to_the_bit(name, command, 
 
 
 def test_a_checkpoint_with_nothing_beside_it_is_tested_on_the_data_that_is_named(command, drawn_runs, tmp_path):
-    run = FinishedRun(drawn_runs / "model=mlp")
+    run = SavedRun(drawn_runs / "model=mlp")
     shutil.copy(run.folder / "best.ckpt", tmp_path / "mine.ckpt")
     settings = ["data=synthetic", "data.train_size=140", "data.test_size=100", "data.val_size=40"]
     code, text = command(tmp_path / "mine.ckpt", *settings, "--json", tmp_path / "found.json")
@@ -65,23 +65,23 @@ def test_corruptions_are_tested_at_five_strengths_each(command, drawn_runs, tmp_
     for kind, strengths in found.items():
         assert [f"{one['accuracy']:.1%}" for one in strengths] == rows[kind].split(" | ")[1:6]
         assert f"{mean(one['accuracy'] for one in strengths):.1%}" == rows[kind].split(" | ")[6]
-    run = FinishedRun(drawn_runs / "model=mlp")
-    guesses = run.model(corruption("JPEG", 3)(run.data.test_images)).argmax(1)
+    run = SavedRun(drawn_runs / "model=mlp")
+    guesses = run.network(corruption("JPEG", 3)(run.data.test_images)).argmax(1)
     assert found["JPEG"][2]["accuracy"] == pytest.approx((guesses == run.data.test_labels).double().mean().item())
 
 
 def test_mirrored_images_are_looked_at_too(command, drawn_runs, tmp_path):
-    run = FinishedRun(drawn_runs / "model=mlp")
+    run = SavedRun(drawn_runs / "model=mlp")
     command(run.folder, "--tta-flip", "--images", 30, "--json", tmp_path / "found.json")
     images = run.data.test_images[:30]
     mirrored = moved(images, images.new_ones(30), images.new_zeros(30, 2).long())
-    logits = (run.model(images) + run.model(mirrored)) / 2
+    logits = (run.network(images) + run.network(mirrored)) / 2
     hits = (logits.argmax(1) == run.data.test_labels[:30]).double().mean().item()
     assert json.loads((tmp_path / "found.json").read_text())["test"]["accuracy"] == pytest.approx(hits)
 
 
 def test_bfloat16_is_computed_as_such(drawn_runs):
-    run = FinishedRun(drawn_runs / "model=mlp")
+    run = SavedRun(drawn_runs / "model=mlp")
     model = cifar10.load(run.folder, "cpu").model
     exact, half = (evaluate(model, run.data, precision).predictions for precision in ("32-true", "bf16-mixed"))
     off = np.abs(exact.probabilities - half.probabilities).max()

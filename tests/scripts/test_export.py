@@ -18,7 +18,7 @@ from cifar10.inference.export import as_onnx, check, exported, onnx_runtime
 from cifar10.models.cnn import CNN
 from cifar10.models.mlp import MLP
 from cifar10.models.prototype import Prototype
-from cifar10.results.saved_run import FinishedRun
+from cifar10.results.saved_run import SavedRun
 
 SCRIPT = str(Path(__file__).resolve().parents[2] / "scripts/export.py")
 
@@ -31,12 +31,12 @@ def command(run_script):
 
 @pytest.mark.parametrize("name", ["prototype", "mlp", "cnn"])
 def test_both_files_say_what_the_run_says(name, command, drawn_runs, tmp_path):
-    run = FinishedRun(drawn_runs / f"model={name}")
+    run = SavedRun(drawn_runs / f"model={name}")
     code, text = command(run.folder, "--out", tmp_path)
     assert code == 0
     assert "onnxruntime   100 of 100 answers the same" in text
     images = run.data.test_images
-    expected = run.model(images).detach().numpy()
+    expected = run.network(images).detach().numpy()
     onnx.checker.check_model(onnx.load(tmp_path / "model.onnx"), full_check=True)
     session = onnxruntime.InferenceSession(tmp_path / "model.onnx", providers=["CPUExecutionProvider"])
     assert [(one.name, one.type, one.shape) for one in (*session.get_inputs(), *session.get_outputs())] == [
@@ -84,7 +84,7 @@ def test_another_answer_is_refused():
 
 
 def test_the_card_tells_of_the_run(command, drawn_runs, tmp_path):
-    run = FinishedRun(drawn_runs / "model=mlp")
+    run = SavedRun(drawn_runs / "model=mlp")
     command(run.folder, "--out", tmp_path)
     card = json.loads((tmp_path / "card.json").read_text())
     assert (card["model"], card["parameters"], card["classes"]) == ("MLP", run.record["parameters"], run.class_names)
@@ -103,7 +103,7 @@ def test_the_card_tells_of_the_run(command, drawn_runs, tmp_path):
 
 
 def test_the_code_on_the_card_runs(command, drawn_runs, tmp_path, monkeypatch, capsys):
-    run = FinishedRun(drawn_runs / "model=mlp")
+    run = SavedRun(drawn_runs / "model=mlp")
     command(run.folder, "--out", tmp_path)
     monkeypatch.chdir(tmp_path)
     code = (tmp_path / "card.md").read_text().split("```python\n")[1].split("```")[0]
@@ -111,7 +111,7 @@ def test_the_code_on_the_card_runs(command, drawn_runs, tmp_path, monkeypatch, c
     found = {"images": images}
     exec(code, found)
     assert capsys.readouterr().out == f"{[run.class_names[guess] for guess in run.predictions.predicted[:3]]}\n"
-    np.testing.assert_allclose(found["logits"].detach(), run.model(run.data.test_images[:3]).detach(), atol=1e-4)
+    np.testing.assert_allclose(found["logits"].detach(), run.network(run.data.test_images[:3]).detach(), atol=1e-4)
 
 
 def test_a_checkpoint_alone_has_a_card_that_says_what_is_unknown(command, drawn_runs, tmp_path):
@@ -131,7 +131,7 @@ def test_the_card_of_another_checkpoint_of_a_run_has_its_own_numbers(command, dr
         values *= 1.5
     torch.save(checkpoint, folder / "other.ckpt")
     assert command(folder / "other.ckpt", "--out", tmp_path)[0] == 0
-    run = FinishedRun(folder)
+    run = SavedRun(folder)
     logits = MLP.load_from_checkpoint(folder / "other.ckpt", map_location="cpu").eval()(run.data.test_images).detach()
     test = json.loads((tmp_path / "card.json").read_text())["test"]
     assert test["loss"] == pytest.approx(torch.nn.functional.cross_entropy(logits, run.data.test_labels).item())

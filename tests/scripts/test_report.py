@@ -1,7 +1,8 @@
-"""scripts/report.py: the table of runs, and what it publishes."""
+"""scripts/report.py: table, CSV, page, published results."""
 
 import json
 import runpy
+import shutil
 import sys
 from pathlib import Path
 
@@ -9,17 +10,16 @@ import pytest
 from hydra import compose, initialize
 from records import record
 
-from cifar10.results.table import find_records, group_by_settings, markdown_table
-from cifar10.training.run import train
+from cifar10.results import load
+from cifar10.results.table import aggregate, to_markdown
+from train import train
 
 REPORT = str(Path(__file__).resolve().parents[2] / "scripts/report.py")
 
 
 def write_run(folder, accuracy, seed, model="MLP"):
-    run = record(accuracy, seed, model)
-    run["test"] |= {"confusion": [[1, 0], [0, 1]], "class_accuracy": {"cat": accuracy, "dog": accuracy}}
     folder.mkdir(parents=True)
-    (folder / "metrics.json").write_text(json.dumps(run))
+    (folder / "metrics.json").write_text(json.dumps(record(accuracy, seed, model)))
 
 
 @pytest.fixture
@@ -39,11 +39,8 @@ def test_a_table_of_all_runs_below_a_folder(report, tmp_path, capsys):
     write_run(tmp_path / "mlp/seed=1", 0.50, 1)
     write_run(tmp_path / "mlp/seed=2", 0.51, 2)
     report(tmp_path)
-    assert (
-        capsys.readouterr()
-        .out.splitlines()[-1]
-        .startswith("| MLP | study | cifar10 | 50.70% | **50.50%** ± 0.71 | 2 (1, 2)")
-    )
+    (line,) = capsys.readouterr().out.splitlines()[2:]
+    assert line.startswith("| MLP | study | cifar10 | 50.7% | 50.5% ± 0.7 | 2 (1, 2)")
 
 
 def test_the_best_by_validation_comes_first_in_it(report, tmp_path, capsys):
@@ -56,7 +53,7 @@ def test_the_best_by_validation_comes_first_in_it(report, tmp_path, capsys):
 
 @pytest.fixture(scope="module")
 def real_runs(tmp_path_factory):
-    """Small ones on drawn images, said to be CIFAR-10."""
+    """Small ones on synthetic images, renamed to CIFAR-10."""
     folder = tmp_path_factory.mktemp("runs")
     small = ["data=synthetic", "data.train_size=140", "data.test_size=30", "data.val_size=40", "epochs=2"]
     for name, settings in {
@@ -66,7 +63,7 @@ def real_runs(tmp_path_factory):
     }.items():
         with initialize(version_base="1.3", config_path="../../conf"):
             cfg = compose("train", [*settings, *small, "trainer.enable_progress_bar=false"])
-        run = train(cfg, folder / name) | {"data": "cifar10"}
+        run = train(cfg, folder / name) | {"data": "cifar10", "overrides": [*settings, "runs=/home/me"]}
         (folder / name / "metrics.json").write_text(json.dumps(run))
     return folder
 
@@ -77,14 +74,15 @@ def test_publishing_keeps_the_records_and_rewrites_table_and_figures(report, rea
     (root / "README.md").write_text("before\n<!-- results -->\nold\n<!-- /results -->\nafter\n")
     for _ in range(2):  # publishing again adds nothing
         report(real_runs, "--publish", root=root)
-    table = markdown_table(group_by_settings(find_records([real_runs])[0].values()))
+    table = to_markdown(aggregate(load(root / "docs/results")))
     assert (root / "README.md").read_text() == f"before\n<!-- results -->\n{table}\n<!-- /results -->\nafter\n"
     kept = [json.loads(file.read_text()) for file in sorted((root / "docs/results").iterdir())]
     assert [run["model"] for run in kept] == ["MLP", "Prototype", "Prototype"]
     assert not any("root" in run["config"]["data"] or "runs" in run["config"] for run in kept)
-    network = {"confusion", "history", "pair", "mistakes", "calibration"}
-    expected = {f"mlp_{name}" for name in network | {"first_layer"}}
-    expected |= {f"prototype_{name}" for name in network | {"begun", "typical", "evolution"}}
+    assert all(text.startswith("model") for run in kept for text in run["overrides"])
+    every = {"confusion", "training_curves", "confused_pair", "confident_errors", "calibration"}
+    expected = {f"mlp_{name}" for name in every | {"first_layer"}}
+    expected |= {f"prototype_{name}" for name in every | {"first_and_last", "prototypes", "snapshots"}}
     assert {file.stem for file in (root / "docs/pictures").iterdir()} == expected | {"class_accuracy"}
     assert {file.name for file in (root / "docs").glob("*.png")} == {
         "confusions.png",
@@ -97,9 +95,20 @@ def test_runs_that_cannot_be_read_are_named_and_do_not_stop_the_others(report, r
     (tmp_path / "README.md").write_text("")
     (tmp_path / "runs/torn").mkdir(parents=True)
     (tmp_path / "runs/torn/metrics.json").write_text('{"test": {"accu')
+    shutil.copytree(real_runs / "prototype", tmp_path / "runs/no_weights", ignore=shutil.ignore_patterns("best.ckpt"))
     report(real_runs / "mlp", tmp_path / "runs", "--publish", root=tmp_path)
-    assert capsys.readouterr().err.startswith(f"left out: {tmp_path / 'runs/torn/metrics.json'}: not a run's metrics")
-    assert len(list((tmp_path / "docs/results").iterdir())) == 1
+    torn, no_weights = capsys.readouterr().err.splitlines()
+    assert torn.startswith(f"left out: {tmp_path / 'runs/torn/metrics.json'}: not a run's metrics")
+    assert no_weights.startswith(f"left out: {tmp_path / 'runs/no_weights/best.ckpt'} is missing")
+    assert len(list((tmp_path / "docs/results").iterdir())) == 2
+
+
+def test_csv_and_page_are_written_and_lines_are_printed(report, tmp_path, capsys):
+    write_run(tmp_path / "runs/mlp", 0.50, 1)
+    report(tmp_path / "runs", "--csv", tmp_path / "a.csv", "--page", tmp_path / "a.html")
+    assert (tmp_path / "a.csv").read_text().splitlines()[1].startswith("MLP,study,cifar10,")
+    assert (tmp_path / "a.html").read_text().startswith("<!DOCTYPE html>")
+    assert "left out: MLP, study, without" in capsys.readouterr().err
 
 
 def test_no_run_is_one_line(report, tmp_path, capsys):

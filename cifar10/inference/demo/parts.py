@@ -6,7 +6,7 @@ from markupsafe import Markup
 from torch import Tensor
 
 from cifar10.inference.predictor import TrainedModel
-from cifar10.results.figures.run_figures import compare
+from cifar10.results.figures.explanation import compare
 from cifar10.results.page.svg import png
 
 NEAREST = 5

@@ -1,4 +1,4 @@
-"""Confusion matrices: counts and rates of one model, and what is confused by several, on one scale."""
+"""Draws confusion matrices: of one model with counts, of several on one scale."""
 
 from collections.abc import Sequence
 
@@ -8,12 +8,12 @@ from torch import Tensor
 
 
 def confusion_figure(confusion: Tensor, class_names: Sequence[str], title: str = "") -> Figure:
-    """A heat map of the confusion matrix. confusion: (C, C) counts, rows are true classes, columns predictions."""
+    """Draws a confusion matrix. confusion: (C, C) counts, rows are true classes, columns predictions."""
     rates = confusion / confusion.sum(1, keepdim=True).clamp(min=1)
     side = 2.5 + 0.35 * min(len(class_names), 40)
     figure = Figure(figsize=(side + 1, side), layout="constrained")
     axes = figure.subplots()
-    image = axes.imshow(rates.numpy(), cmap="viridis", vmin=0, vmax=1)
+    image = axes.imshow(rates.numpy(), cmap="viridis", vmin=0, vmax=1, interpolation="none")
     figure.colorbar(image, label="share of the true class")
     if len(class_names) <= 40:  # more names than that overlap
         axes.set_xticks(range(len(class_names)), class_names, rotation=90)
@@ -29,7 +29,7 @@ def confusion_figure(confusion: Tensor, class_names: Sequence[str], title: str =
 
 
 def confusions_figure(confusions: Sequence[Sequence], titles: Sequence[str], class_names: Sequence[str]) -> Figure:
-    """What each model takes for what, side by side on one scale: rows divided by their sums, the diagonal set to zero.
+    """Draws confusion matrices side by side on one scale: rows divided by their sums, the diagonal removed.
 
     confusions: one (C, C) matrix of counts for each title; rows are true classes.
     """
@@ -38,9 +38,10 @@ def confusions_figure(confusions: Sequence[Sequence], titles: Sequence[str], cla
     for axes, counts, title in zip(all_axes, confusions, titles, strict=True):
         rates = torch.as_tensor(counts, dtype=torch.float64)
         rates = (rates / rates.sum(1, keepdim=True).clamp(min=1)).fill_diagonal_(0)
-        image = axes.imshow(rates.numpy(), cmap="viridis", vmin=0, vmax=0.35)  # the study's scale
-        axes.set_xticks(range(len(class_names)), class_names, rotation=90)
-        axes.set_yticks(range(len(class_names)), class_names if axes is all_axes[0] else [])
+        image = axes.imshow(rates.numpy(), cmap="viridis", vmin=0, vmax=0.35, interpolation="none")  # the study's scale
+        if len(class_names) <= 40:
+            axes.set_xticks(range(len(class_names)), class_names, rotation=90)
+            axes.set_yticks(range(len(class_names)), class_names if axes is all_axes[0] else [])
         axes.set(title=title, xlabel="predicted")
     all_axes[0].set_ylabel("true")
     figure.colorbar(image, ax=all_axes, label="share of the true class", shrink=0.8)

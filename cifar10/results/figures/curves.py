@@ -1,4 +1,4 @@
-"""Figures of numbers: a run's history, accuracy by class, calibration."""
+"""Draws figures of numbers: training curves, accuracy by class, calibration."""
 
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
@@ -13,9 +13,9 @@ MARKERS = "osD^vP*"
 
 
 def history_figure(history: Mapping[str, Sequence[float]], best_epoch: int, title: str = "") -> Figure:
-    """Loss, accuracy and learning rate by epoch; train and validation; the best epoch marked.
+    """Draws loss, accuracy and learning rate by epoch, with the best epoch marked.
 
-    history: columns of `metrics.csv`, name -> one value per epoch; those that a run does not have are left out.
+    history: columns of `metrics.csv`, name -> one value per epoch; missing ones are not drawn.
     """
     panels = {
         "loss": {"training": "train/loss", "validation": "val/loss"},
@@ -46,9 +46,9 @@ def history_figure(history: Mapping[str, Sequence[float]], best_epoch: int, titl
 
 
 def class_accuracy_figure(
-    accuracies: Mapping[str, Sequence[float]], class_names: Sequence[str], title: str = ""
+    accuracies: Mapping[str, Sequence[float] | np.ndarray], class_names: Sequence[str], title: str = ""
 ) -> Figure:
-    """Accuracy of each class, a point for each run; the class that is easiest on average comes first.
+    """Draws the accuracy of each class, one point per run, the class of highest mean accuracy on top.
 
     accuracies: run -> (C,) in [0, 1].
     """
@@ -71,7 +71,7 @@ def class_accuracy_figure(
 
 
 class Calibration(NamedTuple):
-    """Test images in bins of equal width by confidence, the highest probability: (B,) each, and ECE in [0, 1]."""
+    """Mean confidence, accuracy and share of the test images in bins of equal width, (B,) each; ECE in [0, 1]."""
 
     confidence: np.ndarray
     accuracy: np.ndarray
@@ -80,7 +80,7 @@ class Calibration(NamedTuple):
 
 
 def calibration(probabilities: np.ndarray, labels: np.ndarray, bins: int = 15) -> Calibration:
-    """How often a model is right, by how sure it says it is.
+    """Bins the test images by confidence, their highest probability.
 
     probabilities: (N, C) in [0, 1], labels: (N,) int. Expected calibration error: the mean of |accuracy - confidence|
     over bins, weighted by share (Guo, Pleiss, Sun and Weinberger, "On calibration of modern neural networks", 2017).
@@ -98,7 +98,7 @@ def calibration(probabilities: np.ndarray, labels: np.ndarray, bins: int = 15) -
 
 
 def reliability_figure(found: Calibration, title: str = "") -> Figure:
-    """Accuracy over confidence, where a calibrated model is on the diagonal; below it, how many images are where."""
+    """Draws accuracy over confidence, and below it the share of the images in each bin."""
     figure = Figure(figsize=(4, 4.2), layout="constrained")
     above, below = figure.subplots(2, 1, height_ratios=(4, 1), sharex=True)
     bins = len(found.share)

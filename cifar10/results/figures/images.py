@@ -1,4 +1,4 @@
-"""Figures of images: rows of them, with captions, the four panels of a pair of classes, filters, difference maps."""
+"""Draws figures of images: rows, captions, the four panels of a pair of classes, filters."""
 
 from collections.abc import Sequence
 from math import ceil
@@ -7,6 +7,7 @@ import numpy as np
 import torch
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.layout_engine import ConstrainedLayoutEngine
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -15,10 +16,10 @@ GAP = 2
 
 
 def sheet(images: Tensor, below: int = GAP) -> np.ndarray:
-    """Images in rows and columns as one picture, (H', W', 4) uint8, transparent between them and where they are NaN.
+    """Tiles images into one picture, (H', W', 4) uint8, transparent in the gaps and where they are NaN.
 
-    images: (R, C, 3, H, W) float in [0, 1]. below: pixels under each row. One picture is drawn many times as fast as
-    axes for each image.
+    images: (R, C, 3, H, W) float in [0, 1]. below: pixels under each row. Drawing one picture is many times as fast as
+    drawing axes for each image.
     """
     there = ~images.isnan().any(2, keepdim=True)
     pixels = torch.cat([images.nan_to_num().clamp(0, 1), there.to(images.dtype)], 2).mul(255).round().byte()
@@ -30,7 +31,7 @@ def sheet(images: Tensor, below: int = GAP) -> np.ndarray:
 def image_rows_figure(
     images: Tensor, row_titles: Sequence[str], column_titles: Sequence[str], title: str = "", side: float = 0.9
 ) -> Figure:
-    """Images in rows and columns, with titles beside and over them. images: (R, C, 3, H, W) float in [0, 1].
+    """Draws images in rows and columns with titles. images: (R, C, 3, H, W) float in [0, 1].
 
     side: of an image, in inches.
     """
@@ -48,7 +49,7 @@ def image_rows_figure(
 
 
 def captioned_figure(images: Tensor, captions: Sequence[str], columns: int, title: str = "") -> Figure:
-    """Images in rows of `columns`, each with a caption of one or two lines. images: (N, 3, H, W) float in [0, 1]."""
+    """Draws images with captions of one or two lines. images: (N, 3, H, W) float in [0, 1]."""
     rows, below = max(ceil(len(images) / columns), 1), 13 * images.shape[-1] // 32
     figure = Figure(figsize=(1.15 * columns, 1.15 * rows * (1 + below / 32) + 0.4), layout="constrained")
     axes = figure.subplots()
@@ -64,13 +65,12 @@ def captioned_figure(images: Tensor, captions: Sequence[str], columns: int, titl
 
 
 def pair_figure(panels: Sequence[Sequence[Tensor]], counts: Tensor, names: Sequence[str], title: str = "") -> Figure:
-    """Of two classes: what is taken for what, four panels of up to 4 x 4 test images, as in a confusion matrix.
+    """Draws a confusion matrix of two classes, with up to 4 x 4 test images in each of its four cells.
 
     panels: panels[true][predicted] is (n, 3, H, W) float in [0, 1], n <= 16; counts: (2, 2), of all test images;
     names: the two classes.
     """
-    figure = Figure(figsize=(6, 6.4), layout="constrained")
-    figure.get_layout_engine().set(hspace=0.04, wspace=0.04)
+    figure = Figure(figsize=(6, 6.4), layout=ConstrainedLayoutEngine(hspace=0.04, wspace=0.04))
     for true, row in enumerate(figure.subplots(2, 2)):
         for predicted, axes in enumerate(row):
             _show(axes, in_rows(panels[true][predicted], 4, 4))
@@ -82,9 +82,9 @@ def pair_figure(panels: Sequence[Sequence[Tensor]], counts: Tensor, names: Seque
 
 
 def weights_figure(weights: Tensor, columns: int, title: str = "") -> Figure:
-    """Weights of a first layer as images, each on a scale of its own: grey is 0, the largest of them full colour.
+    """Draws first-layer weights as images, each on its own scale: grey is 0, the largest weight full colour.
 
-    weights: (K, 3, h, w), what each filter or unit multiplies the pixels with.
+    weights: (K, 3, h, w), one per filter or unit.
     """
     largest = weights.abs().amax((1, 2, 3), keepdim=True).clamp(min=1e-12)
     rows = ceil(len(weights) / columns)
@@ -100,46 +100,14 @@ def weights_figure(weights: Tensor, columns: int, title: str = "") -> Figure:
     return figure
 
 
-def difference_figure(
-    image: Tensor,
-    prototypes: Tensor,
-    maps: Tensor,
-    titles: Sequence[str],
-    unit: str,
-    title: str = "",
-    bold: str | None = None,
-) -> Figure:
-    """Where an image differs from each prototype: the prototypes over the maps, with the mean under each.
-
-    image: (3, H, W), prototypes: (P, 3, H, W), both float in [0, 1]; maps: (P, H, W) differences in `unit`.
-    bold: which title is set in bold.
-    """
-    figure = Figure(figsize=(1.25 * (len(titles) + 1) + 0.8, 3.3), layout="constrained")
-    all_axes = figure.subplots(2, len(titles) + 1)
-    for axes in all_axes.flat:
-        axes.set_axis_off()
-    all_axes[0, 0].imshow(image.permute(1, 2, 0).numpy(), interpolation="none")
-    all_axes[0, 0].set_title("image", fontsize=9)
-    distances = maps.mean((1, 2))
-    for place, name in enumerate(titles):
-        above, below = all_axes[:, place + 1]
-        above.imshow(prototypes[place].permute(1, 2, 0).numpy(), interpolation="none")
-        above.set_title(name, fontsize=9, fontweight="bold" if name == bold else "normal")
-        heat = below.imshow(maps[place].numpy(), cmap="viridis", vmin=0, vmax=float(maps.max()), interpolation="none")
-        below.set_title(f"{distances[place]:.1f}" if distances[place] >= 10 else f"{distances[place]:.3f}", fontsize=9)
-    figure.colorbar(heat, ax=all_axes, label=unit, shrink=0.8)
-    figure.suptitle(title, fontsize=10)
-    return figure
-
-
 def in_rows(images: Tensor, rows: int, columns: int) -> Tensor:
-    """(N, 3, H, W) as (rows, columns, 3, H, W), with NaN where there are no more."""
+    """Reshapes (N, 3, H, W) to (rows, columns, 3, H, W), padded with NaN."""
     missing = images.new_full((rows * columns - len(images), *images.shape[1:]), float("nan"))
     return torch.cat([images, missing]).unflatten(0, (rows, columns))
 
 
 def _show(axes: Axes, images: Tensor, below: int = GAP) -> tuple[int, int]:
-    """Draws the sheet of the images, pixels sharp; returns how far apart rows and columns are, in pixels."""
+    """Draws the sheet of the images with sharp pixels; returns the height of a row and the width of a column."""
     axes.imshow(sheet(images, below), interpolation="none")
     axes.spines[:].set_visible(False)
     return images.shape[-2] + below, images.shape[-1] + GAP

@@ -1,5 +1,5 @@
 "use strict";
-// Sorting: a button in each column's heading; once for ascending, again for descending.
+// Sorting: a button in each column's heading; ascending first, then descending.
 for (const table of document.querySelectorAll("table.sortable")) {
   const headings = [...table.tHead.rows[0].cells];
   headings.forEach((heading, column) => {
@@ -9,9 +9,11 @@ for (const table of document.querySelectorAll("table.sortable")) {
     heading.append(button);
     button.addEventListener("click", () => {
       const descending = heading.getAttribute("aria-sort") === "ascending";
-      const key = (row) => row.cells[column].dataset.sort ?? row.cells[column].textContent;
-      const numeric = heading.classList.contains("number");
-      const compare = (a, b) => (numeric ? key(a) - key(b) : key(a).localeCompare(key(b), "en", { numeric: true }));
+      const text = (row) => row.cells[column].textContent;
+      const value = (row) => Number.parseFloat(text(row).replaceAll(",", "") || -1);
+      const compare = heading.classList.contains("number")
+        ? (a, b) => value(a) - value(b)
+        : (a, b) => text(a).localeCompare(text(b), "en", { numeric: true });
       const rows = [...table.tBodies[0].rows].sort((a, b) => (descending ? compare(b, a) : compare(a, b)));
       headings.forEach((other) => other.removeAttribute("aria-sort"));
       heading.setAttribute("aria-sort", descending ? "descending" : "ascending");
@@ -20,39 +22,29 @@ for (const table of document.querySelectorAll("table.sortable")) {
   });
 }
 
-// Animations can be stopped: the last picture stands for them.
+// An animation can be paused: its last frame replaces it.
 for (const moving of document.querySelectorAll("img.moving")) {
+  if (matchMedia("(prefers-reduced-motion: reduce)").matches) continue;
   const still = moving.parentElement.querySelector("source").srcset;
   const film = moving.src;
-  if (matchMedia("(prefers-reduced-motion: reduce)").matches) continue;
   const button = document.createElement("button");
   button.type = "button";
   button.className = "pause";
-  const what = moving.closest("figure").querySelector("figcaption").textContent;
-  const tell = (word) => {
-    button.textContent = word;
-    button.setAttribute("aria-label", `${word}: ${what}`);
-  };
-  tell("Pause");
+  button.textContent = "Pause";
   button.addEventListener("click", () => {
     const paused = moving.src === still;
     moving.src = paused ? film : still;
-    tell(paused ? "Pause" : "Play");
+    button.textContent = paused ? "Pause" : "Play";
   });
   moving.closest("figure").append(button);
 }
 
-// What scrolls in itself can be scrolled by keyboard.
-const reachable = () => {
+// Boxes that scroll can be reached by keyboard.
+const setTabIndex = () => {
   for (const box of document.querySelectorAll(".scroll, .picture")) {
-    const caption = box.parentElement.querySelector("figcaption");
-    if (caption) {
-      box.role = "region";
-      box.ariaLabel = caption.textContent;
-    }
     if (box.scrollWidth > box.clientWidth) box.tabIndex = 0;
     else box.removeAttribute("tabindex");
   }
 };
-addEventListener("resize", reachable);
-reachable();
+addEventListener("resize", setTabIndex);
+setTabIndex();

@@ -1,23 +1,25 @@
 """Figures show the numbers that went in."""
 
 import gc
+import json
+import shutil
+import sys
 import weakref
 
 import numpy as np
 import pytest
 import torch
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from torchmetrics.functional.classification import multiclass_calibration_error
 
+from cifar10.networks.prototype import PrototypeNetwork
+from cifar10.results.figures import log_figures
 from cifar10.results.figures.confusion import confusion_figure, confusions_figure
 from cifar10.results.figures.curves import calibration, class_accuracy_figure, history_figure, reliability_figure
-from cifar10.results.figures.images import (
-    captioned_figure,
-    difference_figure,
-    image_rows_figure,
-    pair_figure,
-    sheet,
-    weights_figure,
-)
+from cifar10.results.figures.explanation import difference_figure, explanation_figure
+from cifar10.results.figures.images import captioned_figure, image_rows_figure, pair_figure, sheet, weights_figure
+from cifar10.results.figures.registry import FIGURES
+from cifar10.results.saved_run import SavedRun
 
 COUNTS = [[8, 2, 0], [1, 6, 3], [0, 0, 5]]
 NAMES = ["cat", "dog", "frog"]
@@ -90,7 +92,7 @@ def test_weights_are_grey_where_zero_and_full_where_largest():
     assert pixels[1, 10].tolist() == [128, 128, 191, 255]
 
 
-def test_difference_maps_share_one_scale_and_the_answer_is_bold():
+def test_difference_maps_share_one_scale_and_the_prediction_is_bold():
     maps = torch.stack([torch.full((4, 4), 30.0), torch.full((4, 4), 12.0), torch.full((4, 4), 20.0)])
     axes = difference_figure(torch.rand(3, 4, 4), torch.rand(3, 3, 4, 4), maps, NAMES, "Delta E", bold=NAMES[1]).axes
     top, below = axes[1:4], axes[5:8]
@@ -149,9 +151,37 @@ def test_a_reliability_diagram_shows_accuracy_by_confidence():
     assert above.texts[0].get_text() == "ECE 20.0%"  # 0.8 * 0.2 + 0.2 * 0.2
 
 
-def test_figures_are_let_go():
-    """Nothing keeps a figure, as pyplot would: one that is drawn each epoch costs no memory."""
+def test_of_many_classes_the_nearest_are_drawn_and_the_prediction_is_bold():
+    model = PrototypeNetwork([f"class {label}" for label in range(45)])
+    image = torch.randint(256, (3, 32, 32), dtype=torch.uint8)
+    nearest = model(image[None])[0].argsort(descending=True)[:20]
+    axes = explanation_figure(model, image).axes[1:21]
+    assert [part.get_title() for part in axes] == [f"class {label}" for label in sorted(nearest.tolist())]
+    bold = [part.get_title() for part in axes if part.title.get_fontweight() == "bold"]
+    assert bold == [f"class {int(nearest[0])}"]
+
+
+def test_figures_stay_in_no_memory(drawn_runs):
+    """pyplot would keep them."""
+    run = SavedRun(drawn_runs / "model=prototype")
+    drawn = [weakref.ref(figure) for draw in FIGURES.values() if (figure := draw(run)) is not None]
+    del figure
     gc.collect()
-    kept = [weakref.ref(confusion_figure(torch.tensor(COUNTS), NAMES)) for _ in range(20)]
-    gc.collect()
-    assert [figure() for figure in kept] == [None] * 20
+    assert [figure() for figure in drawn] == [None] * 10
+    assert "matplotlib.pyplot" not in sys.modules or not sys.modules["matplotlib.pyplot"].get_fignums()
+
+
+def test_tensorboard_gets_each_figure_of_the_registry(drawn_runs, tmp_path):
+    for name, missing in {
+        "mlp": {"prototypes", "first_and_last", "snapshots", "explanation"},
+        "prototype": {"first_layer"},
+    }.items():
+        folder = tmp_path / name
+        shutil.copytree(drawn_runs / f"model={name}", folder, ignore=shutil.ignore_patterns("tensorboard", "seed=2"))
+        record = json.loads((folder / "metrics.json").read_text())
+        (folder / "metrics.json").unlink()  # it is written last
+        log_figures(folder, record)
+        events = EventAccumulator(str(folder / "tensorboard"))
+        events.Reload()
+        assert set(events.Tags()["images"]) == {f"figures/{figure}" for figure in FIGURES.keys() - missing}
+        assert {event.step for event in events.Images("figures/confusion")} == {record["epochs"]}

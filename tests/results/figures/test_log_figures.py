@@ -9,7 +9,7 @@ import weakref
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from torch.utils.tensorboard import SummaryWriter
 
-from cifar10.results.figures.log_figures import log_figures
+from cifar10.results.figures import log_figures
 
 TAGS = {f"test/{name}" for name in ("confusion", "confusions_only", "most_confused_pair", "surest_mistakes")}
 TAGS |= {"test/calibration", "first_layer"}

@@ -15,7 +15,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from tensorboard.plugins.hparams import plugin_data_pb2
 
 from cifar10.networks.base import to_unit
-from cifar10.results.saved_run import FinishedRun
+from cifar10.results.saved_run import SavedRun
 from cifar10.training.loggers.tensorboard import hyperparameters, log_results, remove_events, tensorboard_logger
 
 SCRIPT = str(Path(__file__).resolve().parents[3] / "scripts/embed.py")
@@ -125,19 +125,19 @@ def projected(drawn_runs, tmp_path, monkeypatch, capsys):
 
 
 def test_the_projector_gets_what_the_last_layer_sees(projected):
-    folder, run = projected / "tensorboard/projector", FinishedRun(projected)
+    folder, run = projected / "tensorboard/projector", SavedRun(projected)
     points = np.loadtxt(folder / "points.tsv", delimiter="\t")
     images = run.data.test_images[:50]
     with torch.inference_mode():
-        torch.testing.assert_close(run.model.layers[-1](torch.tensor(points).float()), run.model(images))
+        torch.testing.assert_close(run.network.layers[-1](torch.tensor(points).float()), run.network(images))
     assert points.shape == (50, 150)
 
     with (folder / "images.tsv").open(newline="") as file:
         rows = list(csv.DictReader(file, delimiter="\t"))
     names = run.class_names
     assert [row["class"] for row in rows] == [names[label] for label in run.data.test_labels[:50]]
-    assert [row["taken for"] for row in rows] == [names[guess] for guess in run.predictions.predicted[:50]]
-    assert {row["right"] for row in rows if row["class"] == row["taken for"]} == {"right"}
+    assert [row["prediction"] for row in rows] == [names[guess] for guess in run.predictions.predicted[:50]]
+    assert {row["right"] for row in rows if row["class"] == row["prediction"]} == {"right"}
     assert float(rows[7]["confidence"]) == pytest.approx(run.predictions.confidence[7], abs=5e-4)
 
     with Image.open(folder / "images.png") as picture:

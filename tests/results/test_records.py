@@ -1,0 +1,147 @@
+"""Reading of records: one row per run, what is skipped, commands."""
+
+import json
+import shlex
+from pathlib import Path
+
+import pytest
+from records import record
+
+import cifar10.results
+from cifar10.results.records import command, distinguishing_overrides, settings_key
+from cifar10.training.config import compose_settings
+
+ROOT = Path(__file__).resolve().parents[2]
+PUBLISHED = sorted((ROOT / "docs/results").glob("*.json"))
+
+
+def write(path, content):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(content if isinstance(content, str) else json.dumps(content))
+    return path
+
+
+def skipped_files(runs):
+    return [line.partition(":")[0] for line in runs.attrs["skipped"]]
+
+
+def test_columns_of_a_run(tmp_path):
+    run = record(0.5, 3, epochs=5) | {"commit": "abc"}
+    path = write(tmp_path / "metrics.json", run)
+    row = cifar10.results.load(str(tmp_path)).iloc[0].to_dict()
+    assert row.pop("settings") == {"experiment": "study", "ema_decay": None, "epochs": 5}  # those with an effect
+    assert row == {
+        "model": "MLP",
+        "experiment": "study",
+        "data": "cifar10",
+        "data_sha256": "cifar10",
+        "seed": 3,
+        "changes": "epochs=5",
+        "accuracy": 0.5,
+        "loss": 1.0,
+        "val_accuracy": 0.5,
+        "val_loss": 1.0,
+        "seconds": 120.0,
+        "device": "CPU",
+        "precision": "32-true",
+        "commit": "abc",
+        "path": path,
+        "record": run,
+    }
+
+
+def test_files_that_are_no_runs_are_skipped(tmp_path):
+    write(tmp_path / "good/metrics.json", record(0.5, 1))
+    write(tmp_path / "other.json", '{"a": 1}')
+    write(tmp_path / "list.json", "[1]")
+    write(tmp_path / "torn.json", '{"test": {"accu')
+    forgotten = record(0.5, 2)
+    forgotten["config"]["model"] = {"_target_": "cifar10.models.forgotten.Model"}
+    write(tmp_path / "forgotten/metrics.json", forgotten)
+    (tmp_path / "empty").mkdir()
+    runs = cifar10.results.load([tmp_path, tmp_path / "empty"])
+    assert list(runs["path"]) == [tmp_path / "good/metrics.json"]
+    names = ("forgotten/metrics.json", "list.json", "other.json", "torn.json", "empty")
+    assert skipped_files(runs) == [str(tmp_path / name) for name in names]
+    assert all("\n" not in line for line in runs.attrs["skipped"])
+
+
+@pytest.mark.parametrize("key", ["data_sha256", "seconds", "device", "seed", "test", "config", "best_epoch"])
+def test_a_record_without_a_field_or_with_a_wrong_type_is_skipped(key, tmp_path):
+    run = record(0.5, 1)
+    write(tmp_path / "0.json", {name: run[name] for name in run if name != key})
+    write(tmp_path / "1.json", run | {key: 1.5})
+    runs = cifar10.results.load(tmp_path)
+    assert runs.empty
+    assert [f"{key}:" in line for line in runs.attrs["skipped"]] == [True, True]
+
+
+def test_a_confusion_matrix_of_another_size_is_skipped(tmp_path):
+    run = record(0.5, 1)
+    run["test"]["confusion"] = [[1]]
+    write(tmp_path / "metrics.json", run)
+    assert "test: " in cifar10.results.load(tmp_path).attrs["skipped"][0]
+
+
+def test_an_unfinished_run_is_skipped_with_its_status(tmp_path):
+    for name in ("done", "killed", "failed"):
+        write(tmp_path / name / "config.yaml", "seed: 1\n")
+    write(tmp_path / "done/metrics.json", record(0.5, 1))
+    write(tmp_path / "failed/status.txt", "failed: train/loss is nan\n")
+    runs = cifar10.results.load([tmp_path, tmp_path / "done"])
+    assert len(runs) == 1  # given twice, counted once
+    assert runs.attrs["skipped"] == [
+        f"{tmp_path / 'failed'}: failed: train/loss is nan",
+        f"{tmp_path / 'killed'}: not finished; repeat its command to resume it",
+    ]
+
+
+def test_a_copy_or_a_repetition_of_a_run_counts_once(tmp_path):
+    copy = write(tmp_path / "copies/mlp.json", record(0.5, 1))
+    first = write(tmp_path / "runs/a/metrics.json", record(0.5, 1))
+    second = write(tmp_path / "runs/b/metrics.json", record(0.6, 1))
+    runs = cifar10.results.load([first.parent, copy.parent])
+    assert (list(runs["path"]), runs.attrs["skipped"]) == ([first], [])
+    runs = cifar10.results.load(tmp_path)
+    assert list(runs["path"]) == [second]
+    assert runs.attrs["skipped"] == [f"{first}: {second} has the same settings and seed, and is counted"]
+
+
+def test_changes_are_the_overrides_that_are_in_no_other_column_and_have_an_effect():
+    run = record(0.5, 1, overrides=["data=cifar10", "runs=elsewhere", "+trainer.gradient_clip_val=1", "overwrite=true"])
+    assert distinguishing_overrides(run) == ["+trainer.gradient_clip_val=1"]
+    own_images = record(0.5, 1, data="folder", overrides=["data=folder", "data.root=cats", "batch_size=8"])
+    assert distinguishing_overrides(own_images) == ["batch_size=8", "data.root=cats"]
+    assert distinguishing_overrides(run | {"overrides": None}) == []
+
+
+def test_the_command_is_quoted_and_names_the_seed():
+    run = record(0.5, 3) | {"overrides": ["model=mlp", "trainer.devices=[0,1]", "data.root='my cats'"]}
+    text = command(run)
+    assert shlex.split(text) == ["python", "train.py", *run["overrides"], "seed=3"]
+    assert shlex.split(command(run | {"overrides": ["seed=3"]})) == ["python", "train.py", "seed=3"]
+    assert command(run | {"overrides": None}) is None
+
+
+@pytest.mark.parametrize("path", PUBLISHED, ids=lambda path: path.stem)
+def test_published_runs_are_consistent_and_their_commands_give_their_settings(path):
+    published = json.loads(path.read_text())
+    confusion = published["test"]["confusion"]
+    hits = sum(row[label] for label, row in enumerate(confusion))
+    assert hits / sum(map(sum, confusion)) == pytest.approx(published["test"]["accuracy"])
+    assert "root" not in published["config"]["data"]
+    assert "/" not in published["commit"]
+    assert not published["commit"].endswith("+"), "published from files that no commit holds"
+    python, script, *overrides = shlex.split(command(published))
+    config = compose_settings(*overrides)
+    assert (python, script, config["seed"]) == ("python", "train.py", published["seed"])
+    assert settings_key(published | {"config": config}) == settings_key(published)
+
+
+def test_a_record_from_before_a_setting_existed_has_the_key_of_its_default():
+    config = compose_settings("model=mlp")
+    older = record(0.5, 1) | {"config": config}
+    older = older | {"config": config | {"model": {k: v for k, v in config["model"].items() if k != "optimizer"}}}
+    assert settings_key(older) == settings_key(record(0.5, 1) | {"config": config | {"seed": 9}})
+    whole = config | {"model": config["model"] | {"weight_decay": 0}}  # 0 is 0.0
+    assert settings_key(older) == settings_key(older | {"config": whole})
