@@ -19,8 +19,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from cifar10.errors import CTRL_C, Busy, Interrupted, Pruned, UserError
-from cifar10.messages import one_line
+from cifar10.errors import CTRL_C, Busy, Interrupted, Pruned, UserError, one_line
 from cifar10.sweeps.jobs import Outcome
 from cifar10.sweeps.study import StudyPlace, Trial
 from cifar10.training.distributed import end_with_parent
@@ -169,7 +168,9 @@ def one_line_errors() -> Iterator[None]:
         print("\nstopped", file=sys.stderr)
         sys.exit(CTRL_C)
     except (UserError, HydraException, OmegaConfBaseException, OSError) as error:
-        sys.exit(f"train.py: {one_line(error)}")
+        from cifar10.training.config import explain
+
+        sys.exit(f"train.py: {explain(error)}")
     except (ValueError, TypeError, AttributeError, AssertionError) as error:
         place = traceback.extract_tb(error.__traceback__)[-1].filename
         if not Path(place).is_relative_to(Path(hydra.__file__).parent):

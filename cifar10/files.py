@@ -1,30 +1,17 @@
-"""Files that are whole or absent."""
+"""Files that are whole or absent. Imports the standard library only."""
 
 import json
 import os
-import pickletools
-import re
-import warnings
 from collections.abc import Callable
 from contextlib import suppress
-from io import BytesIO
 from pathlib import Path
 from typing import Any, BinaryIO
-from zipfile import ZIP_STORED, ZipFile
-
-import torch
-from lightning.pytorch.plugins.io import TorchCheckpointIO
 
 from cifar10.errors import UserError
 
-TENSORS = re.compile(
-    r"collections OrderedDict|torch\._utils _rebuild_(tensor_v2|parameter)|torch (\w+Storage|Size|device)"
-)
-"""What a checkpoint's pickle names, as its opcode has it: module and name."""
-
 
 def write_atomically(path: Path, write: Callable[[BinaryIO], Any]) -> None:
-    """Writes beside `path`, syncs, renames: a kill, a power cut or a full disk leaves what was there before.
+    """Writes beside `path`, syncs and renames, so that a kill, a power cut or a full disk leaves the previous file.
 
     Raises UserError when the disk is full, read-only or otherwise refuses.
     """
@@ -36,7 +23,7 @@ def write_atomically(path: Path, write: Callable[[BinaryIO], Any]) -> None:
             file.flush()
             os.fsync(file.fileno())
         partial.replace(path)
-        _sync_names(path.parent)
+        _sync_folder(path.parent)
     except OSError as error:
         with suppress(OSError):
             partial.unlink()
@@ -46,11 +33,11 @@ def write_atomically(path: Path, write: Callable[[BinaryIO], Any]) -> None:
         ) from error
 
 
-def _sync_names(folder: Path) -> None:
-    """A name is the folder's, and is not on the disk with the file. Windows has no such thing."""
+def _sync_folder(folder: Path) -> None:
+    """Syncs the names in a folder, which `fsync` of a file does not. Does nothing on Windows, which cannot."""
     if hasattr(os, "O_DIRECTORY"):
         handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-        with suppress(OSError):  # some network file systems have no such thing either
+        with suppress(OSError):  # some network file systems cannot either
             os.fsync(handle)
         os.close(handle)
 
@@ -59,12 +46,20 @@ def write_json(path: Path, value: Any) -> None:
     write_atomically(path, lambda file: file.write(json.dumps(value, indent=2).encode() + b"\n"))
 
 
+# The rest moves to networks/checkpoint.py and training/checkpoints.py; until then it is imported lazily.
+
+
 def read_checkpoint(path: Path) -> dict[str, Any]:
     """A checkpoint's content, on the CPU. Raises UserError for any other file and for one that is damaged.
 
     It may come from a stranger: only tensors and plain Python are made of it, no code is run, and no more memory taken
     than the file is large. Its checksums are compared here, since PyTorch writes them but does not look at them.
     """
+    import warnings
+    from zipfile import ZIP_STORED, ZipFile
+
+    import torch
+
     try:
         with ZipFile(path) as archive:
             if any(record.compress_type != ZIP_STORED for record in archive.infolist()):
@@ -89,19 +84,30 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
         ) from error
 
 
-class SafeCheckpointIO(TorchCheckpointIO):
-    """Checkpoints that are whole or absent (Lightning's own way can tear one), read by `read_checkpoint`."""
+def __getattr__(name: str) -> Any:
+    if name != "SafeCheckpointIO":
+        raise AttributeError(name)
+    from io import BytesIO
 
-    def save_checkpoint(self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any = None) -> None:
-        content = BytesIO()  # written to a full disk, torch.save would say "unexpected pos"
-        torch.save(checkpoint, content)
-        write_atomically(Path(path), lambda file: file.write(content.getbuffer()))
+    import torch
+    from lightning.pytorch.plugins.io import TorchCheckpointIO
 
-    def load_checkpoint(self, path: str | Path, *args: Any, **kwargs: Any) -> dict[str, Any]:
-        try:
-            return read_checkpoint(Path(path))
-        except UserError as error:
-            raise UserError(f"{error}; start over with overwrite=true") from error
+    class SafeCheckpointIO(TorchCheckpointIO):
+        """Checkpoints that are whole or absent (Lightning's own way can tear one), read by `read_checkpoint`."""
+
+        def save_checkpoint(self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any = None) -> None:
+            content = BytesIO()  # written to a full disk, torch.save would say "unexpected pos"
+            torch.save(checkpoint, content)
+            write_atomically(Path(path), lambda file: file.write(content.getbuffer()))
+
+        def load_checkpoint(self, path: str | Path, *args: Any, **kwargs: Any) -> dict[str, Any]:
+            try:
+                return read_checkpoint(Path(path))
+            except UserError as error:
+                raise UserError(f"{error}; start over with overwrite=true") from error
+
+    globals()[name] = SafeCheckpointIO
+    return SafeCheckpointIO
 
 
 def _check_names(pickled: bytes) -> None:
@@ -109,8 +115,14 @@ def _check_names(pickled: bytes) -> None:
 
     PyTorch's weights-only reader runs no code, but makes a bytearray or an old-style tensor of any size for the asking.
     """
+    import pickletools
+    import re
+
+    tensors = re.compile(
+        r"collections OrderedDict|torch\._utils _rebuild_(tensor_v2|parameter)|torch (\w+Storage|Size|device)"
+    )  # what a checkpoint's pickle names, as its opcode has it: module and name
     for operation, name, _ in pickletools.genops(pickled):
-        if operation.name == "GLOBAL" and not TENSORS.fullmatch(name):
+        if operation.name == "GLOBAL" and not tensors.fullmatch(name):
             raise ValueError(f"it names {name}")
         if operation.name in ("STACK_GLOBAL", "INST", "EXT1", "EXT2", "EXT4"):  # other ways to name, not PyTorch's
             raise ValueError(operation.name)
@@ -118,7 +130,7 @@ def _check_names(pickled: bytes) -> None:
 
 def epochs_done(path: Path) -> int:
     """How many whole epochs a checkpoint has behind it. Raises UserError for what is none."""
-    checkpoint = SafeCheckpointIO().load_checkpoint(path)
+    checkpoint = __getattr__("SafeCheckpointIO")().load_checkpoint(path)
     try:
         checkpoint["optimizer_states"], checkpoint["callbacks"]
         return checkpoint["loops"]["fit_loop"]["epoch_progress"]["current"]["processed"]

@@ -12,8 +12,7 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 from torch import Tensor
 from tqdm import tqdm
 
-from cifar10.errors import UserError
-from cifar10.messages import some
+from cifar10.errors import UserError, shorten
 
 SIZE = 32  # pixels, height and width
 EXTENSIONS = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif")
@@ -33,7 +32,7 @@ def read_images(paths: Sequence[Path], root: Path | None = None) -> Tensor:
             bad.append(f"{paths[index].relative_to(root) if root else paths[index]}: {result}")
     if bad:
         told = f"{len(bad):,} of {len(paths):,} files{f' in {root}' if root else ''} cannot be read as images"
-        raise UserError(f"{told}: {some(bad)}; repair or remove them")
+        raise UserError(f"{told}: {shorten(bad)}; repair or remove them")
     return images
 
 

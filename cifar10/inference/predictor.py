@@ -9,8 +9,7 @@ import torch
 from torch import Tensor
 
 from cifar10.data.inputs import Layout, as_batch
-from cifar10.errors import UserError
-from cifar10.messages import some
+from cifar10.errors import UserError, shorten
 from cifar10.results.saved_run import read_model, weights_of
 from cifar10.training.precision import best_device
 from cifar10.training.run_folder import CONFIG
@@ -90,6 +89,6 @@ def checkpoint_of(path: Path) -> Path:
         if (path / CONFIG).exists():
             raise UserError(f"{path}: not finished; the command that began it goes on, or name its best.ckpt")
         below = [str(file.parent) for file in sorted(path.rglob("metrics.json"))]
-        hint = f"there are {some(below)}" if below else "name the folder that train.py told at its end"
+        hint = f"there are {shorten(below)}" if below else "name the folder that train.py told at its end"
         raise UserError(f"{path}: no finished run here; {hint}")
     return weights_of(path)

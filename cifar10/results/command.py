@@ -12,9 +12,8 @@ from hydra.errors import HydraException
 from omegaconf import OmegaConf
 
 from cifar10.errors import UserError
-from cifar10.messages import CONF
 from cifar10.results.table import Record, recipe
-from cifar10.training.config import completed, dotted
+from cifar10.training.config import CONF, completed, dotted
 from cifar10.training.run_folder import DEFAULT_DATA, WITHOUT_EFFECT
 
 

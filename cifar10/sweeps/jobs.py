@@ -20,7 +20,7 @@ from hydra.plugins.launcher import Launcher
 from omegaconf import DictConfig
 
 from cifar10.errors import UserError
-from cifar10.messages import one_line
+from cifar10.training.config import explain
 from cifar10.training.run_folder import STATUS, monitored, safe_name, words
 
 log = logging.getLogger(__name__)
@@ -55,7 +55,7 @@ def launched(launcher: Launcher, jobs: Sequence[Sequence[str]], first: int) -> l
     except HydraException:
         raise
     except Exception as error:
-        said = f"{type(error).__name__}: {one_line(error)}"
+        said = f"{type(error).__name__}: {explain(error)}"
         log.error("the launcher failed: %s", said)
         return [_found(launcher, job, begun, said) for job in jobs]
 
@@ -95,7 +95,7 @@ def _outcomes(returns: Iterable[JobReturn]) -> list[Outcome]:
             found.append(job.return_value)
         else:
             error, folder = job._return_value, job.hydra_cfg.hydra.runtime.output_dir if job.hydra_cfg else NOWHERE
-            found.append(Outcome(Path(folder), "failed", f"{type(error).__name__}: {one_line(error)}"))
+            found.append(Outcome(Path(folder), "failed", f"{type(error).__name__}: {explain(error)}"))
     return found
 
 

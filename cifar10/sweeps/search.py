@@ -11,11 +11,11 @@ from hydra.errors import HydraException
 from hydra.plugins.launcher import Launcher
 
 from cifar10.errors import UserError
-from cifar10.messages import one_line
 from cifar10.sweeps.jobs import NOWHERE, Outcome, launched, settings
 from cifar10.sweeps.search_space import check_words, read_space, some_values, written
 from cifar10.sweeps.study import HEARTBEAT_SECONDS, SILENT_SECONDS, StudyPlace, storage_errors
 from cifar10.sweeps.trials import again, alive, ask, counted, fail_dead, outcomes, running, tell
+from cifar10.training.config import explain
 from cifar10.training.run_folder import words
 
 if TYPE_CHECKING:
@@ -110,7 +110,7 @@ def _refused(launcher: Launcher, job: Sequence[str]) -> Outcome | None:
     try:
         settings(launcher, job)
     except HydraException as error:
-        return Outcome(NOWHERE, "failed", one_line(error))
+        return Outcome(NOWHERE, "failed", explain(error))
     return None
 
 

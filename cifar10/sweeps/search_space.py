@@ -5,9 +5,9 @@ from typing import TYPE_CHECKING, Any
 
 from hydra.core.override_parser.types import ChoiceSweep, IntervalSweep, Override, RangeSweep
 
-from cifar10.errors import UserError
-from cifar10.messages import CONF, some
+from cifar10.errors import UserError, shorten
 from cifar10.sweeps.study import optuna_or_error
+from cifar10.training.config import CONF
 
 if TYPE_CHECKING:
     import optuna
@@ -55,7 +55,7 @@ def check_words(study: "optuna.Study", words: list[str]) -> None:
     begun = study.user_attrs.get("words", words)
     if changed := sorted(set(begun) ^ set(words)):
         raise UserError(
-            f"study {study.study_name} was begun with other settings, see {some(changed)}; set them back, or begin "
+            f"study {study.study_name} was begun with other settings, see {shorten(changed)}; set them back, or begin "
             "another with hydra.sweeper.study=NAME"
         )
     if "words" not in study.user_attrs:
