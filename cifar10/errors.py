@@ -47,9 +47,10 @@ class Interrupted(BaseException):
 def one_line(error: Exception) -> str:
     """Returns an error's message as one line, without what Hydra and OmegaConf add for programmers."""
     if hasattr(error, "missing_cfg_file"):  # Hydra's MissingConfigException, which is an OSError too
-        if error.missing_cfg_file and error.options:
+        options = getattr(error, "options", None)
+        if error.missing_cfg_file and options:
             group, _, choice = str(error.missing_cfg_file).rpartition("/")
-            return f"there is no {group}={choice}; choose from {', '.join(error.options)}"
+            return f"there is no {group}={choice}; choose from {', '.join(options)}"
     elif isinstance(error, OSError):
         return f"{error.strerror or error}: {error.filename or 'a file of the run'}; what was saved before is whole"
     lines = [line.strip() for line in str(error).partition("Config search path:")[0].splitlines()]

@@ -122,7 +122,7 @@ def _check_names(pickled: bytes) -> None:
         r"collections OrderedDict|torch\._utils _rebuild_(tensor_v2|parameter)|torch (\w+Storage|Size|device)"
     )  # what a checkpoint's pickle names, as its opcode has it: module and name
     for operation, name, _ in pickletools.genops(pickled):
-        if operation.name == "GLOBAL" and not tensors.fullmatch(name):
+        if operation.name == "GLOBAL" and not tensors.fullmatch(str(name)):
             raise ValueError(f"it names {name}")
         if operation.name in ("STACK_GLOBAL", "INST", "EXT1", "EXT2", "EXT4"):  # other ways to name, not PyTorch's
             raise ValueError(operation.name)

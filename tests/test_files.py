@@ -98,5 +98,5 @@ def test_a_checkpoint_that_asks_for_memory_is_not_opened(tmp_path):
 
 def test_weights_alone_are_nothing_to_go_on_from(tmp_path):
     torch.save({"model": "MLP", "state_dict": {}}, tmp_path / "last.ckpt")
-    with pytest.raises(UserError, match=r"last.ckpt holds weights, but nothing to go on from; start over with overwrite"):
+    with pytest.raises(UserError, match=r"last.ckpt holds weights, but nothing to go on from; start over"):
         epochs_done(tmp_path / "last.ckpt")
