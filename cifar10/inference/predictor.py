@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from cifar10.data.inputs import Layout, as_batch
+from cifar10.data.image_io import Layout, as_batch
 from cifar10.errors import UserError, shorten
 from cifar10.results.saved_run import read_model, weights_of
 from cifar10.training.precision import best_device
@@ -61,7 +61,7 @@ class TrainedModel:
         self.class_names = self.model.class_names
 
     def predict(self, images: Any, layout: Layout = "NCHW", batch_size: int = 100) -> Answers:
-        """Classes and probabilities of images of any kind that `cifar10.data.inputs.as_batch` knows, in float32.
+        """Classes and probabilities of images of any kind that `cifar10.data.image_io.as_batch` knows, in float32.
 
         images: (N, 3, 32, 32), or (N, 32, 32, 3) with layout="NHWC", uint8 or floating point in [0, 1]; one such image;
         a Pillow image or a path, of any size; a list of either. Raises UserError for what is none of these.
