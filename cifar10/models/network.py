@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.optim.lr_scheduler import OneCycleLR
 
-from cifar10.data.augment import Pixels, moved
+from cifar10.data.augment import Pixels, flip_and_shift
 from cifar10.data.batches import TrainBatches
 from cifar10.errors import UserError
 from cifar10.models.classifier import Classifier, Rate, to_unit
@@ -70,7 +70,7 @@ class Network(Classifier):
         others.remove((0, 0, 0))
         still = images.new_zeros(images.shape[:1], dtype=torch.int64)
         for mirrored, row, column in others:
-            yield moved(images, still + mirrored, torch.stack([still + row, still + column], 1))
+            yield flip_and_shift(images, still + mirrored, torch.stack([still + row, still + column], 1))
 
     def embed(self, images: Tensor) -> Tensor:
         """What the last layer sees, (N, D): 150 numbers in the MLP, 64 in the CNN; of the images as they are."""

@@ -45,7 +45,7 @@ class ExactSolver:
 
     def check(self, trainer: Trainer) -> None:
         """Raises UserError for settings by which it would find something else."""
-        if any(training_data(trainer).views):
+        if any(training_data(trainer).augmentation):
             raise UserError(
                 "model.solver=weiszfeld looks at images as they are: "
                 "set no data.random_flip, random_shift_px, cutout_px"
