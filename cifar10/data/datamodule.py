@@ -26,7 +26,7 @@ class ImageSet(NamedTuple):
         """SHA-256 over the images and labels of both splits, hexadecimal."""
         digest = hashlib.sha256()
         for tensor in self[:4]:
-            digest.update(tensor.contiguous().numpy())
+            digest.update(tensor.contiguous().numpy().data)
         return digest.hexdigest()
 
 
@@ -81,7 +81,7 @@ class ImageData(LightningDataModule):
 
     def _validation(self, labels: Tensor) -> Tensor:
         """Returns the mask of the validation images, (N,) bool."""
-        val_size = self.val_size if self.val_size >= 1 else max(round(self.val_size * len(labels)), 1)
+        val_size = int(self.val_size) if self.val_size >= 1 else max(round(self.val_size * len(labels)), 1)
         if val_size >= len(labels):
             raise UserError(
                 f"data.val_size={self.val_size} leaves nothing to train on: there are {len(labels)} training images; "
@@ -105,10 +105,12 @@ class ImageData(LightningDataModule):
         return shuffled[place <= take[shuffled_labels]]
 
     def train_dataloader(self) -> TrainBatches:
+        assert self.trainer is not None
         loop = self.trainer.fit_loop
 
         def position() -> tuple[int, int]:
-            return loop.epoch_progress.current.processed, loop.epoch_loop.batch_progress.current.ready
+            done: Any = loop.epoch_progress.current  # its declared type is a base class without `processed`
+            return done.processed, loop.epoch_loop.batch_progress.current.ready
 
         images, labels = self.train_images, self.train_labels
         return TrainBatches(images, labels, self.batch_size, self.seed, position, self.augmentation, **self._shard())
@@ -121,6 +123,7 @@ class ImageData(LightningDataModule):
 
     def _shard(self) -> dict[str, int]:
         """Which part of each batch is this process's. Raises UserError where some process would have none."""
+        assert self.trainer is not None
         ranks = self.trainer.world_size
         for what, count in {
             "batch_size": self.batch_size,
