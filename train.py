@@ -16,7 +16,6 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from cifar10.errors import CTRL_C, Interrupted, UserError
-from cifar10.messages import one_line
 from cifar10.sweeps.jobs import JobResult, run_job
 from cifar10.training.run_folder import run_name
 from cifar10.training.signals import sigterm_interrupts
@@ -63,13 +62,15 @@ def one_line_errors() -> Iterator[None]:
         print("\nstopped", file=sys.stderr)
         sys.exit(CTRL_C)
     except (UserError, HydraException, OmegaConfBaseException, OSError) as error:
-        sys.exit(f"train.py: {one_line(error)}")
+        from cifar10.training.config import explain
+
+        sys.exit(f"train.py: {explain(error)}")
     except (ValueError, TypeError, AttributeError, AssertionError) as error:
         place = traceback.extract_tb(error.__traceback__)[-1].filename
         if not Path(place).is_relative_to(Path(hydra.__file__).parent):
             raise
         # Hydra's own bugs with input that it does not expect, such as model=[1].
-        sys.exit(f"train.py: the command line is no list of settings: {one_line(error)}; --help shows all")
+        sys.exit(f"train.py: the command line is no list of settings: {explain(error)}; --help shows all")
 
 
 if __name__ == "__main__":

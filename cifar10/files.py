@@ -1,4 +1,4 @@
-"""Files that are whole or absent."""
+"""Files that are whole or absent. Imports the standard library only."""
 
 import json
 import os
@@ -11,7 +11,7 @@ from cifar10.errors import UserError
 
 
 def write_atomically(path: Path, write: Callable[[BinaryIO], Any]) -> None:
-    """Writes beside `path`, syncs, renames: a kill, a power cut or a full disk leaves what was there before.
+    """Writes beside `path`, syncs and renames, so that a kill, a power cut or a full disk leaves the previous file.
 
     Raises UserError when the disk is full, read-only or otherwise refuses.
     """
@@ -23,7 +23,7 @@ def write_atomically(path: Path, write: Callable[[BinaryIO], Any]) -> None:
             file.flush()
             os.fsync(file.fileno())
         partial.replace(path)
-        _sync_names(path.parent)
+        _sync_folder(path.parent)
     except OSError as error:
         with suppress(OSError):
             partial.unlink()
@@ -33,11 +33,11 @@ def write_atomically(path: Path, write: Callable[[BinaryIO], Any]) -> None:
         ) from error
 
 
-def _sync_names(folder: Path) -> None:
-    """A name is the folder's, and is not on the disk with the file. Windows has no such thing."""
+def _sync_folder(folder: Path) -> None:
+    """Syncs the names in a folder, which `fsync` of a file does not. Does nothing on Windows, which cannot."""
     if hasattr(os, "O_DIRECTORY"):
         handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-        with suppress(OSError):  # some network file systems have no such thing either
+        with suppress(OSError):  # some network file systems cannot either
             os.fsync(handle)
         os.close(handle)
 

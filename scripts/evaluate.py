@@ -41,14 +41,14 @@ def main() -> None:
 
     from cifar10.errors import UserError
     from cifar10.files import write_json
-    from cifar10.messages import one_line
+    from cifar10.training.config import explain
 
     try:
         found = report(args)
         if args.json:
             write_json(args.json, found)
     except (UserError, HydraException, OmegaConfBaseException, OSError) as error:
-        sys.exit(f"evaluate.py: {one_line(error)}")
+        sys.exit(f"evaluate.py: {explain(error)}")
     except KeyboardInterrupt:
         sys.exit("\nevaluate.py: stopped")
 

@@ -27,12 +27,12 @@ def main() -> None:
     from omegaconf.errors import OmegaConfBaseException
 
     from cifar10.errors import UserError
-    from cifar10.messages import one_line
+    from cifar10.training.config import explain
 
     try:
         export(args.checkpoint, args.data, args.out)
     except (UserError, HydraException, OmegaConfBaseException, OSError) as error:
-        sys.exit(f"export.py: {one_line(error)}")
+        sys.exit(f"export.py: {explain(error)}")
     except KeyboardInterrupt:
         sys.exit("\nexport.py: stopped")
 

@@ -7,7 +7,7 @@ from math import ceil
 import torch
 from torch import Tensor
 
-from cifar10.data.augment import RandomViews, generator
+from cifar10.data.augment import RandomAugmentation, generator
 
 
 def epoch_order(count: int, seed: int, epoch: int) -> Tensor:
@@ -15,14 +15,14 @@ def epoch_order(count: int, seed: int, epoch: int) -> Tensor:
     return torch.randperm(count, generator=generator(seed, epoch))
 
 
-NO_VIEWS = RandomViews()
+NO_AUGMENTATION = RandomAugmentation()
 
 
 @dataclass
 class TrainBatches:
-    """An epoch of shuffled batches of random views, the last one smaller; each rank takes every world_size-th image.
+    """An epoch of shuffled, augmented batches, the last one smaller; each rank takes every world_size-th image.
 
-    images: (N, 3, 32, 32) uint8, labels: (N,) int64. `position` tells (epoch, batches already trained on) when the
+    images: (N, 3, 32, 32) uint8, labels: (N,) int64. `position` returns (epoch, batches already trained on) when the
     iteration begins: with the Trainer's own progress counters, a resumed epoch goes on with the batch that comes next.
     """
 
@@ -31,7 +31,7 @@ class TrainBatches:
     batch_size: int
     seed: int
     position: Callable[[], tuple[int, int]]
-    views: RandomViews = NO_VIEWS
+    augmentation: RandomAugmentation = NO_AUGMENTATION
     rank: int = 0
     world_size: int = 1
 
@@ -47,14 +47,18 @@ class TrainBatches:
         epoch, done = self.position()
         device = self.images.device
         order = epoch_order(len(self.images), self.seed, epoch).to(device)
-        views = self.views.draw(len(self.images), self.seed, epoch).to(device) if any(self.views) else None
+        augmentations = None
+        if any(self.augmentation):
+            augmentations = self.augmentation.draw(len(self.images), self.seed, epoch).to(device)
         # A rest of one image, or of fewer images than ranks, joins the batch before it: batch normalisation needs two,
         # and a rank without images would have a loss of NaN.
         cuts = [self.batch_size * batch for batch in range(1, len(self))]
         for batch in order.tensor_split(cuts)[done:]:
             index = batch[self.rank :: self.world_size]
             images = self.images[index]
-            yield images if views is None else self.views(images, views[index]), self.labels[index]
+            if augmentations is not None:
+                images = self.augmentation(images, augmentations[index])
+            yield images, self.labels[index]
 
 
 @dataclass

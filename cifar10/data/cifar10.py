@@ -1,25 +1,29 @@
-"""The official CIFAR-10 files, fetched when missing, checked before they are opened."""
+"""CIFAR-10 from its official files, which are downloaded if they are missing and verified before they are opened."""
 
+import shutil
+import sys
 from collections.abc import Sequence
 from functools import lru_cache
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import torch
+from filelock import FileLock
 from torch import Tensor
 from torchvision.datasets import CIFAR10
 from torchvision.datasets.utils import check_integrity
 
 from cifar10.data.datamodule import ImageData, ImageSet
-from cifar10.data.download import MIRRORS, ensure_cifar10
+from cifar10.data.download import ARCHIVE, MIRRORS, download
 from cifar10.errors import UserError
 
 
 class CIFAR10Data(ImageData):
     """CIFAR-10: 50,000 training and 10,000 test images in ten balanced classes.
 
-    root: the folder that holds, or gets, `cifar-10-batches-py/`. mirrors: where the archive may be fetched, in order.
-    Raises UserError where a file is not the official one or nothing can be fetched.
+    root: the folder that holds `cifar-10-batches-py/`, or gets it. mirrors: URLs of the archive, tried in order.
+    Raises UserError if a file is not the official one or nothing can be downloaded.
     """
 
     name = "cifar10"
@@ -34,23 +38,65 @@ class CIFAR10Data(ImageData):
     def read(self) -> ImageSet:
         folder = self.root / CIFAR10.base_folder
         if not folder.exists():
-            raise UserError(f"{folder} is not there; bring the files of CIFAR-10 back, or train on them again")
-        files = (*CIFAR10.train_list, *CIFAR10.test_list, (CIFAR10.meta["filename"], CIFAR10.meta["md5"]))
-        for name, md5 in files:
+            raise UserError(f"{folder} not found; restore the files of CIFAR-10, or train again to download them")
+        files = official_files()
+        for name, md5 in files.items():
             if not check_integrity(str(folder / name), md5):
                 raise UserError(
                     f"{folder / name} is not the official file (its MD5 is not {md5}); "
                     f"delete {folder} and run again to get a whole copy"
                 )
-        return _images(self.root, tuple(md5 for _, md5 in files))
+        return _images(self.root, tuple(files.values()))
 
 
 @lru_cache(maxsize=1)  # which the jobs of a sweep share
 def _images(root: Path, md5: tuple[str, ...]) -> ImageSet:
-    """What files of this content hold. md5: by which it is known that they are those of the last time."""
+    """Returns the verified files' content. md5: of the files, so that other contents are read anew."""
     train, test = CIFAR10(root, train=True), CIFAR10(root, train=False)
     return ImageSet(*_tensors(train), *_tensors(test), train.classes)
 
 
 def _tensors(split: CIFAR10) -> tuple[Tensor, Tensor]:
     return torch.from_numpy(split.data).permute(0, 3, 1, 2).contiguous(), torch.tensor(split.targets)
+
+
+def official_files() -> dict[str, str]:
+    """Returns the MD5 of each of the seven files, by name."""
+    return dict([*CIFAR10.train_list, *CIFAR10.test_list, (CIFAR10.meta["filename"], CIFAR10.meta["md5"])])
+
+
+def ensure_cifar10(root: Path, mirrors: Sequence[str] = MIRRORS) -> Path:
+    """Returns the folder of the official files, after downloading and unpacking the archive if one is missing.
+
+    An archive in `root` saves the download, and is kept. Only one process at a time downloads. The contents of files
+    that exist are the caller's to verify. Raises UserError if no mirror works, or the disk does not.
+    """
+    folder, archive = root / CIFAR10.base_folder, root / ARCHIVE
+    if _is_complete(folder):
+        return folder
+    try:
+        root.mkdir(parents=True, exist_ok=True)
+        print(f"locking {root}: one process at a time downloads and unpacks CIFAR-10", file=sys.stderr)
+        with FileLock(root / f"{ARCHIVE}.lock"):
+            if not _is_complete(folder):
+                download(mirrors, archive)
+                _unpack(archive, folder)
+    except OSError as error:
+        where = Path(error.filename or root).absolute()
+        raise UserError(
+            f"{where}: {error.strerror or error}; make room or choose another folder with data.root=PATH"
+        ) from error
+    return folder
+
+
+def _is_complete(folder: Path) -> bool:
+    return all((folder / name).is_file() for name in official_files())
+
+
+def _unpack(archive: Path, folder: Path) -> None:
+    """Puts the official files of a verified archive into `folder`, each of them whole."""
+    with TemporaryDirectory(dir=folder.parent, prefix=f"{folder.name}.") as staging:
+        shutil.unpack_archive(archive, staging, filter="data")
+        folder.mkdir(exist_ok=True)
+        for name in official_files():
+            Path(staging, folder.name, name).replace(folder / name)

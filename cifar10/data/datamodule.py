@@ -8,7 +8,7 @@ from annotated_types import Gt, Interval
 from lightning import LightningDataModule
 from torch import Tensor
 
-from cifar10.data.augment import Pixels, RandomViews
+from cifar10.data.augment import Pixels, RandomAugmentation
 from cifar10.data.batches import EvalBatches, TrainBatches
 from cifar10.errors import UserError
 
@@ -26,18 +26,17 @@ class ImageSet(NamedTuple):
         """SHA-256 over the images and labels of both splits, hexadecimal."""
         digest = hashlib.sha256()
         for tensor in self[:4]:
-            digest.update(tensor.contiguous().numpy())
+            digest.update(tensor.contiguous().numpy().data)
         return digest.hexdigest()
 
 
 class ImageData(LightningDataModule):
-    """Subclasses bring `read`, and `prepare_data` where something must be fetched first.
+    """Subclasses implement `read`, and `prepare_data` where something must be downloaded first.
 
     batch_size: images per optimizer step, over all ranks. eval_batch_size: images per batch of validation and test.
-    val_size: how many training images are held out, or which share of them. val_split: the `first` of them, as in the
-    study, or a `stratified` choice: random by val_seed, each class as often as in the whole. random_flip,
-    random_shift_px, cutout_px: what training may do to an image, see `RandomViews`. seed: of the order in training and
-    of these views.
+    val_size: the number of validation images, taken from the training images, or their share. val_split: the `first`
+    ones, as in the study, or a `stratified` choice: random by val_seed, each class in proportion. random_flip,
+    random_shift_px, cutout_px: see `RandomAugmentation`. seed: of the training order and of the augmentation.
     """
 
     name: str
@@ -58,7 +57,7 @@ class ImageData(LightningDataModule):
         super().__init__()
         self.batch_size, self.eval_batch_size = batch_size, eval_batch_size
         self.val_size, self.val_split, self.val_seed = val_size, val_split, val_seed
-        self.views, self.seed = RandomViews(random_flip, random_shift_px, cutout_px), seed
+        self.augmentation, self.seed = RandomAugmentation(random_flip, random_shift_px, cutout_px), seed
         self.class_names: list[str] = []
 
     def read(self) -> ImageSet:
@@ -70,9 +69,9 @@ class ImageData(LightningDataModule):
         if not self.class_names:
             images = self.read()
             self.class_names, self.checksum = images.class_names, images.checksum()
-            held_out = self._held_out(images.train_labels)
-            self.train_images, self.val_images = images.train_images[~held_out], images.train_images[held_out]
-            self.train_labels, self.val_labels = images.train_labels[~held_out], images.train_labels[held_out]
+            validation = self._validation(images.train_labels)
+            self.train_images, self.val_images = images.train_images[~validation], images.train_images[validation]
+            self.train_labels, self.val_labels = images.train_labels[~validation], images.train_labels[validation]
             self.test_images, self.test_labels = images.test_images, images.test_labels
         if self.trainer is not None:
             device = self.trainer.strategy.root_device
@@ -80,17 +79,17 @@ class ImageData(LightningDataModule):
                 for part in (f"{split}_images", f"{split}_labels"):
                     setattr(self, part, getattr(self, part).to(device))
 
-    def _held_out(self, labels: Tensor) -> Tensor:
-        """Which training images validate, (N,) bool."""
-        val_size = self.val_size if self.val_size >= 1 else max(round(self.val_size * len(labels)), 1)
+    def _validation(self, labels: Tensor) -> Tensor:
+        """Returns the mask of the validation images, (N,) bool."""
+        val_size = int(self.val_size) if self.val_size >= 1 else max(round(self.val_size * len(labels)), 1)
         if val_size >= len(labels):
             raise UserError(
                 f"data.val_size={self.val_size} leaves nothing to train on: there are {len(labels)} training images; "
                 "choose a smaller one"
             )
-        held_out = torch.zeros(len(labels), dtype=torch.bool)
-        held_out[self._stratified(labels, val_size) if self.val_split == "stratified" else slice(val_size)] = True
-        return held_out
+        validation = torch.zeros(len(labels), dtype=torch.bool)
+        validation[self._stratified(labels, val_size) if self.val_split == "stratified" else slice(val_size)] = True
+        return validation
 
     def _stratified(self, labels: Tensor, val_size: int) -> Tensor:
         """`val_size` random positions, int64, each class in proportion to within one image."""
@@ -106,14 +105,15 @@ class ImageData(LightningDataModule):
         return shuffled[place <= take[shuffled_labels]]
 
     def train_dataloader(self) -> TrainBatches:
+        assert self.trainer is not None
         loop = self.trainer.fit_loop
 
         def position() -> tuple[int, int]:
-            return loop.epoch_progress.current.processed, loop.epoch_loop.batch_progress.current.ready
+            done: Any = loop.epoch_progress.current  # its declared type is a base class without `processed`
+            return done.processed, loop.epoch_loop.batch_progress.current.ready
 
-        return TrainBatches(
-            self.train_images, self.train_labels, self.batch_size, self.seed, position, self.views, **self._shard()
-        )
+        images, labels = self.train_images, self.train_labels
+        return TrainBatches(images, labels, self.batch_size, self.seed, position, self.augmentation, **self._shard())
 
     def val_dataloader(self) -> EvalBatches:
         return EvalBatches(self.val_images, self.val_labels, self.eval_batch_size, **self._shard())
@@ -123,6 +123,7 @@ class ImageData(LightningDataModule):
 
     def _shard(self) -> dict[str, int]:
         """Which part of each batch is this process's. Raises UserError where some process would have none."""
+        assert self.trainer is not None
         ranks = self.trainer.world_size
         for what, count in {
             "batch_size": self.batch_size,

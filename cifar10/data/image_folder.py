@@ -14,8 +14,7 @@ import torch
 
 from cifar10.data.datamodule import ImageData, ImageSet
 from cifar10.data.image_io import read_images
-from cifar10.errors import UserError
-from cifar10.messages import some
+from cifar10.errors import UserError, shorten
 
 SPLITS = ("train", "test")
 MIN_CLASSES, MAX_CLASSES = 2, 1000
@@ -51,7 +50,7 @@ def read_folder(root: Path) -> ImageSet:
         raise UserError(f"{error.filename or root} cannot be listed: {error.strerror}; check its permissions") from None
     empty = [str(folder.relative_to(root)) for folder, found in zip(folders, files, strict=True) if not found]
     if empty:
-        raise UserError(f"{root} has classes without images: {some(empty)}; add images or remove the class")
+        raise UserError(f"{root} has classes without images: {shorten(empty)}; add images or remove the class")
     images = read_images([path for found in files for path in found], root)
     counts = torch.tensor([len(found) for found in files])
     labels = torch.arange(len(class_names)).repeat(len(SPLITS)).repeat_interleave(counts)
@@ -77,7 +76,7 @@ def _class_names(root: Path) -> list[str]:
     )
     if train != test:
         halves = ((train - test, "only in train/"), (test - train, "only in test/"))
-        told = "; ".join(f"{some(sorted(names))} {where}" for names, where in halves if names)
+        told = "; ".join(f"{shorten(sorted(names))} {where}" for names, where in halves if names)
         raise UserError(f"{root} has classes in one split only: {told}; both need the same folders")
     if not MIN_CLASSES <= len(train) <= MAX_CLASSES:
         raise UserError(f"{root} has {len(train):,} classes, {MIN_CLASSES} to {MAX_CLASSES:,} are supported: {LAYOUT}")

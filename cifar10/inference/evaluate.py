@@ -11,9 +11,8 @@ from torch import Tensor
 
 from cifar10.data.batches import EvalBatches
 from cifar10.data.datamodule import ImageData
-from cifar10.errors import UserError
+from cifar10.errors import UserError, shorten
 from cifar10.inference.predictor import TrainedModel
-from cifar10.messages import some
 from cifar10.models.classifier import Classifier
 from cifar10.models.test_predictions import TestPredictions
 from cifar10.results.figures.curves import calibration
@@ -75,11 +74,11 @@ def chosen_data(trained: TrainedModel, overrides: Sequence[str]) -> ImageData:
     if run and not overrides:
         return run.data
     if other := [text for text in overrides if not text.startswith(("data=", "data."))]:
-        raise UserError(f"{some(other)}: only data=NAME and data.SETTING=VALUE can be chosen here")
+        raise UserError(f"{shorten(other)}: only data=NAME and data.SETTING=VALUE can be chosen here")
     if idle := [text for text in overrides if text.partition("=")[0] in OF_TRAINING]:
-        raise UserError(f"{some(idle)}: a setting of training, without effect on a test; leave it out")
+        raise UserError(f"{shorten(idle)}: a setting of training, without effect on a test; leave it out")
     if run and run.record["data"] != DEFAULT_DATA and not any(text.startswith("data=") for text in overrides):
-        raise UserError(f"{some(overrides)}: of which data? this run's is data={run.record['data']}; name it too")
+        raise UserError(f"{shorten(overrides)}: of which data? this run's is data={run.record['data']}; name it too")
     settings = OmegaConf.create(compose_settings(*overrides))
     if missing := OmegaConf.missing_keys(settings):
         raise UserError(f"{', '.join(sorted(missing))} is not set; add it as NAME=VALUE")
@@ -89,7 +88,7 @@ def chosen_data(trained: TrainedModel, overrides: Sequence[str]) -> ImageData:
     data.setup()
     if data.class_names != trained.class_names:
         raise UserError(
-            f"{trained.checkpoint} tells {some(trained.class_names)} apart, data={data.name} has "
-            f"{some(data.class_names)}; choose data of the model's classes"
+            f"{trained.checkpoint} tells {shorten(trained.class_names)} apart, data={data.name} has "
+            f"{shorten(data.class_names)}; choose data of the model's classes"
         )
     return data

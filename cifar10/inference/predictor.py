@@ -8,9 +8,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from cifar10.data.inputs import Layout, as_batch
-from cifar10.errors import UserError
-from cifar10.messages import some
+from cifar10.data.image_io import Layout, as_batch
+from cifar10.errors import UserError, shorten
 from cifar10.models.build import load_model
 from cifar10.networks.checkpoint import weights_path
 from cifar10.training.precision import best_device
@@ -63,7 +62,7 @@ class TrainedModel:
         self.class_names = self.model.class_names
 
     def predict(self, images: Any, layout: Layout = "NCHW", batch_size: int = 100) -> Answers:
-        """Classes and probabilities of images of any kind that `cifar10.data.inputs.as_batch` knows, in float32.
+        """Classes and probabilities of images of any kind that `cifar10.data.image_io.as_batch` knows, in float32.
 
         images: (N, 3, 32, 32), or (N, 32, 32, 3) with layout="NHWC", uint8 or floating point in [0, 1]; one such image;
         a Pillow image or a path, of any size; a list of either. Raises UserError for what is none of these.
@@ -91,6 +90,6 @@ def checkpoint_of(path: Path) -> Path:
         if (path / CONFIG).exists():
             raise UserError(f"{path}: not finished; the command that began it goes on, or name its best.ckpt")
         below = [str(file.parent) for file in sorted(path.rglob("metrics.json"))]
-        hint = f"there are {some(below)}" if below else "name the folder that train.py told at its end"
+        hint = f"there are {shorten(below)}" if below else "name the folder that train.py told at its end"
         raise UserError(f"{path}: no finished run here; {hint}")
     return weights_path(path)

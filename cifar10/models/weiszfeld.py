@@ -62,7 +62,7 @@ class Weiszfeld(Prototype):
     def setup(self, stage: str) -> None:
         """Raises UserError for settings with which it would find something else."""
         if stage == "fit":
-            if any(training_data(self.trainer).views):
+            if any(training_data(self.trainer).augmentation):
                 raise UserError(
                     "model.solver=weiszfeld looks at images as they are: "
                     "set no data.random_flip, random_shift_px, cutout_px"

@@ -7,7 +7,7 @@ from itertools import product
 import torch
 from torch import Tensor, nn
 
-from cifar10.data.augment import moved
+from cifar10.data.augment import flip_and_shift
 from cifar10.networks.base import CIFAR10_CLASSES, Network, to_unit
 
 
@@ -58,7 +58,7 @@ class FeedForwardNetwork(Network):
         others.remove((0, 0, 0))
         zeros = images.new_zeros(images.shape[:1], dtype=torch.int64)
         for flipped, row, column in others:
-            yield moved(images, zeros + flipped, torch.stack([zeros + row, zeros + column], 1))
+            yield flip_and_shift(images, zeros + flipped, torch.stack([zeros + row, zeros + column], 1))
 
     def embed(self, images: Tensor) -> Tensor:
         """Returns the last layer's input, (N, D), of the original images: 150 features in the MLP, 64 in the CNN."""

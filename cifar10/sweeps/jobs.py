@@ -19,7 +19,7 @@ from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
 from cifar10.errors import UserError
-from cifar10.messages import one_line
+from cifar10.training.config import explain
 from cifar10.training.distributed import end_with_parent
 from cifar10.training.run_folder import STATUS, monitored, status_of
 
@@ -62,8 +62,8 @@ def run_job(cfg: DictConfig, folder: Path) -> JobResult:
         record = train(cfg, folder, overrides=task, callbacks=_callbacks(cfg, folder), on_finish=log_figures)
     except (UserError, HydraException, OmegaConfBaseException, OSError) as error:
         status = status_of(error)
-        log.error("%s: %s", status, one_line(error))
-        return JobResult(folder, status, one_line(error))
+        log.error("%s: %s", status, explain(error))
+        return JobResult(folder, status, explain(error))
     except Exception:
         log.exception("failed")
         raise
@@ -104,7 +104,7 @@ class JobLauncher:
         except HydraException:
             raise
         except Exception as error:
-            message = f"{type(error).__name__}: {one_line(error)}"
+            message = f"{type(error).__name__}: {explain(error)}"
             log.error("the launcher failed: %s", message)
             found = [self._read_result(job, start, message) for job in jobs]
         self.results += found
@@ -139,4 +139,4 @@ def _result(job: JobReturn) -> JobResult:
         return job.return_value
     except Exception as error:  # a bug: Hydra raises again what the job raised
         folder = job.hydra_cfg.hydra.runtime.output_dir if job.hydra_cfg else NO_FOLDER
-        return JobResult(Path(folder), "failed", f"{type(error).__name__}: {one_line(error)}")
+        return JobResult(Path(folder), "failed", f"{type(error).__name__}: {explain(error)}")

@@ -11,12 +11,12 @@ from hydra.errors import HydraException
 from optuna.distributions import BaseDistribution
 from optuna.trial import TrialState
 
-from cifar10.errors import UserError
-from cifar10.messages import one_line, some
+from cifar10.errors import UserError, shorten
 from cifar10.sweeps.jobs import NO_FOLDER, JobLauncher, JobResult
 from cifar10.sweeps.search_space import format_value, read_space
 from cifar10.sweeps.study import GRACE_SECONDS, HEARTBEAT_SECONDS, StudyLocation
 from cifar10.sweeps.trials import TrialQueue
+from cifar10.training.config import explain
 from cifar10.training.run_folder import words
 
 log = logging.getLogger(__name__)
@@ -86,7 +86,7 @@ def _run_trials(
                 launcher.folder(job)
                 jobs.setdefault(settings, job)
             except HydraException as error:  # one of its choices does not allow one of its settings
-                done[settings] = JobResult(NO_FOLDER, "failed", one_line(error))
+                done[settings] = JobResult(NO_FOLDER, "failed", explain(error))
         if jobs:
             done |= zip(jobs, launcher.launch(list(jobs.values())), strict=True)
     except BaseException:  # mostly KeyboardInterrupt
@@ -131,7 +131,7 @@ def _check_overrides(study: optuna.Study, overrides: list[str]) -> None:
         )
     if changed := sorted(set(study.user_attrs.get("overrides", overrides)) ^ set(overrides)):
         raise UserError(
-            f"study {study.study_name} has other settings, see {some(changed)}; set them back, or choose another "
+            f"study {study.study_name} has other settings, see {shorten(changed)}; set them back, or choose another "
             "study: hydra.sweeper.study=NAME"
         )
     study.set_user_attr("overrides", overrides)

@@ -1,6 +1,8 @@
 """Checks the composed settings before anything heavy is imported or built."""
 
+import re
 from collections.abc import Collection, Iterator, Mapping
+from difflib import get_close_matches
 from functools import cache
 from inspect import Parameter, signature
 from pathlib import Path
@@ -12,7 +14,7 @@ from hydra.utils import get_class
 from omegaconf import DictConfig, OmegaConf
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
-from cifar10.errors import UserError
+from cifar10.errors import UserError, one_line
 
 CONF = Path(__file__).resolve().parents[2] / "conf"
 FROM_ELSEWHERE = ("class_names", "batch_size", "seed", "network")
@@ -156,3 +158,31 @@ def _user_error(key: str, values: Any, error: ValidationError) -> UserError:
             keys.append(str(part))
             values = values.get(part)
     return UserError(f"{'.'.join(keys)}={first['input']}: {first['msg'][0].lower()}{first['msg'][1:]}")
+
+
+def explain(error: Exception) -> str:
+    """Returns `one_line(error)`, or for a setting that Hydra could not override the closest existing name."""
+    unknown = re.match(r"Could not override '([^']+)'", str(error))
+    if not unknown:
+        return one_line(error)
+    close = get_close_matches(unknown[1], _settings(), n=1)
+    if close == [unknown[1]]:
+        return f"there is no setting {unknown[1]} here, only with another model=, data=, search= or trainer="
+    hint = f"did you mean {close[0]}? " if close else ""
+    return f"there is no setting {unknown[1]}; {hint}python train.py --help shows all"
+
+
+def _settings() -> list[str]:
+    """Returns every key that the files in `conf/` set, dotted."""
+    keys: list[str] = []
+
+    def walk(prefix: str, node: object) -> None:
+        if isinstance(node, dict):
+            for name, child in node.items():
+                keys.append(prefix + str(name))
+                walk(f"{prefix}{name}.", child)
+
+    for file in CONF.rglob("*.yaml"):
+        prefix = {"data": "data.", "trainer": "trainer.", "sweeper": "hydra.sweeper."}.get(file.parent.name, "")
+        walk(prefix, OmegaConf.to_container(OmegaConf.load(file)))
+    return keys

@@ -20,8 +20,7 @@ from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from cifar10.errors import Interrupted, UserError
-from cifar10.messages import one_line
+from cifar10.errors import Interrupted, UserError, one_line
 from cifar10.training.signals import StopSignals
 
 GRACE_SECONDS = 1.0

@@ -19,9 +19,8 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
-from cifar10.errors import Busy, Pruned, UserError
+from cifar10.errors import Busy, Pruned, UserError, one_line
 from cifar10.files import write_atomically
-from cifar10.messages import one_line
 from cifar10.training.config import fill_defaults, flatten
 
 DEFAULT_DATA = "cifar10"

@@ -13,7 +13,7 @@ from torchvision import transforms
 
 from benchmarks.measure import compose, interleaved, read_images, synchronize
 from benchmarks.training import PerImage
-from cifar10.data.augment import RandomViews
+from cifar10.data.augment import RandomAugmentation
 from cifar10.data.batches import TrainBatches
 from cifar10.training.precision import best_device
 
@@ -28,11 +28,11 @@ def loading(data: str, rounds: int) -> dict[str, Any]:
     pixels, labels = images.train_images[:COUNT], images.train_labels[:COUNT]
     pixels, labels = pixels.to(best_device()), labels.to(best_device())
     padded = F.pad(pixels.float(), (SHIFT_PX,) * 4, "reflect")
-    views = RandomViews(flip=True, shift_px=SHIFT_PX)
+    views = RandomAugmentation(flip=True, shift_px=SHIFT_PX)
     shift = [transforms.RandomCrop(32, padding=SHIFT_PX, padding_mode="reflect"), transforms.RandomHorizontalFlip()]
     plain: list[Callable] = [transforms.ToTensor()]
     ways = {
-        "this project": lambda: ours(pixels, labels, RandomViews()),
+        "this project": lambda: ours(pixels, labels, RandomAugmentation()),
         "this project, views": lambda: ours(pixels, labels, views),
         "whole data set at once, views": lambda: whole_data_set(padded, labels),
         "Kornia on the batch, views": lambda: with_kornia(pixels, labels),
@@ -64,7 +64,7 @@ def clocked(make: Callable[[], Iterable[Any]], count: int) -> Callable[[], float
     return measure
 
 
-def ours(images: Tensor, labels: Tensor, views: RandomViews) -> TrainBatches:
+def ours(images: Tensor, labels: Tensor, views: RandomAugmentation) -> TrainBatches:
     return TrainBatches(images, labels, BATCH, 1, lambda: (0, 0), views)
 
 

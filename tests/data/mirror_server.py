@@ -11,11 +11,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
-from cifar10.data.download import ARCHIVE, FILES, FOLDER
-from cifar10.data.transfer import Limits
+from cifar10.data.cifar10 import official_files
+from cifar10.data.download import ARCHIVE
 
+FILES, FOLDER = tuple(official_files()), "cifar-10-batches-py"
 CONTENTS = {name: random.Random(name).randbytes(30_000) for name in FILES}
-LIMITS = Limits(connect_s=2, read_s=10, window_s=10, pause_s=0)
 
 
 def pack(entries: dict[str, bytes | tarfile.TarInfo]) -> bytes:

@@ -1,21 +1,21 @@
-"""Random views against numpy's own padding, mirroring and slicing."""
+"""Random augmentation against padding, flipping and slicing by NumPy."""
 
 import numpy as np
 import pytest
 import torch
 
-from cifar10.data.augment import GREY, RandomViews, moved
+from cifar10.data.augment import GREY, RandomAugmentation, flip_and_shift
 
 IMAGES = torch.randint(256, (40, 3, 32, 32), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
 
 
-def views(count: int = 40, epoch: int = 0, seed: int = 1, **settings) -> tuple[RandomViews, torch.Tensor]:
-    random = RandomViews(**settings)
+def augmentation(count: int = 40, epoch: int = 0, seed: int = 1, **settings) -> tuple[RandomAugmentation, torch.Tensor]:
+    random = RandomAugmentation(**settings)
     return random, random.draw(count, seed, epoch)
 
 
 def windows(images: torch.Tensor, drawn: torch.Tensor, pad: int) -> np.ndarray:
-    """What `moved` should give: each image mirrored, padded by reflection, a window cut out."""
+    """What `flip_and_shift` should give: each image mirrored, padded by reflection, a window cut out."""
     found = []
     for image, (mirrored, row, column) in zip(images.numpy(), drawn[:, :3].tolist(), strict=True):
         padded = np.pad(image[:, :, ::-1] if mirrored else image, ((0, 0), (pad, pad), (pad, pad)), mode="reflect")
@@ -25,7 +25,7 @@ def windows(images: torch.Tensor, drawn: torch.Tensor, pad: int) -> np.ndarray:
 
 @pytest.mark.parametrize("settings", [{"flip": True}, {"shift_px": 2}, {"flip": True, "shift_px": 4}])
 def test_mirrored_and_shifted_as_numpy_does_it(settings):
-    random, drawn = views(**settings)
+    random, drawn = augmentation(**settings)
     if not settings.get("flip"):
         drawn[:, 0] = 1  # is drawn, and must have no effect
     expected = drawn.clone()
@@ -34,17 +34,17 @@ def test_mirrored_and_shifted_as_numpy_does_it(settings):
 
 
 def test_floating_point_images_move_alike():
-    random, drawn = views(flip=True, shift_px=3)
+    random, drawn = augmentation(flip=True, shift_px=3)
     assert torch.equal(random(IMAGES / 255, drawn), random(IMAGES, drawn) / 255)
 
 
 def test_nothing_asked_for_leaves_the_images():
-    random, drawn = views()
+    random, drawn = augmentation()
     assert random(IMAGES, drawn) is IMAGES
 
 
 def test_mirrored_in_every_second_epoch_and_half_of_them_at_a_time():
-    random, even = views(10_000, epoch=0, flip=True)
+    random, even = augmentation(10_000, epoch=0, flip=True)
     odd, later = random.draw(10_000, 1, 1), random.draw(10_000, 1, 2)
     assert torch.equal(even[:, 0] + odd[:, 0], torch.ones(10_000, dtype=torch.int64))
     assert torch.equal(later[:, 0], even[:, 0])
@@ -52,7 +52,7 @@ def test_mirrored_in_every_second_epoch_and_half_of_them_at_a_time():
 
 
 def test_every_shift_is_as_likely_as_another():
-    _, drawn = views(50_000, shift_px=2)
+    _, drawn = augmentation(50_000, shift_px=2)
     counts = torch.bincount(5 * (drawn[:, 1] + 2) + drawn[:, 2] + 2, minlength=25)
     assert len(counts) == 25
     assert (counts - 2000).abs().max() < 4 * 2000**0.5
@@ -60,21 +60,21 @@ def test_every_shift_is_as_likely_as_another():
 
 @pytest.mark.parametrize(("centre", "rows", "columns"), [((16, 10), (12, 20), (6, 14)), ((0, 31), (0, 4), (27, 32))])
 def test_a_hole_has_its_size_and_may_lie_partly_outside(centre, rows, columns):
-    random = RandomViews(cutout_px=8)
+    random = RandomAugmentation(cutout_px=8)
     drawn = torch.tensor([[0, 0, 0, *centre]]).expand(40, -1)
     expected = IMAGES.clone()
     expected[:, :, slice(*rows), slice(*columns)] = GREY
     assert torch.equal(random(IMAGES, drawn), expected)
 
 
-def test_views_are_a_function_of_seed_and_epoch_alone():
-    random, first = views(flip=True, shift_px=2, epoch=3)
+def test_augmentation_is_a_function_of_seed_and_epoch_alone():
+    random, first = augmentation(flip=True, shift_px=2, epoch=3)
     torch.manual_seed(9)
     assert torch.equal(random.draw(40, 1, 3), first)
     others = [random.draw(40, 2, 3), random.draw(40, 1, 4)]
     assert not any(torch.equal(other[:, 1:], first[:, 1:]) for other in others)
 
 
-def test_moved_keeps_an_image_that_is_not_moved():
+def test_no_flip_and_no_shift_keep_the_images():
     still = torch.zeros(40, dtype=torch.int64)
-    assert torch.equal(moved(IMAGES, still, still[:, None].expand(-1, 2)), IMAGES)
+    assert torch.equal(flip_and_shift(IMAGES, still, still[:, None].expand(-1, 2)), IMAGES)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from cifar10.data.augment import RandomViews
+from cifar10.data.augment import RandomAugmentation
 from cifar10.data.batches import EvalBatches, TrainBatches, epoch_order
 
 IMAGES = torch.randint(256, (23, 3, 4, 4), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
@@ -57,13 +57,13 @@ def test_epoch_order_differs_between_all_seeds_and_epochs():
 
 @pytest.mark.parametrize("world_size", [1, 2])
 @pytest.mark.parametrize("batch_size", [5, 8])
-def test_an_image_s_view_depends_on_neither_batches_nor_ranks(batch_size, world_size):
-    views = RandomViews(flip=True, shift_px=1)
-    expected = views(IMAGES, views.draw(23, 7, 3))
+def test_an_image_s_augmentation_depends_on_neither_batches_nor_ranks(batch_size, world_size):
+    augmentation = RandomAugmentation(flip=True, shift_px=1)
+    expected = augmentation(IMAGES, augmentation.draw(23, 7, 3))
     found = torch.zeros_like(IMAGES)
     for rank in range(world_size):
         for images, labels in train_batches(
-            batch_size=batch_size, position=(3, 0), views=views, rank=rank, world_size=world_size
+            batch_size=batch_size, position=(3, 0), augmentation=augmentation, rank=rank, world_size=world_size
         ):
             found[labels] = images
     assert torch.equal(found, expected)

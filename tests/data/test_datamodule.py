@@ -48,7 +48,7 @@ def everything(data) -> list[bytes]:
     return sorted(image.numpy().tobytes() for image in torch.cat([data.train_images, data.val_images]))
 
 
-def test_first_split_holds_out_the_first_images(random_data):
+def test_first_split_validates_on_the_first_images(random_data):
     data = random_data(range(50), val_size=8)
     assert labels_of(data) == (list(range(8, 50)), list(range(8)))
     images = data.read().train_images
@@ -79,27 +79,27 @@ def test_images_keep_their_labels(random_data, split):
     [(labels, size) for labels in (BALANCED, IMBALANCED) for size in (10, 33, 150)] + [(ONE_LARGE_CLASS, 54)],
 )
 def test_stratified_split_has_each_class_in_proportion_to_within_one(random_data, labels, val_size):
-    _, held_out = labels_of(random_data(labels, val_size=val_size, val_split="stratified"))
+    _, validation = labels_of(random_data(labels, val_size=val_size, val_split="stratified"))
     for label, count in Counter(labels).items():
-        assert abs(held_out.count(label) - val_size * count / len(labels)) <= 1
+        assert abs(validation.count(label) - val_size * count / len(labels)) <= 1
 
 
 def test_stratified_split_is_random_by_val_seed_alone(random_data):
-    def held_out(**seeds: int) -> list[int]:
+    def validation(**seeds: int) -> list[int]:
         torch.manual_seed(len(seeds))
         data = random_data(BALANCED, val_size=50, val_split="stratified", **seeds)
         data.setup()
         return data.val_images.tolist()
 
-    assert held_out(val_seed=3) == held_out(val_seed=3, seed=9)
-    assert held_out(val_seed=3) != held_out(val_seed=4)
+    assert validation(val_seed=3) == validation(val_seed=3, seed=9)
+    assert validation(val_seed=3) != validation(val_seed=4)
 
 
-@pytest.mark.parametrize(("share", "held_out"), [(0.1, 20), (0.333, 67), (0.0001, 1)])
-def test_the_validation_size_may_be_a_share(random_data, share, held_out):
+@pytest.mark.parametrize(("share", "validation"), [(0.1, 20), (0.333, 67), (0.0001, 1)])
+def test_the_validation_size_may_be_a_share(random_data, share, validation):
     data = random_data(BALANCED, val_size=share)
     data.setup()
-    assert (len(data.train_labels), len(data.val_labels)) == (200 - held_out, held_out)
+    assert (len(data.train_labels), len(data.val_labels)) == (200 - validation, validation)
 
 
 def test_more_processes_than_images_in_a_batch_is_an_error(random_data):

@@ -80,8 +80,7 @@ def _train(
 ) -> None:
     from hydra import compose, initialize_config_dir
 
-    from cifar10.errors import UserError
-    from cifar10.messages import one_line
+    from cifar10.errors import UserError, one_line
     from cifar10.training.run import train
 
     torch.set_num_threads(1)

@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 import cifar10
-from cifar10.data.augment import moved
+from cifar10.data.augment import flip_and_shift
 from cifar10.inference.corruptions import STRENGTHS, corruption
 from cifar10.inference.evaluate import evaluate
 from cifar10.results.figures.curves import calibration
@@ -74,7 +74,7 @@ def test_mirrored_images_are_looked_at_too(command, drawn_runs, tmp_path):
     run = SavedRun(drawn_runs / "model=mlp")
     command(run.folder, "--tta-flip", "--images", 30, "--json", tmp_path / "found.json")
     images = run.data.test_images[:30]
-    mirrored = moved(images, images.new_ones(30), images.new_zeros(30, 2).long())
+    mirrored = flip_and_shift(images, images.new_ones(30), images.new_zeros(30, 2).long())
     logits = (run.network(images) + run.network(mirrored)) / 2
     hits = (logits.argmax(1) == run.data.test_labels[:30]).double().mean().item()
     assert json.loads((tmp_path / "found.json").read_text())["test"]["accuracy"] == pytest.approx(hits)
