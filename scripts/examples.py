@@ -116,7 +116,7 @@ def corruptions_table(found: Sequence[dict[str, Any]]) -> str:
     rows = [f"| {found[0]['images']:,} test images | {' | '.join(one['model'] for one in found)} |"]
     rows += [
         f"| --- |{' --- |' * len(found)}",
-        row("as they are", [[one["test"] | {"ece": one["ece"]}] for one in found]),
+        row("no corruption", [[one["test"] | {"ece": one["ece"]}] for one in found]),
     ]
     for kind in found[0]["corruptions"]:
         rows.append(row(kind, [one["corruptions"][kind] for one in found]))

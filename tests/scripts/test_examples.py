@@ -110,7 +110,7 @@ def test_the_table_of_corruptions_is_of_means():
     assert SCRIPT["corruptions_table"]([one, one | {"model": "CNN"}]).splitlines() == [
         "| 2,000 test images | MLP | CNN |",
         "| --- | --- | --- |",
-        "| as they are | 50.0% (10.0%) | 50.0% (10.0%) |",
+        "| no corruption | 50.0% (10.0%) | 50.0% (10.0%) |",
         "| blur | 30.0% (15.0%) | 30.0% (15.0%) |",
         "| JPEG | 20.0% (35.0%) | 20.0% (35.0%) |",
         "| all corruptions | 25.0% (25.0%) | 25.0% (25.0%) |",
@@ -123,8 +123,7 @@ def test_the_table_of_corruptions_is_of_the_runs_that_are_shown():
     shown = re.findall(r"^\| ([\w ]+) \|.*\| ([\d.]+%) \| ([\d.]+%) \|$", PAGES["docs/use.md"], re.MULTILINE)
     assert len(shown) == 7
     for kind, accuracy, ece in shown:
-        name = {"nothing": "as they are", "all of them": "all corruptions"}.get(kind, kind)
-        assert rows[f"| {name}"] == f"{accuracy} ({ece}) |"
+        assert rows[f"| {kind}"] == f"{accuracy} ({ece}) |"
 
 
 def test_no_such_run_is_one_line(run_script, tmp_path):
