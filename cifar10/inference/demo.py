@@ -22,6 +22,8 @@ TOP = 5
 """Classes shown for each network, and prototypes."""
 PIXEL = 8
 """Screen pixels of an image's pixel."""
+OUTPUT: dict[str, Any] = {"interactive": False, "buttons": [], "format": "png"}
+"""Settings of images that are only shown."""
 
 
 def load_predictors(paths: Sequence[Path], device: str | None) -> dict[str, Predictor]:
@@ -54,7 +56,6 @@ def make_page(
     predictors: Mapping[str, Predictor], samples: Sequence[tuple[Tensor, str]], first: Path | None = None
 ) -> gradio.Blocks:
     """Builds the page. samples: images (3, 32, 32) uint8 with their classes; first: the image shown at the start."""
-    shown: dict[str, Any] = {"interactive": False, "buttons": [], "format": "png"}
     with gradio.Blocks(title="Image classifiers", analytics_enabled=False, delete_cache=(86400, 86400)) as page:
         classes = next(iter(predictors.values())).class_names
         gradio.Markdown(f"# Image classifiers\n\nClasses: {', '.join(classes)}. No image leaves this machine.")
@@ -68,59 +69,62 @@ def make_page(
                 format="png",
                 elem_id="image",
             )
-            seen = gradio.Image(label="What the networks see: 32 x 32 pixels", height=300, elem_id="seen", **shown)
+            seen = gradio.Image(label="What the networks see: 32 x 32 pixels", height=300, elem_id="seen", **OUTPUT)
         if samples:
-            gradio.Markdown("Or choose a test image:")
-            gallery = gradio.Gallery(
-                [(enlarge(sample), name) for sample, name in samples],
-                columns=len(samples),
-                height=130,
-                show_label=False,
-                allow_preview=False,
-                elem_id="samples",
-                **shown,
-            )
-
-            def choose(event: gradio.SelectData) -> np.ndarray:
-                return to_pixels(samples[event.index][0])
-
-            gallery.select(choose, None, image, show_progress="hidden", api_visibility="private")
+            add_samples(samples, image)
         labels, comparisons = [], []
         with gradio.Row():
             for title in predictors:
                 with gradio.Column(min_width=180):
                     gradio.Markdown(f"**{title}**")
                     labels.append(gradio.Label(show_label=False, num_top_classes=TOP, elem_classes="prediction"))
-        for title, predictor in predictors.items():
-            if has_prototypes(predictor):
-                gradio.Markdown(
-                    f"**{title}**: nearest prototypes; below, color differences from the image, and their mean"
-                )
-                comparisons.append(
-                    gradio.Gallery(columns=TOP, height="auto", show_label=False, elem_classes="comparison", **shown)
-                )
+        for title in with_prototypes(predictors):
+            gradio.Markdown(f"**{title}**: nearest prototypes; below, color differences from the image, and their mean")
+            comparisons.append(
+                gradio.Gallery(columns=TOP, height="auto", show_label=False, elem_classes="comparison", **OUTPUT)
+            )
         # Without preprocessing Gradio leaves decoding, with its bound on pixels, to this project.
         event: dict[str, Any] = {"preprocess": False, "show_progress": "hidden", "api_visibility": "private"}
         gradio.on([image.change, page.load], classify(predictors), image, [seen, *labels, *comparisons], **event)
     return page
 
 
-def has_prototypes(predictor: Predictor) -> bool:
-    return predictor.network.prototype_images() is not None
+def add_samples(samples: Sequence[tuple[Tensor, str]], image: gradio.Image) -> None:
+    """Adds a row of images, one of which is shown in `image` when it is clicked."""
+    gradio.Markdown("Or choose a test image:")
+    gallery = gradio.Gallery(
+        [(enlarge(sample), name) for sample, name in samples],
+        columns=len(samples),
+        height=130,
+        show_label=False,
+        allow_preview=False,
+        elem_id="samples",
+        **OUTPUT,
+    )
+
+    def choose(event: gradio.SelectData) -> np.ndarray:
+        return to_pixels(samples[event.index][0])
+
+    gallery.select(choose, None, image, show_progress="hidden", api_visibility="private")
+
+
+def with_prototypes(predictors: Mapping[str, Predictor]) -> dict[str, Predictor]:
+    """Returns those whose network compares images with prototypes."""
+    return {title: one for title, one in predictors.items() if one.network.prototype_images() is not None}
 
 
 def classify(predictors: Mapping[str, Predictor]) -> Callable[[dict[str, Any] | None], list[Any]]:
     """Returns a function from an uploaded file to the values of the page's components."""
-    with_prototypes = [predictor for predictor in predictors.values() if has_prototypes(predictor)]
+    compared = with_prototypes(predictors).values()
 
     def answer(file: dict[str, Any] | None) -> list[Any]:
         image = next(read_each([Path(file["path"])])) if file and file["path"] else ""
         if not isinstance(image, Tensor):
             if image:
                 gradio.Warning(f"This image cannot be read: {image}.", title="Error")
-            return [None] * (1 + len(predictors) + len(with_prototypes))
+            return [None] * (1 + len(predictors) + len(compared))
         top = [dict(predictor.predict(image).top(len(predictor.class_names))[0]) for predictor in predictors.values()]
-        return [enlarge(image), *top, *(comparison(predictor, image) for predictor in with_prototypes)]
+        return [enlarge(image), *top, *(comparison(predictor, image) for predictor in compared)]
 
     return answer
 
