@@ -1,10 +1,8 @@
 """Exports a network to ONNX and to a `torch.export` program: raw images in, logits out."""
 
 import json
-import logging
 import warnings
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable
 from io import BytesIO
 from time import perf_counter
 from typing import Any, NamedTuple
@@ -36,24 +34,14 @@ class Check(NamedTuple):
 def export_network(network: nn.Module) -> ExportedProgram:
     """Exports a network in evaluation mode, on the CPU, for any number N of images (N, 3, 32, 32) uint8."""
     example = torch.zeros(2, 3, 32, 32, dtype=torch.uint8)  # torch.export takes a batch of 1 for a constant
-    with _quiet():
-        return torch.export.export(network, (example,), dynamic_shapes=({0: Dim("N")},))
+    return torch.export.export(network, (example,), dynamic_shapes=({0: Dim("N")},))
 
 
 def to_onnx(program: ExportedProgram, class_names: list[str]) -> bytes:
     """Converts to an ONNX file: `images` (N, 3, 32, 32) uint8 to `logits` (N, C); `classes` is in its metadata."""
     table: dict[Any, Any] = {torch.ops.prims.signbit.default: _signbit}
-    with _quiet():
-        exported = torch.onnx.export(
-            program,
-            dynamo=True,
-            input_names=["images"],
-            output_names=["logits"],
-            dynamic_shapes=({0: "N"},),
-            custom_translation_table=table,
-            verbose=False,
-        )
-    assert exported is not None  # only of dynamo=False
+    settings: Any = {"dynamo": True, "verbose": False, "dynamic_shapes": ({0: "N"},), "custom_translation_table": table}
+    exported: Any = torch.onnx.export(program, input_names=["images"], output_names=["logits"], **settings)
     exported.model.metadata_props["classes"] = json.dumps(class_names)
     return exported.model_proto.SerializeToString()
 
@@ -69,7 +57,8 @@ def _signbit(x: Any) -> Any:
 def to_pt2(program: ExportedProgram) -> bytes:
     """Converts to a file for `torch.export.load`."""
     content = BytesIO()
-    with _quiet():
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # on weights that are not on the CPU
         torch.export.save(program, content)
     return content.getvalue()
 
@@ -101,15 +90,3 @@ def check(name: str, runtime: Runtime, images: Tensor, expected: Tensor) -> Chec
             "of it"
         )
     return found
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Silences warnings of the exporters that users cannot act on."""
-    with warnings.catch_warnings(), ExitStack() as stack:
-        warnings.simplefilter("ignore")
-        for name in ("torch.onnx", "onnxscript", "onnx_ir", "torch.export"):
-            logger = logging.getLogger(name)
-            stack.callback(logger.setLevel, logger.level)
-            logger.setLevel(logging.ERROR)
-        yield

@@ -15,13 +15,6 @@ from cifar10.inference.export import Check
 from cifar10.inference.predictor import Predictor
 from cifar10.results.saved_run import FinishedRun as SavedRun
 
-LIMITS = (
-    "It predicts one of its classes for any image, also for one of none of them.",
-    "Its input has 32 x 32 pixels: crop other images to the largest centred square and resize them with antialiasing.",
-    "Test accuracy holds for images like those of training; expect less on photographs of other kinds.",
-)
-UNCALIBRATED = "Its logits are negative distances: their softmax ranks the classes, but is not calibrated."
-
 
 def make_card(
     predictor: Predictor,
@@ -36,7 +29,6 @@ def make_card(
     the files were checked on.
     """
     network = predictor.network
-    distances = not getattr(network, "discriminative", True)
     return {
         "model": type(network).__name__.removesuffix("Network"),
         "description": (getdoc(type(network)) or "").partition("\n")[0],
@@ -46,8 +38,7 @@ def make_card(
         "input": {"name": "images", "type": "uint8", "shape": ["N", 3, 32, 32], "colors": "RGB, 0 to 255"},
         "output": {"name": "logits", "type": "float32", "shape": ["N", len(predictor.class_names)]},
         "files": {
-            name: {"bytes": len(content), "sha256": hashlib.sha256(content).hexdigest()}
-            for name, content in files.items()
+            name: {"bytes": len(data), "sha256": hashlib.sha256(data).hexdigest()} for name, data in files.items()
         },
         "checks": {name: found._asdict() for name, found in checks.items()},
         "training": _training(run.record) if run else None,
@@ -56,7 +47,7 @@ def make_card(
             **{name: tested.test[name] for name in ("accuracy", "loss", "class_accuracy")},
             "calibration_error": tested.ece,
         },
-        "limits": [*LIMITS, *([UNCALIBRATED] if distances else [])],
+        "calibrated": getattr(network, "discriminative", True),
         "versions": {name: version(name) for name in ("torch", "onnx", "onnxruntime")},
     }
 

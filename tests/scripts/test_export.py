@@ -122,14 +122,14 @@ def test_the_card_describes_the_run(command, copied_run, tmp_path):
         f"In float32 {card['test']['accuracy']:.2%} of 100 test images",
         "Data synthetic (100 train, 40 val, 100 test), experiment study, seed 1, 2 epochs on ",
         *card["classes"],
-        *card["limits"],
     ):
         assert part in text
 
 
 def test_the_card_of_prototypes_warns_of_their_probabilities(exported):
-    assert "not calibrated" in json.loads((exported("prototype") / "card.json").read_text())["limits"][-1]
-    assert "not calibrated" not in (exported("mlp") / "card.md").read_text()
+    for name, calibrated in (("prototype", False), ("mlp", True)):
+        assert json.loads((exported(name) / "card.json").read_text())["calibrated"] is calibrated
+        assert ("not calibrated" not in (exported(name) / "card.md").read_text()) is calibrated
 
 
 def test_the_code_on_the_card_runs(exported, drawn_runs, monkeypatch, capsys):
