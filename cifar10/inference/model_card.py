@@ -1,8 +1,8 @@
 """Describes an exported network as JSON and Markdown: data and training, test results, use and limits."""
 
-import hashlib
 import shlex
 from collections.abc import Mapping
+from hashlib import sha256
 from importlib.metadata import version
 from inspect import getdoc
 from pathlib import Path
@@ -37,9 +37,7 @@ def make_card(
         "classes": predictor.class_names,
         "input": {"name": "images", "type": "uint8", "shape": ["N", 3, 32, 32], "colors": "RGB, 0 to 255"},
         "output": {"name": "logits", "type": "float32", "shape": ["N", len(predictor.class_names)]},
-        "files": {
-            name: {"bytes": len(data), "sha256": hashlib.sha256(data).hexdigest()} for name, data in files.items()
-        },
+        "files": {name: {"bytes": len(data), "sha256": sha256(data).hexdigest()} for name, data in files.items()},
         "checks": {name: found._asdict() for name, found in checks.items()},
         "training": _training(run.record) if run else None,
         "test": {
