@@ -60,12 +60,10 @@ def run(args: argparse.Namespace) -> None:
 
 def find_images(names: Sequence[Path], failed: list[Path]) -> list[Path]:
     """Returns the files and those below the folders; reports names without any and appends them to `failed`."""
-    from cifar10.data.image_folder import image_files
-
     found = []
     for name in names:
         try:
-            below = image_files(name) if name.is_dir() else [name] if name.exists() else []
+            below = files_of(name)
             reason = "no images in this folder" if name.is_dir() else "no such file or folder"
         except OSError as error:  # a folder without read permission
             below, reason = [], str(error.strerror)
@@ -74,6 +72,14 @@ def find_images(names: Sequence[Path], failed: list[Path]) -> list[Path]:
             print(f"{printable(name)}: {reason}", file=sys.stderr)
         found += below
     return found
+
+
+def files_of(path: Path) -> list[Path]:
+    if not path.is_dir():
+        return [path] if path.exists() else []
+    from cifar10.data.image_folder import image_files  # imports Lightning, which single files do not need
+
+    return image_files(path)
 
 
 def predict(predictor: "Predictor", paths: Sequence[Path], top: int, failed: list[Path]) -> Iterator[Row]:
