@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from cifar10.errors import UserError
 from cifar10.inference.demo import first_samples, load_predictors
 from cifar10.results.saved_run import FinishedRun
 
@@ -26,13 +27,13 @@ def test_a_missing_run_is_one_line(command, tmp_path):
     )
 
 
-def test_networks_of_different_classes_are_refused(command, drawn_runs, tmp_path):
+def test_networks_of_different_classes_are_refused(drawn_runs, tmp_path):
     content = torch.load(drawn_runs / "model=mlp/best.ckpt", weights_only=True)
-    content["hyper_parameters"]["class_names"] = list("abcdefghij")
+    arguments = content["network"]["arguments"] if "network" in content else content["hyper_parameters"]
+    arguments["class_names"] = list("abcdefghij")
     torch.save(content, tmp_path / "other.ckpt")
-    assert command(drawn_runs / "model=mlp", tmp_path / "other.ckpt", "--device", "cpu")[0] == (
-        "demo.py: these networks have different classes; show networks with the same classes together"
-    )
+    with pytest.raises(UserError, match="different classes"):
+        load_predictors([drawn_runs / "model=mlp", tmp_path / "other.ckpt"], "cpu")
 
 
 def test_runs_of_one_title_have_their_path_in_it(drawn_runs, tmp_path):

@@ -32,7 +32,7 @@ def test_results_are_bit_identical_to_the_run_s(name, command, drawn_runs, tmp_p
     found = json.loads((tmp_path / "found.json").read_text())
     assert code == 0
     assert found["test"] == run.record["test"]
-    assert found["ece"] == calibration(*run.predictions).ece
+    assert found["ece"] == calibration(run.predictions.probabilities, run.predictions.labels).ece
     assert "the same accuracy and confusion matrix" in text
 
 
