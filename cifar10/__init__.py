@@ -1,11 +1,11 @@
-"""Three models of growing power look at CIFAR-10; `load` opens what was trained.
+"""Three image classifiers for CIFAR-10: class prototypes, an MLP and a CNN.
 
 >>> import cifar10
 >>> model = cifar10.load("runs/mlp/seed=1")
->>> answers = model.predict(["cat.png", "coffee.png"])
->>> answers.probabilities.shape  # two images, ten classes
+>>> predictions = model.predict(["cat.png", "coffee.png"])
+>>> predictions.probabilities.shape  # two images, ten classes
 (2, 10)
->>> set(answers.names) <= set(model.class_names)
+>>> set(predictions.names) <= set(model.class_names)
 True
 """
 
@@ -20,17 +20,17 @@ if TYPE_CHECKING:
 
     import torch
 
-    from cifar10.inference.predictor import TrainedModel
+    from cifar10.inference.predictor import Predictor
 
 __all__ = ["UserError", "load"]
 
 
-def load(path: str | Path, device: str | torch.device | None = None) -> TrainedModel:
-    """A run folder's tested weights, or those of a checkpoint, ready for images: see `TrainedModel.predict`.
+def load(path: str | Path, device: str | torch.device | None = None) -> Predictor:
+    """Loads the best weights of a finished run's folder, or a checkpoint, for `Predictor.predict`.
 
-    device: the accelerator, if there is one, unless told otherwise. A checkpoint is opened with `weights_only`: a file
-    that could run code is refused. Raises UserError for what is no finished run and no checkpoint of this project.
+    device: default is the accelerator, or the CPU without one. Checkpoints are read with `weights_only`: a file that
+    could run code is refused. Raises UserError if `path` is neither a finished run nor a checkpoint of this project.
     """
-    from cifar10.inference.predictor import TrainedModel  # PyTorch takes seconds to import
+    from cifar10.inference.predictor import Predictor  # PyTorch takes seconds to import
 
-    return TrainedModel(path, device)
+    return Predictor(path, device)

@@ -1,131 +1,124 @@
-"""The numbers of the test set again, from a checkpoint: accuracy, loss, calibration; on any data; under corruptions.
+"""Repeats the test of a checkpoint: accuracy, loss and calibration, on any data and on corrupted images.
 
-python scripts/evaluate.py runs/cnn/seed=1                          the run's test; says whether metrics.json has it too
-python scripts/evaluate.py runs/cnn/seed=1 --corruptions            and noise, blur, brightness, contrast and JPEG
-python scripts/evaluate.py best.ckpt data=folder data.root=PATH     on other images of the same classes
-python scripts/evaluate.py runs/cnn/seed=1 --tta-flip --json e.json also look at each image mirrored; keep it all
+python scripts/evaluate.py runs/cnn/seed=1                          the run's test, compared with its metrics.json
+python scripts/evaluate.py runs/cnn/seed=1 --corruptions            also noise, blur, brightness, contrast and JPEG
+python scripts/evaluate.py best.ckpt data=folder data.root=PATH     other images of the same classes
+python scripts/evaluate.py runs/cnn/seed=1 --tta-flip --json e.json test-time augmentation; all results as JSON
 """
 
 import argparse
-import sys
 from collections.abc import Iterator
+from itertools import chain
 from pathlib import Path
 from statistics import mean
 from typing import TYPE_CHECKING, Any
 
+from cifar10.inference.command_line import add_checkpoint, add_device, make_parser, one_line_errors, positive_int
+
 if TYPE_CHECKING:
     from cifar10.data.datamodule import ImageData
     from cifar10.inference.evaluate import Evaluation
-    from cifar10.inference.predictor import TrainedModel
+    from cifar10.models.classifier import Classifier
 
-Strengths = dict[str, list[dict[str, float]]]
+Corruptions = dict[str, list[dict[str, float]]]
 """Corruption -> accuracy and expected calibration error at each strength, the weakest first."""
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("checkpoint", type=Path, metavar="CKPT", help="a finished run's folder, or a checkpoint")
-    parser.add_argument("data", nargs="*", metavar="data=...", help="as of train.py (default: what it was tested on)")
-    parser.add_argument("--corruptions", action="store_true", help="test under corruptions too, at five strengths each")
-    parser.add_argument("--tta-flip", action="store_true", help="look at each image as it is and mirrored")
-    parser.add_argument("--images", type=int, metavar="N", help="only the first N test images")
-    parser.add_argument("--precision", choices=("32-true", "bf16-mixed", "16-mixed"), help="default: as the run's")
-    parser.add_argument("--device", help="cpu, cuda ... (default: the accelerator, if there is one)")
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write all of it there")
+    parser = make_parser(__doc__)
+    add_checkpoint(parser)
+    parser.add_argument("data", nargs="*", metavar="data=...", help="as of train.py (default: the run's)")
+    parser.add_argument("--corruptions", action="store_true", help="five kinds at five strengths")
+    parser.add_argument("--tta-flip", action="store_true", help="average the logits of each image and its mirror image")
+    parser.add_argument("--images", type=positive_int, metavar="N", help="only the first N test images")
+    parser.add_argument("--precision", choices=("32-true", "bf16-mixed", "16-mixed"), help="default: the run's")
+    add_device(parser)
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write all results there")
     args = parser.parse_args()
-    if args.images is not None and args.images < 1:
-        parser.error(f"--images {args.images}: choose at least 1")
-
-    from hydra.errors import HydraException
-    from omegaconf.errors import OmegaConfBaseException
-
-    from cifar10.errors import UserError
-    from cifar10.files import write_json
-    from cifar10.training.config import explain
-
-    try:
-        found = report(args)
+    with one_line_errors():
+        results = report(args)
         if args.json:
-            write_json(args.json, found)
-    except (UserError, HydraException, OmegaConfBaseException, OSError) as error:
-        sys.exit(f"evaluate.py: {explain(error)}")
-    except KeyboardInterrupt:
-        sys.exit("\nevaluate.py: stopped")
+            from cifar10.files import write_json
+
+            write_json(args.json, results)
 
 
 def report(args: argparse.Namespace) -> dict[str, Any]:
-    """Prints it; returns all of it as plain Python."""
+    """Evaluates, prints the results and returns them as plain Python."""
     import cifar10
-    from cifar10.errors import UserError
     from cifar10.inference.evaluate import chosen_data, evaluate, run_of
+    from cifar10.models.build import load_model
     from cifar10.training.record import device_name
 
-    trained = cifar10.load(args.checkpoint, args.device)
-    data, run = chosen_data(trained, args.data), run_of(trained.checkpoint)
+    predictor = cifar10.load(args.checkpoint, args.device)
+    data, run = chosen_data(predictor, args.data), run_of(predictor.checkpoint)
+    classifier = load_model(predictor.checkpoint).to(predictor.device)
     if args.tta_flip:
-        if getattr(trained.model.network, "tta_flip", True):
-            raise UserError("--tta-flip: this model looks at mirrored images already, or never does; leave it out")
-        trained.model.network.tta_flip = True
+        if getattr(classifier.network, "tta_flip", True):
+            raise cifar10.UserError("--tta-flip: this network does so by itself, or has no tta_flip; leave it out")
+        classifier.network.tta_flip = True
     precision = args.precision or (run.record["precision"] if run else "32-true")
-    clean = evaluate(trained.model, data, precision, images=args.images)
-    about = {
-        "model": type(trained.model).__name__,
-        "checkpoint": str(trained.checkpoint),
+    clean = evaluate(classifier, data, precision, num_images=args.images)
+    about: dict[str, Any] = {
+        "model": type(classifier).__name__,
+        "checkpoint": str(predictor.checkpoint),
         "data": data.name,
         "images": len(clean.predictions.labels),
-        "tta_flip": getattr(trained.model.network, "tta_flip", False),
+        "tta_flip": getattr(classifier.network, "tta_flip", False),
         "precision": precision,
-        "device": device_name(trained.device),
+        "device": device_name(predictor.device),
     }
     rows = {name: str(value) for name, value in about.items()} | {
         "accuracy": f"{clean.test['accuracy']:.2%}",
         "loss": f"{clean.test['loss']:.4f}",
         "calibration error": f"{clean.ece:.2%}",
     }
-    if run and trained.checkpoint.name == "best.ckpt" and not (args.data or args.images or args.tta_flip):
-        rows["metrics.json"] = agreement(clean.test, run.record)
+    if run and predictor.checkpoint.name == "best.ckpt" and not (args.data or args.images or args.tta_flip):
+        rows["metrics.json"] = compare_to_record(clean.test, run.record)
     print("\n".join(f"  {name:<17}  {value}" for name, value in rows.items()), flush=True)
-    found = about | {"test": clean.test, "ece": clean.ece}
+    results: dict[str, Any] = about | {"test": clean.test, "ece": clean.ece}
     if args.corruptions:
-        found["corruptions"] = corrupted(trained, data, precision, args.images)
-        print("\n" + "\n".join(table(clean, found["corruptions"])))
-    return found
+        results["corruptions"] = evaluate_corruptions(classifier, data, precision, args.images)
+        print("\n" + "\n".join(table(clean, results["corruptions"])))
+    return results
 
 
-def agreement(test: dict[str, Any], record: dict[str, Any]) -> str:
-    """Whether the run found the same, in words."""
+def compare_to_record(test: dict[str, Any], record: dict[str, Any]) -> str:
+    """Describes whether the run's own test had the same results."""
     if all(test[name] == record["test"][name] for name in ("accuracy", "class_accuracy", "confusion")):
         return "the same accuracy and confusion matrix"
-    return f"{record['test']['accuracy']:.2%}, on {record['device']} in {record['precision']}: not the same"
+    return f"{record['test']['accuracy']:.2%} on {record['device']} in {record['precision']}: not the same"
 
 
-def corrupted(trained: "TrainedModel", data: "ImageData", precision: str, images: int | None) -> Strengths:
-    """What the model makes of the test images under every corruption."""
+def evaluate_corruptions(
+    classifier: "Classifier", data: "ImageData", precision: str, num_images: int | None
+) -> Corruptions:
     from tqdm import tqdm
 
     from cifar10.inference.corruptions import STRENGTHS, corruption
     from cifar10.inference.evaluate import evaluate
 
-    todo = [(kind, strength + 1) for kind, values in STRENGTHS.items() for strength in range(len(values))]
-    found: Strengths = {kind: [] for kind in STRENGTHS}
-    for kind, strength in tqdm(todo, "Corruptions", leave=False, disable=None):
-        one = evaluate(trained.model, data, precision, corruption(kind, strength), images)
-        found[kind].append({"accuracy": one.test["accuracy"], "ece": one.ece})
-    return found
+    jobs = [(kind, strength + 1) for kind, values in STRENGTHS.items() for strength in range(len(values))]
+    results: Corruptions = {kind: [] for kind in STRENGTHS}
+    for kind, strength in tqdm(jobs, "Corruptions", leave=False, disable=None):
+        found = evaluate(classifier, data, precision, corruption(kind, strength), num_images)
+        results[kind].append({"accuracy": found.test["accuracy"], "ece": found.ece})
+    return results
 
 
-def table(clean: "Evaluation", found: Strengths) -> Iterator[str]:
-    """Accuracy by corruption and strength, as Markdown."""
+def table(clean: "Evaluation", results: Corruptions) -> Iterator[str]:
+    """Yields the lines of a Markdown table of accuracy by corruption and strength."""
+
+    def row(name: str, values: list[dict[str, float]], cells: list[str]) -> str:
+        means = [f"{mean(value[key] for value in values):.1%}" for key in ("accuracy", "ece")]
+        return f"| {' | '.join([name, *cells, *means])} |"
+
     yield "| accuracy under | 1 | 2 | 3 | 4 | 5 | mean | mean calibration error |"
     yield "| --- | --- | --- | --- | --- | --- | --- | --- |"
-    yield f"| nothing |  |  |  |  |  | {clean.test['accuracy']:.1%} | {clean.ece:.1%} |"
-    for kind, strengths in found.items():
-        values = [one["accuracy"] for one in strengths]
-        cells = [*values, mean(values), mean(one["ece"] for one in strengths)]
-        yield f"| {kind} | {' | '.join(f'{value:.1%}' for value in cells)} |"
-    everything = [one for strengths in found.values() for one in strengths]
-    accuracy, ece = (mean(one[name] for one in everything) for name in ("accuracy", "ece"))
-    yield f"| all of them |  |  |  |  |  | {accuracy:.1%} | {ece:.1%} |"
+    yield row("no corruption", [{"accuracy": clean.test["accuracy"], "ece": clean.ece}], [""] * 5)
+    for kind, values in results.items():
+        yield row(kind, values, [f"{value['accuracy']:.1%}" for value in values])
+    yield row("all corruptions", list(chain(*results.values())), [""] * 5)
 
 
 if __name__ == "__main__":

@@ -1,61 +1,47 @@
-"""A few photographs to try a model on, for those who have none at hand; nothing is downloaded.
+"""Copies a few photographs to classify from scikit-image; nothing is downloaded.
 
 python scripts/photos.py photos
 python scripts/predict.py runs/cnn/seed=1 photos
 
-They come with scikit-image, whose documentation gives their sources, and are free of copyright. A cat is one of
-CIFAR-10's classes; the others show what a model says of what it never learnt. A file that is there stays as it is.
+Their sources are in scikit-image's documentation; all are free of copyright. A cat is one of CIFAR-10's classes; the
+others show what a network predicts for images of no class of its own. Existing files are kept.
 """
 
-import argparse
-import sys
 from importlib.util import find_spec
 from pathlib import Path
-from typing import NamedTuple
 
+from cifar10.errors import UserError
+from cifar10.inference.command_line import make_parser, one_line_errors
 
-class Photo(NamedTuple):
-    """name: the file's here; stored: as scikit-image has it; source: whose it is, and by what licence it is here."""
-
-    name: str
-    stored: str
-    source: str
-
-
-PHOTOS = (
-    Photo("astronaut.png", "astronaut.png", "Eileen Collins, by NASA; public domain"),
-    Photo("cat.png", "chelsea.png", "the cat Chelsea, by Stéfan van der Walt; CC0"),
-    Photo("coffee.png", "coffee.png", "a cup of coffee, by Rachel Michetti, Pikolo Espresso Bar; CC0"),
-    Photo("rocket.jpg", "rocket.jpg", "a Falcon 9 with DSCOVR, by SpaceX; public domain"),
-)
+PHOTOS = {
+    "astronaut.png": ("astronaut.png", "Eileen Collins, by NASA; public domain"),
+    "cat.png": ("chelsea.png", "the cat Chelsea, by Stéfan van der Walt; CC0"),
+    "coffee.png": ("coffee.png", "a cup of coffee, by Rachel Michetti, Pikolo Espresso Bar; CC0"),
+    "rocket.jpg": ("rocket.jpg", "a Falcon 9 with DSCOVR, by SpaceX; public domain"),
+}
+"""File name -> scikit-image's name, subject with author and licence."""
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("folder", type=Path, help="is made if there is none")
+    parser = make_parser(__doc__)
+    parser.add_argument("folder", type=Path, help="created if missing")
     args = parser.parse_args()
+    with one_line_errors():
+        copy_photos(args.folder)
+
+
+def copy_photos(folder: Path) -> None:
+    """Copies the photographs and prints their sources. Raises UserError without scikit-image, and OSError."""
     package = find_spec("skimage")
-    if package is None:
-        sys.exit("photos.py: the photographs come with scikit-image; pip install scikit-image")
-    try:
-        written = write(args.folder, Path(package.submodule_search_locations[0]) / "data")
-    except OSError as error:
-        sys.exit(f"photos.py: {error.filename}: {error.strerror}")
-    if not written:
-        sys.exit("photos.py: this version of scikit-image has none of the photographs; pip install -U scikit-image")
-
-
-def write(folder: Path, data: Path) -> int:
-    """Copies what lies in scikit-image's folder `data` and says whose it is; how many there are. Raises OSError."""
-    there = [photo for photo in PHOTOS if (data / photo.stored).is_file()]
+    if package is None or package.origin is None:
+        raise UserError("the photographs come with scikit-image; pip install scikit-image")
     folder.mkdir(parents=True, exist_ok=True)
-    for photo in there:
-        path, content = folder / photo.name, (data / photo.stored).read_bytes()
+    for name, (stored, source) in PHOTOS.items():
+        path, content = folder / name, (Path(package.origin).parent / "data" / stored).read_bytes()
         if not path.exists():
             path.write_bytes(content)
         kept = "" if path.read_bytes() == content else " (not this one: another file of that name was there)"
-        print(f"  {path}  {photo.source}{kept}")
-    return len(there)
+        print(f"  {path}  {source}{kept}")
 
 
 if __name__ == "__main__":

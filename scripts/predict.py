@@ -1,10 +1,10 @@
-"""What a trained model says of images of your own, of any size.
+"""Classifies image files of any size with a trained network.
 
-python scripts/predict.py runs/cnn/seed=1 cat.jpg photos/       a table; folders with all that is below them
+python scripts/predict.py runs/cnn/seed=1 cat.jpg photos/       a table; folders are read recursively
 python scripts/predict.py runs/cnn/seed=1 photos/ --csv         or --json, for programs
 python scripts/predict.py best.ckpt cat.jpg --top 5             a checkpoint needs nothing beside it
 
-Images that cannot be read are named, the others go on. Exit status: 0 all were read, 1 some were not, or nothing was.
+Images that cannot be read are reported, the others are classified. Exit status: 0 if all were read, else 1.
 """
 
 import argparse
@@ -12,11 +12,18 @@ import csv
 import json
 import sys
 from collections.abc import Iterable, Iterator, Sequence
+from io import TextIOWrapper
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
+
+import cifar10
+from cifar10.inference.command_line import add_checkpoint, add_device, make_parser, one_line_errors, positive_int
+
+if TYPE_CHECKING:
+    from cifar10.inference.predictor import Predictor
 
 BLOCK = 500
-"""Images that the model looks at at once; the next ones are decoded meanwhile."""
+"""Images classified at once; the next ones are decoded meanwhile."""
 CELL = 18
 """Characters of a column."""
 Row = tuple[str, list[tuple[str, float]]]
@@ -24,106 +31,105 @@ Row = tuple[str, list[tuple[str, float]]]
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("checkpoint", type=Path, metavar="CKPT", help="a finished run's folder, or a checkpoint")
+    parser = make_parser(__doc__)
+    add_checkpoint(parser)
     parser.add_argument("images", nargs="+", type=Path, metavar="IMAGE|FOLDER")
-    parser.add_argument("--top", type=int, default=3, metavar="K", help="classes for each image (default: 3)")
-    parser.add_argument("--device", help="cpu, cuda ... (default: the accelerator, if there is one)")
-    form = parser.add_mutually_exclusive_group()
-    form.add_argument("--json", action="store_true", help="a list of objects")
-    form.add_argument("--csv", action="store_true", help="a row for each image, with a head")
-    args = parser.parse_args()
-    if args.top < 1:
-        parser.error(f"--top {args.top}: choose at least 1")
-
-    import cifar10
-
-    try:
-        bad: list[Path] = []
-        paths = listed(args.images, bad)
-        if not paths:
-            sys.exit("predict.py: there is no image to look at")
-        total = len(paths) + len(bad)
-        model = cifar10.load(args.checkpoint, args.device)
-        args.top = min(args.top, len(model.class_names))
-        show = as_json if args.json else as_csv if args.csv else as_table
-        show(answers(model, paths, args.top, bad), args.top, max(len(shown(path)) for path in paths))
-    except (cifar10.UserError, OSError) as error:
-        sys.exit(f"predict.py: {error}")
-    except KeyboardInterrupt:
-        sys.exit("\npredict.py: stopped")
-    if bad:
-        sys.exit(f"predict.py: {len(bad):,} of {total:,} images cannot be read")
+    parser.add_argument("--top", type=positive_int, default=3, metavar="K", help="classes for each image (default: 3)")
+    add_device(parser)
+    output = parser.add_mutually_exclusive_group()
+    output.add_argument("--json", dest="show", action="store_const", const=show_json, help="a list of objects")
+    output.add_argument("--csv", dest="show", action="store_const", const=show_csv, help="one row per image")
+    parser.set_defaults(show=show_table)
+    with one_line_errors():
+        run(parser.parse_args())
 
 
-def listed(names: Sequence[Path], bad: list[Path]) -> list[Path]:
-    """The files and those below the folders; what has none goes to `bad` and to standard error."""
-    from cifar10.data.image_folder import image_files
+def run(args: argparse.Namespace) -> None:
+    """Prints the predictions. Raises UserError if an image cannot be read."""
+    failed: list[Path] = []
+    paths = find_images(args.images, failed)
+    total = len(paths) + len(failed)
+    if not paths:
+        raise cifar10.UserError("no images found")
+    predictor = cifar10.load(args.checkpoint, args.device)
+    top = min(args.top, len(predictor.class_names))
+    args.show(predict(predictor, paths, top, failed), top, max(len(printable(path)) for path in paths))
+    if failed:
+        raise cifar10.UserError(f"{len(failed):,} of {total:,} images cannot be read")
 
+
+def find_images(names: Sequence[Path], failed: list[Path]) -> list[Path]:
+    """Returns the files and those below the folders; reports names without any and appends them to `failed`."""
     found = []
     for name in names:
         try:
-            below = image_files(name) if name.is_dir() else [name] if name.exists() else []
+            below = files_of(name)
             reason = "no images in this folder" if name.is_dir() else "no such file or folder"
-        except OSError as error:  # a folder that may not be listed
-            below, reason = [], error.strerror
+        except OSError as error:  # a folder without read permission
+            below, reason = [], str(error.strerror)
         if not below:
-            bad.append(name)
-            print(f"{shown(name)}: {reason}", file=sys.stderr)
+            failed.append(name)
+            print(f"{printable(name)}: {reason}", file=sys.stderr)
         found += below
     return found
 
 
-def answers(model: Any, paths: Sequence[Path], top: int, bad: list[Path]) -> Iterator[Row]:
-    """A row for each image that can be read, in order; the others go to `bad` and to standard error."""
+def files_of(path: Path) -> list[Path]:
+    if not path.is_dir():
+        return [path] if path.exists() else []
+    from cifar10.data.image_folder import image_files  # imports Lightning, which single files do not need
+
+    return image_files(path)
+
+
+def predict(predictor: "Predictor", paths: Sequence[Path], top: int, failed: list[Path]) -> Iterator[Row]:
+    """Yields a row for each readable image, in order; reports the others and appends them to `failed`."""
     import torch
-    from torch import Tensor
     from tqdm import tqdm
 
     from cifar10.data.image_io import read_each
 
-    images: list[Tensor] = []
-    names: list[str] = []
+    block: dict[int, torch.Tensor] = {}
     bar = tqdm(read_each(paths), "Images", len(paths), delay=1, leave=False, disable=None)
-    for place, image in enumerate(bar):
-        if isinstance(image, Tensor):
-            images.append(image)
-            names.append(str(paths[place]))
+    for index, image in enumerate(bar):
+        if isinstance(image, torch.Tensor):
+            block[index] = image
         else:
-            bad.append(paths[place])
-            bar.write(f"{shown(paths[place])}: {image}", file=sys.stderr)
-        if images and (len(images) == BLOCK or place == len(paths) - 1):
-            bar.clear()  # a terminal gets the rows in its place
-            yield from zip(names, model.predict(torch.stack(images)).top(top), strict=True)
-            images, names = [], []
+            failed.append(paths[index])
+            bar.write(f"{printable(paths[index])}: {image}", file=sys.stderr)
+        if block and (len(block) == BLOCK or index == len(paths) - 1):
+            bar.clear()  # the rows take its place on a terminal
+            rows = predictor.predict(torch.stack(list(block.values()))).top(top)
+            yield from zip((str(paths[place]) for place in block), rows, strict=True)
+            block = {}
 
 
-def shown(path: Path | str) -> str:
-    """The path on one line."""
+def printable(path: Path | str) -> str:
+    """Returns the path on one line."""
     return str(path) if str(path).isprintable() else repr(str(path))
 
 
-def as_table(rows: Iterable[Row], top: int, width: int) -> None:
-    cells = [f"{place + 1}" for place in range(top)]
-    print("  ".join([f"{'image':<{width}}", *(f"{cell:<{CELL}}" for cell in cells)]).rstrip())
+def show_table(rows: Iterable[Row], top: int, width: int) -> None:
+    def show(name: str, cells: Iterable[str]) -> None:
+        print("  ".join([f"{name:<{width}}", *(f"{cell:<{CELL}}" for cell in cells)]).rstrip())
+
+    show("image", map(str, range(1, top + 1)))
     for name, classes in rows:
-        cells = [f"{probability:>6.1%} {one}" for one, probability in classes]
-        print("  ".join([f"{shown(name):<{width}}", *(f"{cell:<{CELL}}" for cell in cells)]).rstrip())
+        show(printable(name), [f"{probability:>6.1%} {label}" for label, probability in classes])
 
 
-def as_csv(rows: Iterable[Row], top: int, width: int) -> None:
-    sys.stdout.reconfigure(errors="surrogateescape")  # names of files can be any bytes
+def show_csv(rows: Iterable[Row], top: int, width: int) -> None:
+    if isinstance(sys.stdout, TextIOWrapper):
+        sys.stdout.reconfigure(errors="surrogateescape")  # file names can be any bytes
     writer = csv.writer(sys.stdout, lineterminator="\n")
-    writer.writerow(["image", *(f"{what}_{place + 1}" for place in range(top) for what in ("class", "probability"))])
+    writer.writerow(["image", *(f"{name}_{rank}" for rank in range(1, top + 1) for name in ("class", "probability"))])
     for name, classes in rows:
-        writer.writerow([name, *(value for one, probability in classes for value in (one, f"{probability:.6f}"))])
+        writer.writerow([name, *(value for label, probability in classes for value in (label, f"{probability:.6f}"))])
 
 
-def as_json(rows: Iterable[Row], top: int, width: int) -> None:
-    found = [
-        {"image": name, "top": [{"class": one, "probability": probability} for one, probability in classes]}
-        for name, classes in rows
-    ]
+def show_json(rows: Iterable[Row], top: int, width: int) -> None:
+    keys = ("class", "probability")
+    found = [{"image": name, "top": [dict(zip(keys, one, strict=True)) for one in classes]} for name, classes in rows]
     print(json.dumps(found, indent=1))
 
 

@@ -1,10 +1,9 @@
-"""Tries every fault that the tests know of, more often than they do by themselves, and writes docs/reliability.md.
+"""Runs the fault tests with more cases than pytest does by default, and writes the table of docs/reliability.md.
 
 python scripts/reliability.py                     100 kills, 1,000 cases of each kind; twenty minutes on two CPU cores
 python scripts/reliability.py --kills 500         more
 """
 
-import argparse
 import json
 import os
 import re
@@ -13,29 +12,30 @@ import sys
 import tempfile
 from pathlib import Path
 
+from cifar10.inference.command_line import make_parser, positive_int
+
 ROOT = Path(__file__).resolve().parent.parent
 PAGE = ROOT / "docs/reliability.md"
 FILES = ("faults", "data", "training", "inference/test_predictor.py", "sweeps/test_trials.py", "sweeps/test_jobs.py")
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--kills", type=int, default=100, help="SIGKILLs in all (default: 100)")
-    parser.add_argument("--cases", type=int, default=1000, help="damaged files and settings of each kind (1000)")
+    parser = make_parser(__doc__)
+    parser.add_argument("--kills", type=positive_int, default=100, help="SIGKILLs in all (default: 100)")
+    parser.add_argument("--cases", type=positive_int, default=1000, help="of each other kind (default: 1000)")
     args = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
-        tried = Path(folder) / "tried.json"
-        more = {"KILLS": str(args.kills), "CASES": str(args.cases), "FAULTS_JSON": str(tried)}
+        results = Path(folder) / "faults.json"
+        environment = {"KILLS": str(args.kills), "CASES": str(args.cases), "FAULTS_JSON": str(results)}
         command = [sys.executable, "-m", "pytest", *(f"tests/{name}" for name in FILES), "-m", "not real_data"]
-        status = subprocess.run(command, cwd=ROOT, env=os.environ | more, check=False).returncode
-        if status:
-            sys.exit("reliability.py: a fault was not met as it should be; the page is left as it was")
-        rows = json.loads(tried.read_text())
+        if subprocess.run(command, cwd=ROOT, env=os.environ | environment, check=False).returncode:
+            sys.exit("reliability.py: a test failed; the page is unchanged")
+        rows = json.loads(results.read_text())
     PAGE.write_text(with_table(PAGE.read_text(), rows))
 
 
 def with_table(page: str, rows: dict[str, tuple[int, str]]) -> str:
-    """The page with a row for each fault, (how often it was tried, what came of it), between its two marks."""
+    """Returns the page with a row for each fault, (number of cases, outcome), between its two marks."""
     lines = ["| fault | tried | what happened |", "| --- | --- | --- |"]
     lines += [f"| {fault} | {count:,} | {outcome} |" for fault, (count, outcome) in sorted(rows.items())]
     table = "\n".join(["<!-- faults -->", *lines, "<!-- /faults -->"])

@@ -1,7 +1,7 @@
-"""Common corruptions of images at five strengths, by Kornia on the images' device.
+"""Applies common corruptions to images at five strengths, on the images' device.
 
 Kinds and strengths are those of CIFAR-10-C (Hendrycks and Dietterich, "Benchmarking neural network robustness to common
-corruptions and perturbations", 2019); the images are not its files: the noise is drawn anew, and JPEG is Kornia's.
+corruptions and perturbations", 2019). Its files are not used: noise is sampled here, JPEG compression is Kornia's.
 """
 
 from collections.abc import Callable
@@ -21,45 +21,46 @@ STRENGTHS = {
     "gaussian noise": (0.04, 0.06, 0.08, 0.09, 0.10),  # standard deviation, in units of [0, 1]
     "gaussian blur": (0.4, 0.6, 0.7, 0.8, 1.0),  # standard deviation, in pixels
     "brightness": (0.05, 0.10, 0.15, 0.20, 0.30),  # added to the value of HSV
-    "contrast": (0.75, 0.50, 0.40, 0.30, 0.15),  # what is left of the distance to the image's mean colour
+    "contrast": (0.75, 0.50, 0.40, 0.30, 0.15),  # factor of the distance to the image's mean color
     "JPEG": (80, 65, 58, 50, 40),  # quality
 }
-NOISE = 3  # key of random numbers, beside those of cifar10.data.augment
+NOISE = 3  # seed key; cifar10.data.augment uses the others
 
 
 def corruption(kind: str, strength: int, seed: int = 0) -> Callable[[Tensor], Tensor]:
-    """From batches of images (N, 3, 32, 32), uint8 or in [0, 1], in their order, to uint8 ones of the same shape.
+    """Returns a function from batches (N, 3, 32, 32), uint8 or in [0, 1], to corrupted ones of the same shape, uint8.
 
-    kind: a key of STRENGTHS; strength: 1 to 5. Noise is a function of the seed, the batch's number and its size alone,
-    on every device.
+    kind: a key of STRENGTHS; strength: 1 to 5. Noise depends on the seed, the number of calls before and the batch's
+    size only, on every device.
     """
     value = STRENGTHS[kind][strength - 1]
-    change = {
-        "gaussian noise": partial(_noise, numbers=count(), seed=seed),
+    changes: dict[str, Callable[[Tensor, float], Tensor]] = {
+        "gaussian noise": partial(_noise, calls=count(), seed=seed),
         "gaussian blur": _blur,
-        "brightness": _brighter,
-        "contrast": _paler,
+        "brightness": _brightness,
+        "contrast": _contrast,
         "JPEG": _jpeg,
-    }[kind]
+    }
+    change = changes[kind]
     return lambda images: (change(to_unit(images), value).clamp(0, 1) * 255).round().to(torch.uint8)
 
 
-def _noise(images: Tensor, deviation: float, numbers: count, seed: int) -> Tensor:
-    drawn = torch.randn(images.shape, generator=generator(seed, next(numbers), NOISE))
-    return images + deviation * drawn.to(images.device)
+def _noise(images: Tensor, deviation: float, calls: count, seed: int) -> Tensor:
+    noise = torch.randn(images.shape, generator=generator(seed, next(calls), NOISE))
+    return images + deviation * noise.to(images.device)
 
 
 def _blur(images: Tensor, deviation: float) -> Tensor:
-    return gaussian_blur2d(images, 9, (deviation, deviation))  # 9 pixels hold four deviations to each side
+    return gaussian_blur2d(images, 9, (deviation, deviation))  # 9 pixels: four standard deviations to each side
 
 
-def _brighter(images: Tensor, more: float) -> Tensor:
+def _brightness(images: Tensor, added: float) -> Tensor:
     hue, saturation, value = rgb_to_hsv(images).unbind(1)
-    return hsv_to_rgb(torch.stack([hue, saturation, (value + more).clamp(max=1)], 1))
+    return hsv_to_rgb(torch.stack([hue, saturation, (value + added).clamp(max=1)], 1))
 
 
-def _paler(images: Tensor, left: float) -> Tensor:
-    return torch.lerp(images.mean((2, 3), keepdim=True), images, left)
+def _contrast(images: Tensor, factor: float) -> Tensor:
+    return torch.lerp(images.mean((2, 3), keepdim=True), images, factor)
 
 
 def _jpeg(images: Tensor, quality: float) -> Tensor:

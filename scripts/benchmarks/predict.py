@@ -16,7 +16,7 @@ from PIL import Image
 import cifar10
 from benchmarks.measure import ROOT, compose, interleaved, quietly, read_images
 from cifar10.data.image_io import read_images as decoded
-from cifar10.inference.predictor import TrainedModel
+from cifar10.inference.predictor import Predictor
 from train import train
 
 IMAGES = {"prototype": 2000, "mlp": 20_000, "cnn": 1000}
@@ -48,11 +48,11 @@ def predict(data: str, rounds: int, files: int = FILES) -> dict[str, Any]:
     return found
 
 
-def answers(trained: TrainedModel, images: torch.Tensor, path: Path, rounds: int) -> tuple[dict[str, Any], ...]:
+def answers(trained: Predictor, images: torch.Tensor, path: Path, rounds: int) -> tuple[dict[str, Any], ...]:
     """Way -> milliseconds of one image; way -> images per second of many."""
-    from cifar10.inference.export import BATCH, as_onnx, exported, onnx_runtime
+    from cifar10.inference.export import BATCH, export_network, onnx_runtime, to_onnx
 
-    runtime = onnx_runtime(as_onnx(exported(trained.model), trained.class_names))
+    runtime = onnx_runtime(to_onnx(export_network(trained.network), trained.class_names))
     image = images[0].numpy()
     alone = images[:1]
     one = {
@@ -74,8 +74,8 @@ def answers(trained: TrainedModel, images: torch.Tensor, path: Path, rounds: int
 
 
 @torch.inference_mode()
-def bare(trained: TrainedModel, images: torch.Tensor) -> torch.Tensor:
-    return trained.model(images)
+def bare(trained: Predictor, images: torch.Tensor) -> torch.Tensor:
+    return trained.network(images)
 
 
 def of_folder(folder: Path, paths: list[Path], rounds: int) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Chromium, for what only a browser can tell."""
+"""Starts Chromium for the tests that need a browser."""
 
 import os
 import shutil
@@ -13,7 +13,7 @@ QUIET += ("--disable-component-update", "--disable-sync")
 
 @pytest.fixture(scope="session")
 def browser() -> Iterator[Any]:
-    """The system's Chromium, without a window, as Playwright's Browser."""
+    """Starts the system's Chromium, headless, as a Playwright Browser."""
     sync_api = pytest.importorskip("playwright.sync_api", reason="needs playwright: pip install -e '.[dev]'")
     path = shutil.which("chromium")
     if path is None:

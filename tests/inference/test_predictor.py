@@ -1,4 +1,4 @@
-"""cifar10.load and predict: which images it takes, what it says of them, and what it refuses."""
+"""Tests cifar10.load and Predictor.predict: images and checkpoints they accept, and those they refuse."""
 
 import os
 import pickle
@@ -17,6 +17,8 @@ import cifar10
 from cifar10.data.image_io import read_image
 from cifar10.results.saved_run import SavedRun
 
+ROOT = Path(cifar10.__file__).parent.parent
+
 
 @pytest.fixture(scope="module")
 def model(drawn_runs):
@@ -30,27 +32,44 @@ def pixels():
 
 @pytest.mark.parametrize("name", ["prototype", "mlp", "cnn"])
 @pytest.mark.parametrize("file", ["", "best.ckpt"])
-def test_it_says_of_the_test_images_what_the_run_said(name, file, drawn_runs):
+def test_predictions_are_those_of_the_run(name, file, drawn_runs):
     run = SavedRun(drawn_runs / f"model={name}")
-    answers = cifar10.load(run.folder / file).predict(run.data.test_images)
-    # The CNN's run is in bfloat16, of three digits, where the processor has it; answers are always in float32.
+    predictions = cifar10.load(run.folder / file).predict(run.data.test_images)
+    # The CNN's run is in bfloat16, of three digits, where the processor has it; predictions are always in float32.
     off = 1e-6 if run.record["precision"] == "32-true" else 0.02
-    np.testing.assert_allclose(answers.probabilities, run.predictions.probabilities, rtol=1e-4, atol=off)
+    np.testing.assert_allclose(predictions.probabilities, run.predictions.probabilities, rtol=1e-4, atol=off)
     second, first = np.sort(run.predictions.probabilities)[:, -2:].T
-    same = answers.labels == run.predictions.predicted
+    same = predictions.labels == run.predictions.predicted
     assert same[first - second > 2 * off].all()
-    assert answers.names == [run.class_names[label] for label in answers.labels]
+    assert predictions.names == [run.class_names[label] for label in predictions.labels]
 
 
-def test_importing_it_does_not_import_pytorch():
-    code = "import sys, cifar10; cifar10.UserError; sys.exit(any(name in sys.modules for name in ('torch', 'numpy')))"
-    root = str(Path(cifar10.__file__).parent.parent)
-    assert (
-        subprocess.run([sys.executable, "-c", code], env=os.environ | {"PYTHONPATH": root}, check=False).returncode == 0
+def modules_after(code, *arguments):
+    """The top-level modules that a new Python has imported after running `code`."""
+    done = subprocess.run(
+        [sys.executable, "-c", f"import sys\n{code}\nprint(*sys.modules, file=sys.stderr)", *map(str, arguments)],
+        env=os.environ | {"PYTHONPATH": str(ROOT)},
+        check=True,
+        capture_output=True,
+        text=True,
     )
+    return {name.partition(".")[0] for name in done.stderr.split()}
 
 
-def test_every_way_to_give_the_same_images_gets_the_same_answer(model, pixels):
+def test_importing_cifar10_does_not_import_torch():
+    assert not modules_after("import cifar10; cifar10.UserError") & {"torch", "numpy"}
+
+
+def test_predict_py_imports_no_training_library(drawn_runs, pixels, tmp_path):
+    Image.fromarray(pixels[0].transpose(1, 2, 0)).save(tmp_path / "one.png")
+    code = f"import runpy; runpy.run_path({str(ROOT / 'scripts/predict.py')!r}, run_name='__main__')"
+    found = modules_after(code, drawn_runs / "model=mlp", tmp_path / "one.png", "--device", "cpu")
+    assert "torch" in found
+    unused = {"lightning", "torchmetrics", "torchvision", "hydra", "omegaconf", "matplotlib", "pandas", "kornia"}
+    assert not found & unused
+
+
+def test_the_same_images_in_any_form_have_the_same_predictions(model, pixels):
     expected = model.predict(pixels).probabilities
     assert expected.shape == (7, 10)
     np.testing.assert_allclose(expected.sum(1), 1, rtol=1e-5)
@@ -92,8 +111,8 @@ def test_images_of_any_size_are_brought_to_32_pixels_as_those_of_a_folder_are(mo
 
 
 def test_top_is_in_order(model, pixels):
-    answers = model.predict(pixels)
-    for row, name, top in zip(answers.probabilities, answers.names, answers.top(3), strict=True):
+    predictions = model.predict(pixels)
+    for row, name, top in zip(predictions.probabilities, predictions.names, predictions.top(3), strict=True):
         order = sorted(range(10), key=lambda label: -row[label])[:3]
         assert top == [(model.class_names[label], row[label]) for label in order]
         assert name == top[0][0]
@@ -125,7 +144,7 @@ def torn_image():
         ("no/such.png", "NCHW", "1 of 1 files cannot be read as images: 'no/such.png: No such file or directory"),
     ],
 )
-def test_images_that_are_none_are_one_line(images, layout, line, model):
+def test_unsupported_images_are_one_line(images, layout, line, model):
     with pytest.raises(cifar10.UserError) as error:
         model.predict(images, layout)
     assert line in str(error.value)
@@ -146,7 +165,8 @@ def _files(folder, run):
     torch.save({"weights": torch.zeros(3)}, folder / "other.ckpt")
     torch.save(torch.zeros(3), folder / "tensor.ckpt")
     for name in ("Resnet", "..os", "Network"):
-        torch.save({"model": name, "hyper_parameters": {}, "state_dict": {}}, folder / f"{name}.ckpt")
+        network = {"class": name, "arguments": {}}
+        torch.save({"model": name, "network": network, "state_dict": {}}, folder / f"{name}.ckpt")
     (folder / "begun").mkdir()
     shutil.copy(run / "config.yaml", folder / "begun")
     shutil.copy(run / "best.ckpt", folder / "begun")
@@ -163,17 +183,17 @@ def _files(folder, run):
             for name in ("text", "empty", "torn", "other", "tensor")
         ),
         *((f"{name}.ckpt", "could run code and is not opened") for name in ("pickle", "harmful")),
-        *((f"{name}.ckpt", "not a model of this version") for name in ("Resnet", "..os", "Network")),
-        ("begun", "not finished; the command that began it goes on, or name its best.ckpt"),
-        ("above", "no finished run here; there are 'above/run'"),
+        *((f"{name}.ckpt", "not a network of this version") for name in ("Resnet", "..os", "Network")),
+        ("begun", "not finished; repeat its command to resume it, or name its best.ckpt"),
+        ("above", "not a finished run; found 'above/run'"),
         ("above/run", "best.ckpt is missing"),
-        (".", "no finished run here; there are 'above/run'"),
+        (".", "not a finished run; found 'above/run'"),
     ],
 )
 @pytest.mark.fault(
     "what is no checkpoint, or would run code, given to cifar10.load", "refused in one line, nothing ran"
 )
-def test_what_is_no_trained_model_is_one_line_and_runs_nothing(name, line, drawn_runs, tmp_path, monkeypatch):
+def test_other_files_are_refused_in_one_line_and_run_nothing(name, line, drawn_runs, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     _files(tmp_path, drawn_runs / "model=mlp")
     with pytest.raises(cifar10.UserError) as error:
@@ -183,6 +203,6 @@ def test_what_is_no_trained_model_is_one_line_and_runs_nothing(name, line, drawn
     assert not (tmp_path / "harm").exists()
 
 
-def test_no_such_device_is_one_line(drawn_runs):
+def test_an_unknown_device_is_one_line(drawn_runs):
     with pytest.raises(cifar10.UserError, match=r"^device warp: "):
         cifar10.load(drawn_runs / "model=mlp", "warp")

@@ -1,4 +1,4 @@
-"""The examples of README.md and docs/use.md: their commands exist, and their Python runs and says what stands there."""
+"""Tests the examples of README.md and docs/use.md: commands exist, Python runs with the outputs shown."""
 
 import argparse
 import doctest
@@ -9,6 +9,8 @@ import sys
 from pathlib import Path
 
 import pytest
+
+from cifar10.errors import UserError
 
 ROOT = Path(__file__).resolve().parents[2]
 SCRIPT = runpy.run_path(str(ROOT / "scripts/examples.py"))
@@ -48,17 +50,17 @@ def test_every_command_of_the_pages_exists(words, monkeypatch):
 
 
 @pytest.mark.parametrize("page", SCRIPT["PAGES"])
-def test_every_example_stands_with_what_it_said(page):
+def test_every_command_has_its_output(page):
     blocks = SCRIPT["CONSOLE"].findall(PAGES[page])
     assert blocks
     for block in blocks:
-        said = dict(SCRIPT["commands"](block))
-        assert SCRIPT["again"](block, said.__getitem__) == block
-        assert all(said.values()), f"without output; python scripts/examples.py runs: {said}"
+        outputs = dict(SCRIPT["commands"](block))
+        assert SCRIPT["update_commands"](block, outputs.__getitem__) == block
+        assert all(outputs.values()), f"without output; python scripts/examples.py runs: {outputs}"
 
 
 class SameKind(doctest.OutputChecker):
-    """What a model says depends on its weights: names of classes and probabilities may differ, nothing else."""
+    """Predictions depend on the weights: class names and probabilities may differ, nothing else."""
 
     def check_output(self, want, got, optionflags):
         return self.kind(want) == self.kind(got)
@@ -83,51 +85,53 @@ def test_python_in_the_pages_runs(page, drawn_runs, tmp_path, monkeypatch, run_s
     assert not complaints, "".join(complaints)
 
 
-def test_python_is_answered_line_by_line():
-    block = ">>> a = 2\n>>> a + 1\n7\n>>> for x in 'bc':\n...     print(x)\nold\nold\n"
-    assert SCRIPT["answered"](block, {}) == (">>> a = 2\n>>> a + 1\n3\n>>> for x in 'bc':\n...     print(x)\nb\nc\n")
+def test_python_outputs_are_updated():
+    text = "```pycon\n>>> a = 2\n>>> a + 1\n7\n>>> for x in 'bc':\n...     print(x)\nold\nold\n```\n"
+    updated = "```pycon\n>>> a = 2\n>>> a + 1\n3\n>>> for x in 'bc':\n...     print(x)\nb\nc\n```\n"
+    assert SCRIPT["update"](text) == updated
+    assert SCRIPT["update"](text, "predict.py") == text
 
 
-def test_commands_are_run_again_and_others_stay(tmp_path):
-    run = SCRIPT["shell"](tmp_path)
+def test_command_outputs_are_updated(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    run = SCRIPT["run_command"]
     block = "$ echo one; echo two >&2\nold\n$ touch mark; ls; echo '  a  '\nold\nold\n"
-    assert SCRIPT["again"](block, run) == (
+    assert SCRIPT["update_commands"](block, run) == (
         "$ echo one; echo two >&2\none\ntwo\n$ touch mark; ls; echo '  a  '\nmark\n  a\n"
     )
-    assert SCRIPT["again"](block, run, "echo one").endswith("\nold\nold\n")
-    with pytest.raises(SystemExit, match=r"examples.py: echo no; false\nno"):
+    assert SCRIPT["update_commands"](block, run, "echo one").endswith("\nold\nold\n")
+    with pytest.raises(UserError, match=r"echo no; false\nno"):
         run("echo no; false")
-    with pytest.raises(ValueError, match="output of no command"):
+    with pytest.raises(ValueError, match="output without a command"):
         SCRIPT["commands"]("lost\n$ ls\n")
 
 
-def test_the_table_of_corruptions_is_of_means():
+def test_the_corruption_table_has_means():
     one = {"model": "MLP", "images": 2000, "test": {"accuracy": 0.5}, "ece": 0.1}
     one["corruptions"] = {
         "blur": [{"accuracy": 0.4, "ece": 0.2}, {"accuracy": 0.2, "ece": 0.1}],
         "JPEG": [{"accuracy": 0.1, "ece": 0.3}, {"accuracy": 0.3, "ece": 0.4}],
     }
-    assert SCRIPT["corruptions_table"]([one, one | {"model": "CNN"}]).splitlines() == [
+    assert SCRIPT["corruption_table"]([one, one | {"model": "CNN"}]).splitlines() == [
         "| 2,000 test images | MLP | CNN |",
         "| --- | --- | --- |",
-        "| as they are | 50.0% (10.0%) | 50.0% (10.0%) |",
+        "| no corruption | 50.0% (10.0%) | 50.0% (10.0%) |",
         "| blur | 30.0% (15.0%) | 30.0% (15.0%) |",
         "| JPEG | 20.0% (35.0%) | 20.0% (35.0%) |",
         "| all corruptions | 25.0% (25.0%) | 25.0% (25.0%) |",
     ]
 
 
-def test_the_table_of_corruptions_is_of_the_runs_that_are_shown():
+def test_the_corruption_table_agrees_with_the_command_above_it():
     (table,) = SCRIPT["TABLE"].findall(PAGES["docs/use.md"])
     rows = {row.split(" | ")[0]: row.split(" | ")[-1] for row in table.splitlines()}
     shown = re.findall(r"^\| ([\w ]+) \|.*\| ([\d.]+%) \| ([\d.]+%) \|$", PAGES["docs/use.md"], re.MULTILINE)
     assert len(shown) == 7
     for kind, accuracy, ece in shown:
-        name = {"nothing": "as they are", "all of them": "all corruptions"}.get(kind, kind)
-        assert rows[f"| {name}"] == f"{accuracy} ({ece}) |"
+        assert rows[f"| {kind}"] == f"{accuracy} ({ece}) |"
 
 
-def test_no_such_run_is_one_line(run_script, tmp_path):
+def test_a_missing_run_is_one_line(run_script, tmp_path):
     assert run_script(str(ROOT / "scripts/examples.py"), tmp_path)[0] == (
         f"examples.py: {tmp_path}: no finished run prototype/seed=1; python train.py model=prototype"
     )

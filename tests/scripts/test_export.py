@@ -1,10 +1,11 @@
-"""scripts/export.py: ONNX and torch.export's program say what PyTorch says, of any number of images; the card."""
+"""Tests scripts/export.py: ONNX and torch.export give PyTorch's logits for any number of images; the model card."""
 
 import hashlib
 import json
+import runpy
 import shutil
 import sys
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +15,7 @@ import pytest
 import torch
 
 from cifar10.errors import UserError
-from cifar10.inference.export import as_onnx, check, exported, onnx_runtime
+from cifar10.inference.export import check, export_network, onnx_runtime, to_onnx
 from cifar10.models.cnn import CNN
 from cifar10.models.mlp import MLP
 from cifar10.models.prototype import Prototype
@@ -25,26 +26,43 @@ SCRIPT = str(Path(__file__).resolve().parents[2] / "scripts/export.py")
 
 @pytest.fixture
 def command(run_script):
-    """Runs it; returns exit status or message, and what it printed."""
+    """Runs the script; returns its exit status or message, and what it printed."""
     return partial(run_script, SCRIPT)
 
 
+@pytest.fixture(scope="module")
+def exported(drawn_runs, tmp_path_factory):
+    """Exports a run of each model once; returns its folder. Not to be changed."""
+
+    @cache
+    def export(name):
+        folder = tmp_path_factory.mktemp("exported")
+        runpy.run_path(SCRIPT)["export"](drawn_runs / f"model={name}", [], folder)
+        return folder
+
+    return export
+
+
+@pytest.fixture
+def copied_run(drawn_runs, tmp_path):
+    return shutil.copytree(
+        drawn_runs / "model=mlp", tmp_path / "run", ignore=shutil.ignore_patterns("seed=2", "tensorboard")
+    )
+
+
 @pytest.mark.parametrize("name", ["prototype", "mlp", "cnn"])
-def test_both_files_say_what_the_run_says(name, command, drawn_runs, tmp_path):
-    run = SavedRun(drawn_runs / f"model={name}")
-    code, text = command(run.folder, "--out", tmp_path)
-    assert code == 0
-    assert "onnxruntime   100 of 100 answers the same" in text
+def test_both_files_give_the_logits_of_the_run(name, exported, drawn_runs):
+    run, folder = SavedRun(drawn_runs / f"model={name}"), exported(name)
     images = run.data.test_images
     expected = run.network(images).detach().numpy()
-    onnx.checker.check_model(onnx.load(tmp_path / "model.onnx"), full_check=True)
-    session = onnxruntime.InferenceSession(tmp_path / "model.onnx", providers=["CPUExecutionProvider"])
+    onnx.checker.check_model(onnx.load(folder / "model.onnx"), full_check=True)
+    session = onnxruntime.InferenceSession(folder / "model.onnx", providers=["CPUExecutionProvider"])
     assert [(one.name, one.type, one.shape) for one in (*session.get_inputs(), *session.get_outputs())] == [
         ("images", "tensor(uint8)", ["N", 3, 32, 32]),
         ("logits", "tensor(float)", ["N", 10]),
     ]
     assert json.loads(session.get_modelmeta().custom_metadata_map["classes"]) == run.class_names
-    program = torch.export.load(tmp_path / "model.pt2").module()
+    program = torch.export.load(folder / "model.pt2").module()
     for count in (1, 3, 100):
         [logits] = session.run(None, {"images": images[:count].numpy()})
         np.testing.assert_allclose(logits, expected[:count], atol=1e-4, rtol=0)
@@ -58,55 +76,66 @@ def test_both_files_say_what_the_run_says(name, command, drawn_runs, tmp_path):
         Prototype(delta="ciede2000"),
         Prototype(delta="redmean"),
         Prototype(objective="discriminative", prototypes_per_class=2, tta_flip=True),
-        MLP(tta_flip=True, tta_shift_px=1),
+        MLP(tta_shift_px=1),
         CNN(batch_norm=True, tta_flip=True),
     ],
-    ids=["cie94", "ciede2000", "redmean", "discriminative", "shifted", "mirrored"],
+    ids=["cie94", "ciede2000", "redmean", "discriminative", "tta_shift_px", "tta_flip"],
 )
-def test_what_recipes_change_is_exported_too(model):
+def test_other_settings_are_exported_too(model):
     images = torch.randint(256, (5, 3, 32, 32), dtype=torch.uint8)
-    images[0] = images[0, 0]  # greys
+    images[0] = images[0, 0]  # grey
     model.eval()
-    runtime = onnx_runtime(as_onnx(exported(model), model.class_names))
+    runtime = onnx_runtime(to_onnx(export_network(model), model.class_names))
     found = check("onnxruntime", runtime, images, model(images).detach())
-    assert found.same_answers == 5
+    assert found.same_predictions == 5
     assert runtime(images[:1]).shape == (1, 10)
 
 
-def test_another_answer_is_refused():
+def test_other_predictions_are_refused():
     images, expected = torch.zeros(4, 3, 32, 32, dtype=torch.uint8), torch.eye(4)
-    with pytest.raises(UserError, match="says of 1 of 4 images something else than PyTorch"):
+    with pytest.raises(UserError, match="it disagrees with PyTorch on 1 of 4 images"):
         check("it", lambda batch: torch.eye(4).index_fill(0, torch.tensor([2]), 0.0), images, expected)
-    with pytest.raises(UserError, match=r"logits are up to 2.0e-04 apart \(0.0001 is allowed\)"):
+    with pytest.raises(UserError, match=r"differ by up to 2.0e-04 \(0.0001 is allowed\)"):
         check("it", lambda batch: torch.eye(4) + 2e-4, images, expected)
-    with pytest.raises(UserError, match="up to nan apart"):
+    with pytest.raises(UserError, match="differ by up to nan"):
         check("it", lambda batch: torch.eye(4) + float("nan") * torch.eye(4).flip(0), images, expected)
 
 
-def test_the_card_tells_of_the_run(command, drawn_runs, tmp_path):
-    run = SavedRun(drawn_runs / "model=mlp")
-    command(run.folder, "--out", tmp_path)
-    card = json.loads((tmp_path / "card.json").read_text())
+def test_the_card_describes_the_run(command, copied_run, tmp_path):
+    run = SavedRun(copied_run)
+    record = run.record | {"overrides": ["model=mlp", "data=folder", "data.root=my images"]}
+    (copied_run / "metrics.json").write_text(json.dumps(record))
+    code, text = command(copied_run)
+    assert code == 0
+    assert "onnxruntime   100 of 100 predictions the same" in text
+    folder = copied_run / "export"
+    card = json.loads((folder / "card.json").read_text())
     assert (card["model"], card["parameters"], card["classes"]) == ("MLP", run.record["parameters"], run.class_names)
     assert card["test"]["accuracy"] == run.record["test"]["accuracy"]
     assert card["training"]["data_sha256"] == run.record["data_sha256"]
-    assert card["training"]["command"].startswith("python train.py model=mlp data=synthetic seed=1 ")
+    assert card["training"]["command"] == "python train.py model=mlp data=folder 'data.root=my images'"
     for name, file in card["files"].items():
-        assert file["sha256"] == hashlib.sha256((tmp_path / name).read_bytes()).hexdigest()
-    text = (tmp_path / "card.md").read_text()
+        assert file["sha256"] == hashlib.sha256((folder / name).read_bytes()).hexdigest()
+    text = (folder / "card.md").read_text()
     for part in (
         card["training"]["command"],
         f"In float32 {card['test']['accuracy']:.2%} of 100 test images",
+        "Data synthetic (100 train, 40 val, 100 test), experiment study, seed 1, 2 epochs on ",
         *card["classes"],
     ):
         assert part in text
 
 
-def test_the_code_on_the_card_runs(command, drawn_runs, tmp_path, monkeypatch, capsys):
+def test_the_card_of_prototypes_warns_of_their_probabilities(exported):
+    for name, calibrated in (("prototype", False), ("mlp", True)):
+        assert json.loads((exported(name) / "card.json").read_text())["calibrated"] is calibrated
+        assert ("not calibrated" not in (exported(name) / "card.md").read_text()) is calibrated
+
+
+def test_the_code_on_the_card_runs(exported, drawn_runs, monkeypatch, capsys):
     run = SavedRun(drawn_runs / "model=mlp")
-    command(run.folder, "--out", tmp_path)
-    monkeypatch.chdir(tmp_path)
-    code = (tmp_path / "card.md").read_text().split("```python\n")[1].split("```")[0]
+    monkeypatch.chdir(exported("mlp"))
+    code = Path("card.md").read_text().split("```python\n")[1].split("```")[0]
     images = run.data.test_images[:3].numpy()
     found = {"images": images}
     exec(code, found)
@@ -114,35 +143,33 @@ def test_the_code_on_the_card_runs(command, drawn_runs, tmp_path, monkeypatch, c
     np.testing.assert_allclose(found["logits"].detach(), run.network(run.data.test_images[:3]).detach(), atol=1e-4)
 
 
-def test_a_checkpoint_alone_has_a_card_that_says_what_is_unknown(command, drawn_runs, tmp_path):
+def test_the_card_of_a_checkpoint_alone_has_no_training(command, drawn_runs, tmp_path):
     shutil.copy(drawn_runs / "model=mlp/best.ckpt", tmp_path / "mine.ckpt")
     assert command(tmp_path / "mine.ckpt", "data=synthetic", "data.test_size=30")[0] == 0
     card = json.loads((tmp_path / "export/card.json").read_text())
     assert card["training"] is None
     assert card["test"]["images"] == 30
-    assert "Unknown: there was no run beside the checkpoint." in (tmp_path / "export/card.md").read_text()
+    assert "Unknown: the checkpoint was exported without its run." in (tmp_path / "export/card.md").read_text()
 
 
-def test_the_card_of_another_checkpoint_of_a_run_has_its_own_numbers(command, drawn_runs, tmp_path):
-    folder = tmp_path / "run"
-    shutil.copytree(drawn_runs / "model=mlp", folder, ignore=shutil.ignore_patterns("seed=2", "tensorboard"))
-    checkpoint = torch.load(folder / "best.ckpt", weights_only=True)
+def test_the_card_of_another_checkpoint_of_a_run_has_its_own_numbers(command, copied_run, tmp_path):
+    checkpoint = torch.load(copied_run / "best.ckpt", weights_only=True)
     for values in checkpoint["state_dict"].values():
         values *= 1.5
-    torch.save(checkpoint, folder / "other.ckpt")
-    assert command(folder / "other.ckpt", "--out", tmp_path)[0] == 0
-    run = SavedRun(folder)
-    logits = MLP.load_from_checkpoint(folder / "other.ckpt", map_location="cpu").eval()(run.data.test_images).detach()
+    torch.save(checkpoint, copied_run / "other.ckpt")
+    assert command(copied_run / "other.ckpt", "--out", tmp_path)[0] == 0
+    run = SavedRun(copied_run)
+    logits = MLP.load_from_checkpoint(copied_run / "other.ckpt", map_location="cpu").eval()(run.data.test_images)
     test = json.loads((tmp_path / "card.json").read_text())["test"]
     assert test["loss"] == pytest.approx(torch.nn.functional.cross_entropy(logits, run.data.test_labels).item())
     assert test["loss"] != pytest.approx(run.record["test"]["loss"])
 
 
-def test_what_a_user_may_get_wrong_is_one_line(command, drawn_runs, tmp_path, monkeypatch):
-    assert command(tmp_path)[0].startswith(f"export.py: {tmp_path}: no finished run here")
+def test_user_errors_are_one_line(command, drawn_runs, tmp_path, monkeypatch):
+    assert command(tmp_path)[0].startswith(f"export.py: {tmp_path}: not a finished run")
     assert command(drawn_runs / "model=mlp", "--out", __file__)[0].startswith(
         f"export.py: cannot write {__file__}/model"
     )
     monkeypatch.setitem(sys.modules, "onnxscript", None)
-    monkeypatch.setattr("importlib.util.find_spec", lambda name: None if name == "onnxscript" else name)
+    monkeypatch.setattr("cifar10.inference.command_line.find_spec", lambda name: None if name == "onnxscript" else name)
     assert command(tmp_path)[0] == "export.py: onnxscript not installed; pip install -e '.[export]'"

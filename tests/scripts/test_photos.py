@@ -1,4 +1,4 @@
-"""scripts/photos.py: photographs as scikit-image has them, whose they are, and what it says where there are none."""
+"""Tests scripts/photos.py: the files are scikit-image's, their authors are printed, existing files are kept."""
 
 import sys
 from functools import partial
@@ -35,7 +35,7 @@ def test_the_photographs_are_scikit_image_s(photos, tmp_path):
         assert line.endswith(("CC0", "public domain"))
 
 
-def test_a_file_that_is_there_is_kept(photos, tmp_path):
+def test_an_existing_file_is_kept(photos, tmp_path):
     (tmp_path / "cat.png").write_text("mine")
     code, text = photos(tmp_path)
     assert code == 0
@@ -44,13 +44,13 @@ def test_a_file_that_is_there_is_kept(photos, tmp_path):
     assert photos(tmp_path)[1] == text
 
 
-def test_without_photographs_it_says_how_to_get_them(photos, tmp_path, monkeypatch):
+def test_missing_scikit_image_is_one_line(photos, tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "skimage", None)
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     assert photos(tmp_path)[0] == "photos.py: the photographs come with scikit-image; pip install scikit-image"
 
 
-def test_where_nothing_can_be_written_is_one_line(photos, tmp_path):
+def test_an_unwritable_folder_is_one_line(photos, tmp_path):
     (tmp_path / "file").write_text("")
     assert photos(tmp_path / "file")[0] == f"photos.py: {tmp_path}/file: File exists"
     assert photos(tmp_path / "file/below")[0] == f"photos.py: {tmp_path}/file/below: Not a directory"

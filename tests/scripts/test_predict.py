@@ -1,4 +1,4 @@
-"""scripts/predict.py: a table, CSV or JSON of what a model says; bad images are named, the others go on."""
+"""Tests scripts/predict.py: table, CSV and JSON; images that cannot be read are reported, the others classified."""
 
 import csv
 import io
@@ -49,7 +49,7 @@ def predict(drawn_runs, monkeypatch, capsys, folder):
 NAMES = ["a.png", "photos/b.jpg", "photos/more/c.webp"]
 
 
-def test_all_forms_say_the_same(predict, drawn_runs):
+def test_all_output_formats_agree(predict, drawn_runs):
     expected = cifar10.load(drawn_runs / "model=mlp").predict(NAMES).top(2)
     code, text, _ = predict("a.png", "photos", "--top", "2", "--json")
     found = json.loads(text)
@@ -73,14 +73,14 @@ def test_no_more_classes_are_shown_than_there_are(predict):
     assert len(json.loads(predict("a.png", "--top", "99", "--json")[1])[0]["top"]) == 10
 
 
-def test_a_bad_image_is_named_and_the_rest_go_on(predict):
+def test_an_unreadable_image_is_reported_and_the_others_classified(predict):
     code, text, errors = predict("bad.png", "a.png", "--json")
     assert [one["image"] for one in json.loads(text)] == ["a.png"]
     assert errors == "bad.png: no image that Pillow knows\n"
     assert code == "predict.py: 1 of 2 images cannot be read"
 
 
-def test_a_bad_last_image_costs_no_answer(predict):
+def test_an_unreadable_last_image_costs_no_prediction(predict):
     assert len(json.loads(predict("a.png", "photos", "bad.png", "--json")[1])) == 3
 
 
@@ -117,17 +117,17 @@ def test_a_line_break_in_a_name_stays_one_line_and_programs_get_the_name(predict
     assert list(csv.reader(io.StringIO(predict("a\nb.png", "--csv")[1])))[1][0] == "a\nb.png"
 
 
-def test_more_images_than_the_model_looks_at_at_once(predict, drawn_runs):
-    answers = runpy.run_path(SCRIPT)["answers"]
-    answers.__globals__["BLOCK"] = 2
+def test_more_images_than_a_block(predict, drawn_runs):
+    predict_rows = runpy.run_path(SCRIPT)["predict"]
+    predict_rows.__globals__["BLOCK"] = 2
     model = cifar10.load(drawn_runs / "model=mlp")
-    rows = list(answers(model, [Path(name) for name in NAMES], 1, []))
+    rows = list(predict_rows(model, [Path(name) for name in NAMES], 1, []))
     assert [name for name, _ in rows] == NAMES
-    for (_, [(said, probability)]), image in zip(rows, NAMES, strict=True):
-        assert [(said, pytest.approx(probability, rel=1e-4))] == model.predict([image]).top(1)[0]
+    for (_, [(label, probability)]), image in zip(rows, NAMES, strict=True):
+        assert [(label, pytest.approx(probability, rel=1e-4))] == model.predict([image]).top(1)[0]
 
 
-def test_a_name_that_is_not_there_costs_no_answer(predict):
+def test_a_missing_file_costs_no_prediction(predict):
     code, text, errors = predict("nowhere", "a.png", "empty", "--json")
     assert [one["image"] for one in json.loads(text)] == ["a.png"]
     assert errors == "nowhere: no such file or folder\nempty: no images in this folder\n"
@@ -141,17 +141,17 @@ def test_a_name_that_is_not_there_costs_no_answer(predict):
         (["empty"], "empty: no images in this folder"),
     ],
 )
-def test_nothing_to_look_at_is_one_line(arguments, line, predict):
-    assert predict(*arguments) == ("predict.py: there is no image to look at", "", f"{line}\n")
+def test_no_images_is_one_line(arguments, line, predict):
+    assert predict(*arguments) == ("predict.py: no images found", "", f"{line}\n")
 
 
-def test_what_is_no_run_is_one_line(predict):
+def test_a_missing_run_is_one_line(predict):
     assert predict("a.png", model="runs")[0] == (
         "predict.py: runs: no such file or folder; name a finished run's folder or a checkpoint"
     )
 
 
-def test_no_class_to_show_is_wrong_usage(predict):
+def test_top_0_is_wrong_usage(predict):
     code, _, errors = predict("a.png", "--top", "0")
     assert code == 2
-    assert errors.splitlines()[-1].endswith("--top 0: choose at least 1")
+    assert errors.splitlines()[-1].endswith("--top: 0: choose at least 1")

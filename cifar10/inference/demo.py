@@ -1,0 +1,175 @@
+"""Serves a page on which several networks classify an image side by side; prototypes also show why."""
+
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import gradio
+import matplotlib
+import numpy as np
+from torch import Tensor
+
+from cifar10.data.image_io import read_each
+from cifar10.errors import UserError
+from cifar10.inference.evaluate import run_of
+from cifar10.inference.predictor import Predictor
+from cifar10.results.figures.explanation import compare
+
+SAMPLES = 20
+"""Test images to choose from."""
+TOP = 5
+"""Classes shown for each network, and prototypes."""
+PIXEL = 8
+"""Screen pixels of an image's pixel."""
+OUTPUT: dict[str, Any] = {"interactive": False, "buttons": [], "format": "png"}
+"""Settings of images that are only shown."""
+
+
+def load_predictors(paths: Sequence[Path], device: str | None) -> dict[str, Predictor]:
+    """Loads networks, by their titles on the page. Raises UserError if their classes differ."""
+    predictors: dict[str, Predictor] = {}
+    for path in paths:
+        predictor = Predictor(path, device)
+        run = run_of(predictor.checkpoint)
+        title = run.title if run else f"{predictor.network.name}, {path}"
+        predictors[f"{title}, {path}" if title in predictors else title] = predictor
+    if len({tuple(predictor.class_names) for predictor in predictors.values()}) > 1:
+        raise UserError("these networks have different classes; show networks with the same classes together")
+    return predictors
+
+
+def first_samples(predictors: Mapping[str, Predictor]) -> list[tuple[Tensor, str]]:
+    """Returns the first test images and their classes, of the first run whose data is available."""
+    for run in filter(None, (run_of(predictor.checkpoint) for predictor in predictors.values())):
+        try:
+            data = run.data
+        except UserError as error:
+            print(f"no test images to choose from: {error}", file=sys.stderr)
+        else:
+            labels = data.test_labels[:SAMPLES]
+            return [(image, data.class_names[label]) for image, label in zip(data.test_images, labels, strict=False)]
+    return []
+
+
+def make_page(
+    predictors: Mapping[str, Predictor], samples: Sequence[tuple[Tensor, str]], first: Path | None = None
+) -> gradio.Blocks:
+    """Builds the page. samples: images (3, 32, 32) uint8 with their classes; first: the image shown at the start."""
+    with gradio.Blocks(title="Image classifiers", analytics_enabled=False, delete_cache=(86400, 86400)) as page:
+        classes = next(iter(predictors.values())).class_names
+        gradio.Markdown(f"# Image classifiers\n\nClasses: {', '.join(classes)}. No image leaves this machine.")
+        with gradio.Row():
+            image = gradio.Image(
+                str(first) if first else None,
+                label="An image: drop, paste or choose one",
+                sources=["upload", "clipboard"],
+                height=300,
+                buttons=[],
+                format="png",
+                elem_id="image",
+            )
+            seen = gradio.Image(label="What the networks see: 32 x 32 pixels", height=300, elem_id="seen", **OUTPUT)
+        if samples:
+            add_samples(samples, image)
+        labels, comparisons = [], []
+        with gradio.Row():
+            for title in predictors:
+                with gradio.Column(min_width=180):
+                    gradio.Markdown(f"**{title}**")
+                    labels.append(gradio.Label(show_label=False, num_top_classes=TOP, elem_classes="prediction"))
+        for title in with_prototypes(predictors):
+            gradio.Markdown(f"**{title}**: nearest prototypes; below, color differences from the image, and their mean")
+            comparisons.append(
+                gradio.Gallery(columns=TOP, height="auto", show_label=False, elem_classes="comparison", **OUTPUT)
+            )
+        # Without preprocessing Gradio leaves decoding, with its bound on pixels, to this project.
+        event: dict[str, Any] = {"preprocess": False, "show_progress": "hidden", "api_visibility": "private"}
+        gradio.on([image.change, page.load], classify(predictors), image, [seen, *labels, *comparisons], **event)
+    return page
+
+
+def add_samples(samples: Sequence[tuple[Tensor, str]], image: gradio.Image) -> None:
+    """Adds a row of images, one of which is shown in `image` when it is clicked."""
+    gradio.Markdown("Or choose a test image:")
+    gallery = gradio.Gallery(
+        [(enlarge(sample), name) for sample, name in samples],
+        columns=len(samples),
+        height=130,
+        show_label=False,
+        allow_preview=False,
+        elem_id="samples",
+        **OUTPUT,
+    )
+
+    def choose(event: gradio.SelectData) -> np.ndarray:
+        return to_pixels(samples[event.index][0])
+
+    gallery.select(choose, None, image, show_progress="hidden", api_visibility="private")
+
+
+def with_prototypes(predictors: Mapping[str, Predictor]) -> dict[str, Predictor]:
+    """Returns those whose network compares images with prototypes."""
+    return {title: one for title, one in predictors.items() if one.network.prototype_images() is not None}
+
+
+def classify(predictors: Mapping[str, Predictor]) -> Callable[[dict[str, Any] | None], list[Any]]:
+    """Returns a function from an uploaded file to the values of the page's components."""
+    compared = with_prototypes(predictors).values()
+
+    def answer(file: dict[str, Any] | None) -> list[Any]:
+        image = next(read_each([Path(file["path"])])) if file and file["path"] else ""
+        if not isinstance(image, Tensor):
+            if image:
+                gradio.Warning(f"This image cannot be read: {image}.", title="Error")
+            return [None] * (1 + len(predictors) + len(compared))
+        top = [dict(predictor.predict(image).top(len(predictor.class_names))[0]) for predictor in predictors.values()]
+        return [enlarge(image), *top, *(comparison(predictor, image) for predictor in compared)]
+
+    return answer
+
+
+def comparison(predictor: Predictor, image: Tensor) -> list[tuple[np.ndarray, str]]:
+    """Returns the nearest prototypes with their classes, then maps of their difference from an image (3, 32, 32)."""
+    found = compare(predictor.network, image.to(predictor.device))
+    maps = found.maps[:TOP].numpy()
+    names = [predictor.class_names[label] for label in found.classes[:TOP]]
+    colors = matplotlib.colormaps["viridis"](maps / maps.max(), bytes=True)[..., :3]
+    prototypes = [enlarge((prototype * 255).round().byte()) for prototype in found.prototypes[:TOP]]
+    captions = [f"{values.mean():.3g}" for values in maps]
+    return [
+        *zip(prototypes, names, strict=True),
+        *((color.repeat(PIXEL, 0).repeat(PIXEL, 1), text) for color, text in zip(colors, captions, strict=True)),
+    ]
+
+
+def to_pixels(image: Tensor) -> np.ndarray:
+    """Returns (3, H, W) uint8 as (H, W, 3)."""
+    return image.permute(1, 2, 0).contiguous().numpy()
+
+
+def enlarge(image: Tensor) -> np.ndarray:
+    """Returns (3, H, W) uint8 as (8 H, 8 W, 3), without interpolation."""
+    return to_pixels(image).repeat(PIXEL, 0).repeat(PIXEL, 1)
+
+
+def launch(page: gradio.Blocks, port: int | None) -> str:
+    """Serves the page in the background, to this machine only, without any request to others; returns its address.
+
+    Raises UserError if the port is not available.
+    """
+    try:
+        _, address, _ = page.launch(
+            server_name="127.0.0.1",
+            server_port=port,
+            share=False,
+            quiet=True,
+            prevent_thread_lock=True,
+            ssr_mode=False,
+            max_file_size="50mb",
+            footer_links=[],
+            theme=gradio.themes.Default(font=["system-ui", "sans-serif"], font_mono=["ui-monospace", "monospace"]),
+        )
+    except OSError as error:
+        raise UserError(f"port {port or 'from 7860'} is not available; choose another one with --port") from error
+    return address
