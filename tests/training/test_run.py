@@ -13,6 +13,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from torch.nn.functional import dropout
 
 from cifar10.errors import Diverged, Interrupted, UserError
+from cifar10.models.mlp import MLP
 from cifar10.networks.mlp import MLPNetwork
 from cifar10.training.checkpoints import LastCheckpoint
 from cifar10.training.lock import held
