@@ -70,7 +70,7 @@ class Settings(BaseModel):
 
 def check_settings(cfg: DictConfig) -> None:
     """Raises UserError with the first key that is unknown, missing, of a wrong type or out of its range."""
-    values = OmegaConf.to_container(cfg, resolve=True)
+    values: Any = OmegaConf.to_container(cfg, resolve=True)
     try:
         Settings.model_validate(values)
     except ValidationError as error:
@@ -109,7 +109,8 @@ def check_arguments(
 def compose_settings(*overrides: str) -> dict[str, Any]:
     """Returns the settings of `python train.py OVERRIDES`. Raises HydraException, OmegaConfBaseException."""
     with initialize_config_dir(str(CONF), version_base="1.3"):
-        return OmegaConf.to_container(compose("train", list(overrides)), resolve=True)
+        settings: Any = OmegaConf.to_container(compose("train", list(overrides)), resolve=True)
+        return settings
 
 
 def fill_defaults(config: dict[str, Any]) -> dict[str, Any]:

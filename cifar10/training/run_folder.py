@@ -37,8 +37,8 @@ RESULT, CONFIG, STATUS = "metrics.json", "config.yaml", "status.txt"
 """STATUS holds one line: why the last attempt failed or was pruned."""
 LOCK, LOCK_HOLDER = ".lock", ".holder"
 # Removed in this order: a kill in between leaves an unfinished run with its own settings.
-RUN_FILES = (RESULT, "last.ckpt", "best.ckpt", "predictions.npz", "metrics.csv", "evolution", "tensorboard")
-RUN_FILES += (STATUS, CONFIG)
+RUN_FILES: tuple[str, ...] = (RESULT, "last.ckpt", "best.ckpt", "predictions.npz", "metrics.csv")
+RUN_FILES += ("evolution", "tensorboard", STATUS, CONFIG)
 UNREADABLE = (OSError, ValueError, KeyError, csv.Error, YAMLError, OmegaConfBaseException)
 """What reading a damaged YAML, JSON or CSV file raises."""
 
@@ -118,14 +118,15 @@ def finished_result(folder: Path, cfg: DictConfig) -> dict[str, Any] | None:
 
 def _check_same_settings(folder: Path, cfg: DictConfig) -> None:
     with readable(folder / CONFIG):
-        config = OmegaConf.to_container(OmegaConf.load(folder / CONFIG), resolve=True)
+        config: Any = OmegaConf.to_container(OmegaConf.load(folder / CONFIG), resolve=True)
         if not isinstance(config, dict):
             raise ValueError("no settings")
     try:
         stored = dict(flatten(fill_defaults(config)))
     except (ImportError, AttributeError) as error:
         raise UserError(f"{folder} holds a run of another version: {error}; start over with overwrite=true") from error
-    asked = dict(flatten(fill_defaults(OmegaConf.to_container(cfg, resolve=True))))
+    settings: Any = OmegaConf.to_container(cfg, resolve=True)
+    asked = dict(flatten(fill_defaults(settings)))
     for key in sorted(stored.keys() | asked.keys()):
         if key not in WITHOUT_EFFECT and stored.get(key) != asked.get(key):
             raise UserError(

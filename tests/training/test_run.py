@@ -326,3 +326,17 @@ def test_a_result_that_is_none_is_named(content, mlp_run, tmp_path):
     with pytest.raises(UserError, match=r"metrics.json cannot be read; start over with overwrite=true"):
         train(composed("model=mlp"), tmp_path)
     assert (tmp_path / "metrics.json").read_text() == content
+
+
+def test_on_finish_sees_all_files_but_the_record_and_its_failure_is_a_warning(tmp_path, caplog):
+    seen = []
+
+    def on_finish(folder, record):
+        seen.extend(path.name for path in folder.iterdir())
+        raise TypeError("a bug in a figure")
+
+    record = train(composed("model=mlp"), tmp_path, overrides=["model=mlp"], on_finish=on_finish)
+    assert {"predictions.npz", "metrics.csv", "best.ckpt"} <= set(seen)
+    assert "metrics.json" not in seen
+    assert "TypeError: a bug in a figure" in caplog.text
+    assert json.loads((tmp_path / "metrics.json").read_text())["overrides"] == record["overrides"] == ["model=mlp"]
