@@ -124,14 +124,12 @@ def _check_space(launcher: JobLauncher, fixed: Sequence[str], space: dict[str, B
 
 
 def _check_overrides(study: optuna.Study, overrides: list[str]) -> None:
-    """Raises UserError where the study has other overrides: its trials cannot be compared with new ones."""
-    if "overrides" not in study.user_attrs and any(trial.state != TrialState.WAITING for trial in study.trials):
+    """Raises UserError where the study has other overrides, or trials of another program, which cannot be compared."""
+    started = any(trial.state != TrialState.WAITING for trial in study.trials)
+    stored = study.user_attrs.get("overrides", [] if started else overrides)
+    if changed := sorted(set(stored) ^ set(overrides)):
         raise UserError(
-            f"study {study.study_name} has trials of another program; choose another: hydra.sweeper.study=NAME"
-        )
-    if changed := sorted(set(study.user_attrs.get("overrides", overrides)) ^ set(overrides)):
-        raise UserError(
-            f"study {study.study_name} has other settings, see {shorten(changed)}; set them back, or choose another "
-            "study: hydra.sweeper.study=NAME"
+            f"study {study.study_name} has trials of other settings, see {shorten(changed)}; set them back, or choose "
+            "another study: hydra.sweeper.study=NAME"
         )
     study.set_user_attr("overrides", overrides)

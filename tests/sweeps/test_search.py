@@ -145,7 +145,7 @@ def test_study_with_other_settings_is_refused(search):
     assert search("hydra.sweeper.n_trials=1", "runs=there")[0] == 0
     for other in ("data.random_flip=choice(true)", "model.warmup_fraction=interval(0.1,0.2)", "epochs=1"):
         status = search("hydra.sweeper.n_trials=2", other)[0]
-        assert status.startswith("train.py: study s has other settings")
+        assert status.startswith("train.py: study s has trials of other settings")
         assert other in status
 
 

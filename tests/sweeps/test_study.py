@@ -52,7 +52,7 @@ def test_in_memory_study_is_refused(search, url):
 
 def test_trials_of_another_program_are_left_alone(search, study):
     study().ask()
-    assert search()[0].startswith("train.py: study s has trials of another program")
+    assert search()[0].startswith("train.py: study s has trials of other settings")
     assert [trial.state.name for trial in study().trials] == ["RUNNING"]
     assert study().user_attrs == {}
 
