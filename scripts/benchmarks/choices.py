@@ -1,149 +1,85 @@
-"""What each choice in this project's code brings: the same step or evaluation with it and without it."""
+"""Measures choices in this project's code: the same work with each choice and without it.
+
+Training steps at batch size 32 in a bare loop, or evaluation of 500 images; for prototypes, mean differences of 250
+images to 10 prototypes. The images are random. A ratio below 1 means that the choice is slower.
+"""
 
 from collections.abc import Callable
-from contextlib import AbstractContextManager
-from time import perf_counter
+from functools import partial
 from typing import Any
-from unittest.mock import patch
 
 import torch
-from torch import nn
+from torch import Tensor
 from torch.nn import functional as F
 
-from benchmarks.measure import compose, interleaved, read_images, synchronize
-from benchmarks.training import this_project
-from cifar10.color.delta_e import Delta, mean_difference, to_color_space
+from benchmarks.measure import Measurement, Rows, interleaved, seconds
+from cifar10.color.delta_e import mean_difference, to_color_space
 from cifar10.color.kernels import compiled_mean_difference
 from cifar10.models.cnn import CNN
 from cifar10.models.mlp import MLP
-from cifar10.training.precision import best_device
-from cifar10.training.trainer import STEP_HOOKS
-
-STEPS = {"cnn": 8, "mlp": 300}
+from cifar10.training.precision import autocast, best_device
 
 
-def choices(rounds: int) -> dict[str, Any]:
-    """Choice -> with and without it -> seconds, one value a round: of training steps at batch 32, or of evaluation."""
-    device = best_device()
-    study_order = CNN()
-    study_order.network.layers = pooling_last(study_order.network.layers)
-    bfloat16 = torch.autocast(device.type, torch.bfloat16)
+def choices(data: str, rounds: int) -> dict[str, Rows]:
+    cnn = partial(steps, CNN, torch.channels_last, 8)
+    mlp = partial(steps, MLP, torch.contiguous_format, 300)
     pairs = {
-        "cnn: channels innermost in memory": (training(CNN(), device), training(CNN(), device, contiguous=True)),
-        "cnn: pooling before the ReLU": (training(CNN(), device), training(study_order, device)),
-        "cnn: bfloat16 (only where the hardware multiplies it)": (
-            training(CNN(), device, context=bfloat16, steps=1),
-            training(CNN(), device, steps=1),
-        ),
-        "cnn: torch.compile (not used)": (training(torch.compile(CNN()), device), training(CNN(), device)),
-        "cnn: evaluation in batches of 500, not 32": (evaluation(device, 500), evaluation(device, 32)),
-        "cnn: evaluation in inference mode, not no_grad": (
-            evaluation(device, 500),
-            evaluation(device, 500, torch.no_grad),
-        ),
-        "mlp: the Trainer's step without idle hooks": (trainer_steps(), trainer_steps(idle_hooks=True)),
-        "mlp: Adam in one kernel": (training(MLP(), device), training(MLP(), device, fused=False)),
-        "mlp: torch.compile (not used)": (training(torch.compile(MLP()), device), training(MLP(), device)),
-        "prototypes: compiled kernels, not cdist": (differences(device, compiled=True), differences(device)),
-        "prototypes: cdist, not broadcasting": (differences(device), differences(device, broadcast=True)),
-        "prototypes: CIEDE2000, not Delta E 1976": (differences(device, "ciede2000"), differences(device)),
+        "cnn: channels_last memory format": (cnn(), steps(CNN, torch.contiguous_format, 8)),
+        "cnn: bfloat16 (only where the hardware multiplies it)": (cnn(precision="bf16-mixed"), cnn()),
+        "cnn: torch.compile (not used)": (cnn(compiled=True), cnn()),
+        "cnn: evaluation in batches of 500, not 32": (evaluation(500), evaluation(32)),
+        "mlp: fused Adam": (mlp(), mlp(fused=False)),
+        "mlp: torch.compile (not used)": (mlp(compiled=True), mlp()),
+        "prototypes: compiled kernels, not cdist": (differences(compiled_mean_difference), differences()),
+        "prototypes: cdist, not broadcasting": (differences(), differences(broadcast)),
     }
-    return {name: interleaved({"with": chosen, "without": other}, rounds) for name, (chosen, other) in pairs.items()}
+    rows: Rows = {}
+    for choice, (chosen, other) in pairs.items():
+        rows |= interleaved({choice: {"with": chosen, "without": other}}, rounds)
+    return {"seconds": rows}
 
 
-def training(
-    model: Any,
-    device: torch.device,
-    contiguous: bool = False,
+def steps(
+    model: type[Any],
+    memory_format: torch.memory_format,
+    count: int,
+    precision: str = "32-true",
+    compiled: bool = False,
     fused: bool = True,
-    context: Any = None,
-    steps: int | None = None,
-) -> Callable[[], float]:
-    """Seconds of a few training steps of the model on random images."""
-    model = model.to(device)
-    if contiguous:
-        model.to(memory_format=torch.contiguous_format)
-        model.scale = lambda images: (images / 255 - model.mean) / model.std
-    optimizer = torch.optim.Adam(model.parameters(), fused=fused)
-    images = torch.randint(256, (32, 3, 32, 32), dtype=torch.uint8, device=device)
+) -> Measurement:
+    """Measures the seconds of training steps at batch size 32."""
+    device = best_device()
+    layers = model().layers.to(device).to(memory_format=memory_format)
+    network = torch.compile(layers) if compiled else layers
+    optimizer = torch.optim.Adam(layers.parameters(), fused=fused)
+    images = torch.rand(32, 3, 32, 32, device=device).contiguous(memory_format=memory_format)
     labels = torch.arange(32, device=device) % 10
-    steps = steps or STEPS["mlp" if isinstance(getattr(model, "_orig_mod", model), MLP) else "cnn"]
 
-    def measure() -> float:
-        synchronize()
-        start = perf_counter()
-        for _ in range(steps):
-            if context is None:
-                loss = F.cross_entropy(model(images), labels)
-            else:
-                with context:
-                    loss = F.cross_entropy(model(images), labels)
+    def train() -> None:
+        for _ in range(count):
+            with autocast(precision, device):
+                loss = F.cross_entropy(network(images), labels)
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()
-        synchronize()
-        return perf_counter() - start
 
-    return measure
+    return seconds(train)
 
 
-def trainer_steps(idle_hooks: bool = False) -> Callable[[], float]:
-    """Seconds of the MLP's steps under this project's Trainer."""
-    cfg = compose("model=mlp", "data=synthetic", "epochs=1", f"+trainer.limit_train_batches={STEPS['mlp']}")
-    data = read_images(cfg, at_least=STEPS["mlp"] * cfg.batch_size)
-
-    def measure() -> float:
-        with patch("cifar10.training.trainer.STEP_HOOKS", () if idle_hooks else STEP_HOOKS):
-            return this_project(cfg, data, STEPS["mlp"])
-
-    return measure
-
-
-def evaluation(
-    device: torch.device, batch_size: int, mode: Callable[[], AbstractContextManager] = torch.inference_mode
-) -> Callable[[], float]:
-    """Seconds to classify 500 images."""
+def evaluation(batch_size: int) -> Measurement:
+    """Measures the seconds to classify 500 images."""
+    device = best_device()
     model = CNN().to(device).eval()
     images = torch.randint(256, (500, 3, 32, 32), dtype=torch.uint8, device=device)
 
-    def measure() -> float:
-        synchronize()
-        start = perf_counter()
-        with mode():
-            for batch in images.split(batch_size):
-                model(batch)
-        synchronize()
-        return perf_counter() - start
-
-    return measure
+    return seconds(torch.inference_mode()(lambda: [model(batch) for batch in images.split(batch_size)]))
 
 
-def differences(
-    device: torch.device, delta: Delta = "cie76", compiled: bool = False, broadcast: bool = False
-) -> Callable[[], float]:
-    """Seconds of the mean differences of 250 images to 10 prototypes."""
-    images, prototypes = to_color_space(torch.rand(260, 3, 32, 32, device=device), delta).split(250)
-
-    def measure() -> float:
-        synchronize()
-        start = perf_counter()
-        for _ in range(5):
-            if broadcast:
-                (images[:, None] - prototypes).square().sum(2).sqrt().mean((-2, -1))
-            elif compiled:
-                compiled_mean_difference(images, prototypes, delta)
-            else:
-                mean_difference(images, prototypes, delta)
-        synchronize()
-        return perf_counter() - start
-
-    return measure
+def differences(measure: Callable[..., Tensor] = mean_difference) -> Measurement:
+    """Measures the seconds of the mean differences of 250 images to 10 prototypes."""
+    images, prototypes = to_color_space(torch.rand(260, 3, 32, 32, device=best_device()), "cie76").split(250)
+    return seconds(partial(measure, images, prototypes, "cie76"), times=5)
 
 
-def pooling_last(layers: nn.Sequential) -> nn.Sequential:
-    """The study's order: each pooling after its ReLU."""
-    ordered = list(layers)
-    for place, layer in enumerate(layers):
-        if isinstance(layer, nn.MaxPool2d):
-            ordered[place : place + 2] = [ordered[place + 1], layer]
-    return nn.Sequential(*ordered)
+def broadcast(images: Tensor, prototypes: Tensor, delta: str) -> Tensor:
+    return (images[:, None] - prototypes).square().sum(2).sqrt().mean((-2, -1))

@@ -1,79 +1,72 @@
-"""How the benchmark measures: turn and turn about, ratios within a round, medians with their spread."""
+"""Measures alternatives in interleaved rounds, so that a slow moment of the machine affects all of them alike."""
 
-from __future__ import annotations
-
-import io
 import subprocess
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, redirect_stderr, redirect_stdout
+from collections.abc import Callable, Mapping
 from math import ceil
 from pathlib import Path
-from statistics import median
-from typing import TYPE_CHECKING, NamedTuple
+from time import perf_counter
+from typing import Any
 
-if TYPE_CHECKING:
-    from omegaconf import DictConfig
+import hydra
+import torch
+from hydra.utils import instantiate
+from omegaconf import DictConfig
 
-    from cifar10.data.datamodule import ImageData
+from cifar10.data.datamodule import ImageData
 
-ROOT = Path(__file__).resolve().parent.parent.parent
-
-
-class Spread(NamedTuple):
-    """Median, least and greatest of a few measurements."""
-
-    median: float
-    least: float
-    greatest: float
+ROOT = Path(__file__).resolve().parents[2]
+Measurement = Callable[[], float]
+Rows = dict[str, dict[str, list[float]]]
+"""Row -> column -> one value per round."""
 
 
-def spread(values: Sequence[float]) -> Spread:
-    return Spread(median(values), min(values), max(values))
+def interleaved(cells: Mapping[str, Mapping[str, Measurement]], rounds: int, warm_up: bool = True) -> Rows:
+    """Measures each cell, row -> column, once per round in rotating order. A first round, not counted, warms up."""
+    rows: Rows = {row: {column: [] for column in columns} for row, columns in cells.items()}
+    keys = [(row, column) for row, columns in cells.items() for column in columns]
+    for turn in range(-1 if warm_up else 0, rounds):
+        first = (turn + 1) % len(keys)
+        for row, column in keys[first:] + keys[:first]:
+            value = cells[row][column]()
+            if turn >= 0:
+                rows[row][column].append(value)
+    return rows
 
 
-def number(value: Spread, digits: int = 0) -> str:
-    """The median, with the least and the greatest in brackets."""
-    return f"{value.median:,.{digits}f} ({value.least:,.{digits}f} to {value.greatest:,.{digits}f})"
+def seconds(call: Callable[[], Any], times: int = 1) -> Measurement:
+    """Returns a measurement of the seconds per call, averaged over so many calls."""
+
+    def measure() -> float:
+        synchronize()
+        start = perf_counter()
+        for _ in range(times):
+            call()
+        synchronize()
+        return (perf_counter() - start) / times
+
+    return measure
 
 
-def ratio(first: Sequence[float], second: Sequence[float]) -> Spread:
-    """first / second, each pair measured in the same round: what slows the machine slows both."""
-    return spread([a / b for a, b in zip(first, second, strict=True)])
-
-
-def interleaved(ways: Mapping[str, Callable[[], float]], rounds: int) -> dict[str, list[float]]:
-    """Measures every way once a round, in turned order from round to round; a first, uncounted round warms up."""
-    found: dict[str, list[float]] = {name: [] for name in ways}
-    names = list(ways)
-    for number in range(rounds + 1):
-        for name in names[number % len(names) :] + names[: number % len(names)]:
-            value = ways[name]()
-            if number:
-                found[name].append(value)
-    return found
+def per_second(count: int, measure: Measurement) -> Measurement:
+    """Returns a measurement of items per second, from the seconds that so many items take."""
+    return lambda: count / measure()
 
 
 def synchronize() -> None:
-    """Waits until the accelerator has done what it was told, if there is one."""
-    import torch
-
+    """Waits for the accelerator, if there is one."""
     if torch.accelerator.is_available():
         torch.accelerator.synchronize()
 
 
 def compose(*overrides: str) -> DictConfig:
-    """The settings of `python train.py <overrides>`."""
-    import hydra
-
+    """Returns the settings of `python train.py <overrides>`."""
     with hydra.initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
         return hydra.compose("train", list(overrides))
 
 
-def read_images(cfg: DictConfig, at_least: int) -> ImageData:
-    """The data of `cfg`, its training images repeated until there are enough."""
-    from hydra.utils import instantiate
-
+def load_data(cfg: DictConfig, at_least: int = 1) -> ImageData:
+    """Returns the data of `cfg`, with its training images repeated until there are enough."""
     data = instantiate(cfg.data, _convert_="all", batch_size=cfg.batch_size)
     data.prepare_data()
     data.setup()
@@ -82,17 +75,17 @@ def read_images(cfg: DictConfig, at_least: int) -> ImageData:
     return data
 
 
-@contextmanager
-def quietly() -> Iterator[None]:
-    """Keeps progress bars off the terminal."""
-    with redirect_stdout(io.StringIO()), redirect_stderr(io.StringIO()):
-        yield
-
-
-def child(code: str, *arguments: str) -> str:
-    """Standard output of a new Python process that runs `code` with the repository in its path."""
-    command = [sys.executable, "-c", code, *arguments]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+def python(*arguments: str | Path) -> None:
+    """Runs Python in the repository's root; exits with the last line of its error where it fails."""
+    done = subprocess.run([sys.executable, *arguments], cwd=ROOT, capture_output=True, text=True, check=False)
     if done.returncode:
-        sys.exit(f"benchmark.py: a measurement failed: {done.stderr.strip().splitlines()[-1]}")
-    return done.stdout
+        sys.exit(f"benchmark.py: {arguments[0]} failed: {(done.stderr.strip().splitlines() or ['no message'])[-1]}")
+
+
+def train_briefly(folder: Path, *settings: str, epochs: int = 1, steps: int = 1) -> Path:
+    """Trains so many epochs of so many steps on the CPU; returns the run folder."""
+    length = f"epochs={epochs}", f"+trainer.limit_train_batches={steps}"
+    fixed = "trainer.accelerator=cpu", "trainer.enable_progress_bar=false", f"runs={folder}"
+    python("train.py", *length, *fixed, *settings)
+    (record,) = folder.rglob("metrics.json")
+    return record.parent

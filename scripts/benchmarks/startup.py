@@ -1,47 +1,47 @@
-"""From the command to its answer: --help, the first training step, and what the imports take of it."""
+"""Measures the start of whole processes, their files in the cache.
+
+A training step counts until its checkpoint is written.
+"""
 
 import subprocess
 import sys
 import tempfile
-from time import perf_counter
-from typing import Any
+from functools import partial
+from pathlib import Path
+from time import perf_counter, sleep
 
-from benchmarks.measure import ROOT, child
+from PIL import Image
 
-FIRST_STEP = """
-import os, runpy, sys
-from cifar10.models.classifier import Classifier
-
-def stop(self, batch, batch_idx):
-    os._exit(0)
-
-Classifier.training_step = stop
-sys.argv = ["train.py", *sys.argv[1:]]
-runpy.run_path("train.py", run_name="__main__")
-"""
-IMPORTS = """
-from importlib import import_module
-from time import perf_counter
-for name in ("hydra", "torch", "torchvision", "torchmetrics", "lightning", "kornia", "cifar10.training.trainer"):
-    start = perf_counter()
-    import_module(name)
-    print(name, perf_counter() - start)
-"""
+from benchmarks.measure import ROOT, Measurement, Rows, interleaved, python, seconds, train_briefly
 
 
-def startup(data: str, rounds: int) -> dict[str, Any]:
-    """What -> seconds, one value a round; of the imports each one beyond those before it."""
-    found: dict[str, list[float]] = {}
-    for _ in range(rounds):
-        start = perf_counter()
-        subprocess.run([sys.executable, "train.py", "--help"], cwd=ROOT, capture_output=True, check=True)
-        found.setdefault("--help", []).append(perf_counter() - start)
+def startup(data: str, rounds: int) -> dict[str, Rows]:
+    with tempfile.TemporaryDirectory() as folder:
+        run, image = train_briefly(Path(folder), "model=mlp", "data=synthetic"), Path(folder) / "image.png"
+        Image.new("RGB", (32, 32)).save(image)
+        commands: dict[str, Measurement] = {
+            "import torch": seconds(partial(python, "-c", "import torch")),
+            "import lightning": seconds(partial(python, "-c", "import lightning")),
+            "train.py --help": seconds(partial(python, "train.py", "--help")),
+            "predict.py, mlp, one image": seconds(partial(python, "scripts/predict.py", run, image, "--device", "cpu")),
+        }
         for model in ("prototype", "mlp", "cnn"):
-            with tempfile.TemporaryDirectory() as folder:
-                start = perf_counter()
-                child(FIRST_STEP, f"model={model}", f"data={data}", f"runs={folder}")
-                found.setdefault(f"first step, model={model}", []).append(perf_counter() - start)
-        for line in child(IMPORTS).splitlines():
-            name, seconds = line.split()
-            found.setdefault(f"import {name}", []).append(float(seconds))
-    return found
+            commands[f"train.py model={model}, first step"] = partial(first_step, f"model={model}", f"data={data}")
+        return {"command": interleaved({name: {"seconds": measure} for name, measure in commands.items()}, rounds)}
+
+
+def first_step(*settings: str) -> float:
+    """Starts train.py, and kills it as soon as the checkpoint of its first step is there."""
+    with tempfile.TemporaryDirectory() as folder:
+        command = [sys.executable, "train.py", *settings, f"runs={folder}", "checkpoint.every_n_steps=1"]
+        start = perf_counter()
+        process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        try:
+            while not any(Path(folder).rglob("last.ckpt")):
+                if process.poll() is not None:
+                    sys.exit(f"benchmark.py: train.py {' '.join(settings)} ended before its first step")
+                sleep(0.01)
+            return perf_counter() - start
+        finally:
+            process.kill()
+            process.wait()
