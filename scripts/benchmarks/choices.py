@@ -49,7 +49,7 @@ def steps(
 ) -> Measurement:
     """Measures the seconds of training steps at batch size 32."""
     device = best_device()
-    layers = model().layers.to(device).to(memory_format=memory_format)
+    layers = model().network.layers.to(device).to(memory_format=memory_format)
     network = torch.compile(layers) if compiled else layers
     optimizer = torch.optim.Adam(layers.parameters(), fused=fused)
     images = torch.rand(32, 3, 32, 32, device=device).contiguous(memory_format=memory_format)
