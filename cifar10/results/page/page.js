@@ -9,11 +9,8 @@ for (const table of document.querySelectorAll("table.sortable")) {
     heading.append(button);
     button.addEventListener("click", () => {
       const descending = heading.getAttribute("aria-sort") === "ascending";
-      const text = (row) => row.cells[column].textContent;
-      const value = (row) => Number.parseFloat(text(row).replaceAll(",", "") || -1);
-      const compare = heading.classList.contains("number")
-        ? (a, b) => value(a) - value(b)
-        : (a, b) => text(a).localeCompare(text(b), "en", { numeric: true });
+      const text = (row) => row.cells[column].textContent.replaceAll(",", "");
+      const compare = (a, b) => text(a).localeCompare(text(b), "en", { numeric: true });
       const rows = [...table.tBodies[0].rows].sort((a, b) => (descending ? compare(b, a) : compare(a, b)));
       headings.forEach((other) => other.removeAttribute("aria-sort"));
       heading.setAttribute("aria-sort", descending ? "descending" : "ascending");

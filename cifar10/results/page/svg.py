@@ -1,7 +1,6 @@
 """Embeds figures and images into an HTML file as data URIs."""
 
 from base64 import b64encode
-from collections.abc import Sequence
 from io import BytesIO
 
 import matplotlib
@@ -9,6 +8,8 @@ import numpy as np
 from markupsafe import Markup
 from matplotlib.figure import Figure
 from PIL import Image
+
+FRAME_MILLISECONDS = 350
 
 
 def svg(figure: Figure, alt: str) -> Markup:
@@ -24,15 +25,14 @@ def svg(figure: Figure, alt: str) -> Markup:
     )
 
 
-def png(pixels: np.ndarray) -> str:
-    """Returns the data URI of an image. pixels: (H, W, 3 or 4) uint8."""
-    return moving_png([pixels], 0)
+def png(*frames: np.ndarray) -> str:
+    """Returns the data URI of an image, or of an endless animation (APNG) whose last frame stays for two seconds.
 
-
-def moving_png(frames: Sequence[np.ndarray], milliseconds: int) -> str:
-    """Returns the data URI of an endless animation (APNG) whose last frame stays for two seconds."""
+    frames: (H, W, 3 or 4) uint8.
+    """
     file = BytesIO()
     first, *rest = [Image.fromarray(frame) for frame in frames]
-    animation = {"save_all": True, "append_images": rest, "duration": [milliseconds] * len(rest) + [2000], "loop": 0}
-    first.save(file, "png", optimize=True, **(animation if rest else {}))
+    durations = [FRAME_MILLISECONDS] * len(rest) + [2000]
+    animation = {"save_all": True, "append_images": rest, "duration": durations, "loop": 0} if rest else {}
+    first.save(file, "png", optimize=True, **animation)
     return "data:image/png;base64," + b64encode(file.getvalue()).decode()
