@@ -33,16 +33,16 @@ class SavedRun:
     """
 
     def __init__(self, folder: Path, record: Record | None = None) -> None:
-        self.folder = folder
+        self.folder, path = folder, folder / "metrics.json"
         try:
-            self.record = json.loads((folder / "metrics.json").read_text()) if record is None else record
+            self.record = json.loads(path.read_text()) if record is None else record
             self.class_names = list(self.record["test"]["class_accuracy"])
         except FileNotFoundError as error:
             raise UserError(
                 f"{folder}: no finished run here; name the folder that train.py logged at its end"
             ) from error
         except (OSError, ValueError, KeyError, TypeError) as error:  # TypeError: JSON of another structure
-            raise _damaged(folder / "metrics.json", error) from error
+            raise _damaged(path, error) from error
 
     @property
     def title(self) -> str:
@@ -80,7 +80,7 @@ class SavedRun:
             data = _read_data(self.folder / "metrics.json", self.record)
             if data.checksum != checksum:
                 raise UserError(
-                    f"{self.folder}: the images of data={data.name} are not those that this run was tested on"
+                    f"{self.folder}: data={data.name} has other images than those that this run was tested on"
                 )
             _data_by_checksum.clear()
             _data_by_checksum[checksum] = data
