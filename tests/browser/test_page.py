@@ -164,21 +164,6 @@ def test_all_text_stands_out_from_what_is_behind_it(opened, scheme):
     assert lowest >= 4.5
 
 
-def test_an_animation_can_be_stopped_and_is_still_for_who_asks_for_that(opened):
-    tab = opened()
-    moving = tab.locator("img.moving")
-    film, still = moving.get_attribute("src"), tab.locator("picture source").get_attribute("srcset")
-    assert film != still
-    tab.get_by_role("button", name="Pause").click()
-    assert moving.get_attribute("src") == still
-    tab.get_by_role("button", name="Play").click()
-    assert moving.get_attribute("src") == film
-
-    calm = opened(reduced_motion="reduce")
-    assert calm.evaluate("document.querySelector('img.moving').currentSrc") == still
-    assert calm.get_by_role("button", name="Pause").count() == 0
-
-
 def test_it_prints(opened):
     tab = opened(color_scheme="dark")
     printed = tab.pdf(format="A4")

@@ -10,7 +10,7 @@ from markupsafe import Markup, escape
 
 from cifar10.errors import UserError
 from cifar10.results.page import tables
-from cifar10.results.page.panels import Missing, ReportRun, banner, class_accuracies, panels
+from cifar10.results.page.panels import Missing, ReportRun, class_accuracies, panels
 from cifar10.results.saved_run import SavedRun
 from cifar10.results.table import aggregate, best_of, format_accuracy, results_table, study_accuracy, study_of
 
@@ -18,14 +18,13 @@ MAX_RUNS = 6
 """Runs with figures: each takes up to a megabyte of a page of less than five."""
 
 
-PROTOTYPES = ("first_and_last", "animation", "prototypes", "snapshots", "explanation")
+PROTOTYPES = ("first_and_last", "prototypes", "snapshots", "explanation")
 
 
 class Section(NamedTuple):
     id: str
     heading: str
     figures: Sequence[str] = ()
-    layout: str = ""
 
     @property
     def text(self) -> str:
@@ -34,13 +33,13 @@ class Section(NamedTuple):
 
 SECTIONS = (
     Section("accuracy", "Accuracy"),
-    Section("confusion", "Confusion matrices", ["confusion_errors"], "small"),
+    Section("confusion", "Confusion matrices", ["confusion_errors"]),
     Section("curves", "Training curves", ["training_curves"]),
-    Section("prototypes", "Prototypes", PROTOTYPES, "half"),
-    Section("pairs", "Most confused pair", ["confused_pair"], "half"),
+    Section("prototypes", "Prototypes", PROTOTYPES),
+    Section("pairs", "Most confused pair", ["confused_pair"]),
     Section("classes", "Per-class accuracy"),
-    Section("errors", "Most confident errors", ["confident_errors"], "half"),
-    Section("calibration", "Calibration", ["calibration"], "small"),
+    Section("errors", "Most confident errors", ["confident_errors"]),
+    Section("calibration", "Calibration", ["calibration"]),
     Section("layers", "First-layer weights", ["first_layer"]),
     Section("provenance", "Provenance"),
 )
@@ -103,7 +102,6 @@ def page(runs: pd.DataFrame) -> tuple[str, list[str]]:
         data=name,
         other_data=[other if other != name else f"other images of data={name}" for other in others],
         runs=len(runs),
-        banner=banner(drawn),
         bars=_bars(every),
         sections=[section for section in SECTIONS if figures[section.id] or section.id in table_of],
         study=STUDY if name == "cifar10" else "",

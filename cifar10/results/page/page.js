@@ -19,23 +19,6 @@ for (const table of document.querySelectorAll("table.sortable")) {
   });
 }
 
-// An animation can be paused: its last frame replaces it.
-for (const moving of document.querySelectorAll("img.moving")) {
-  if (matchMedia("(prefers-reduced-motion: reduce)").matches) continue;
-  const still = moving.parentElement.querySelector("source").srcset;
-  const film = moving.src;
-  const button = document.createElement("button");
-  button.type = "button";
-  button.className = "pause";
-  button.textContent = "Pause";
-  button.addEventListener("click", () => {
-    const paused = moving.src === still;
-    moving.src = paused ? film : still;
-    button.textContent = paused ? "Pause" : "Play";
-  });
-  moving.closest("figure").append(button);
-}
-
 // Boxes that scroll can be reached by keyboard.
 const setTabIndex = () => {
   for (const box of document.querySelectorAll(".scroll, .picture")) {

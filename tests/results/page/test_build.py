@@ -126,9 +126,9 @@ def test_runs_have_all_figures_each_with_words(drawn):
     assert not skipped
     expected = ["accuracy", "confusion", "curves", "prototypes", "pairs", "classes", "errors", "calibration", "layers"]
     assert [name for name in shown.ids if name in {*expected, "provenance", "skipped"}] == [*expected, "provenance"]
-    # 4 runs with confusions, curves, pairs, errors, calibrations; 3 first layers; 5 panels of prototypes; per-class
-    # accuracy; the banner
-    assert len(shown.pictures) == 4 * 5 + 3 + 5 + 1 + 1
+    # 4 runs with confusions, curves, pairs, errors, calibrations; 3 first layers; 4 panels of prototypes; per-class
+    # accuracy
+    assert len(shown.pictures) == 4 * 5 + 3 + 4 + 1
     assert all(len(words) > 20 for words in shown.pictures)
     assert len(text.encode()) < 5e6
 
