@@ -45,17 +45,19 @@ def publish(runs: pd.DataFrame, root: Path) -> list[str]:
 
     first: dict[str, SavedRun] = {}  # of each setting the run with the lowest seed
     skipped = []
-    for run in runs[runs["data"] == "cifar10"].sort_values("seed").itertuples():
-        saved = SavedRun(run.path.parent, run.record)
+    for row in runs[runs["data"] == "cifar10"].sort_values("seed").itertuples():
+        run = SavedRun(row.path.parent, row.record)
         try:
-            if run.path.name == RESULT and saved.network:  # not a record alone
-                first.setdefault(settings_key(run.record), saved)
+            if row.path.name == RESULT and run.network:  # not a record alone
+                first.setdefault(settings_key(row.record), run)
         except UserError as error:
             skipped.append(str(error))
     _publish_prototypes(list(first.values()), root / "docs")
-    for row in study:
+    for run in filter(None, (first.get(settings_key(row.records[0])) for row in study)):
         try:
-            _publish_figures(first.get(settings_key(row.records[0])), root / "docs/pictures")
+            for name, draw in FIGURES.items():
+                if name not in NOT_PUBLISHED and (figure := draw(run)) is not None:
+                    _save(figure, root / f"docs/pictures/{run.record['model'].lower()}_{name}.png")
         except UserError as error:
             skipped.append(str(error))
     return skipped
@@ -106,12 +108,6 @@ def _publish_prototypes(runs: Sequence[SavedRun], folder: Path) -> None:
     if single:
         figure = image_rows_figure(torch.stack(list(single.values())), list(single), runs[0].class_names, side=SIDE)
         _save(figure, folder / "prototypes.png")
-
-
-def _publish_figures(run: SavedRun | None, folder: Path) -> None:
-    for name, draw in FIGURES.items():
-        if run and name not in NOT_PUBLISHED and (figure := draw(run)) is not None:
-            _save(figure, folder / f"{run.record['model'].lower()}_{name}.png")
 
 
 def _save(figure: Figure, path: Path, dpi: int = 72) -> None:

@@ -17,8 +17,6 @@ Record = dict[str, Any]
 """The content of a run's `metrics.json`."""
 COLUMNS = ["model", "experiment", "data", "data_sha256", "seed", "changes", "accuracy", "loss", "val_accuracy"]
 COLUMNS += ["val_loss", "settings", "seconds", "device", "precision", "commit", "path", "record"]
-IN_OWN_COLUMN = ("model", "experiment", "data", "seed", "search")
-"""Overrides that the columns of a table show already, or that choose a search space."""
 
 
 class _Test(BaseModel, strict=True):
@@ -104,7 +102,8 @@ def experiment(record: Record) -> str:
 
 def distinguishing_overrides(record: Record) -> list[str]:
     """Returns the overrides that set a run apart from its model, experiment and data set; [] outside Hydra."""
-    dropped = {*IN_OWN_COLUMN, *WITHOUT_EFFECT} - ({"data.root"} if record["data"] != DEFAULT_DATA else set())
+    in_own_column = ("model", "experiment", "data", "seed", "search")
+    dropped = {*in_own_column, *WITHOUT_EFFECT} - ({"data.root"} if record["data"] != DEFAULT_DATA else set())
     return sorted(text for text in record.get("overrides") or [] if override_key(text) not in dropped)
 
 

@@ -70,7 +70,7 @@ def test_scalars_have_this_project_s_tags(opened, tmp_path):
     keep_screenshot(tab, tmp_path)
 
 
-def test_custom_scalars_lay_training_and_validation_into_one_chart(opened, tmp_path):
+def test_custom_scalars_draw_training_and_validation_in_one_chart(opened, tmp_path):
     tab = opened("custom_scalars")
     tab.get_by_text("training and validation").wait_for()
     for name in ("loss", "accuracy"):
@@ -88,7 +88,7 @@ def test_images_have_the_prototypes_by_epoch_and_figures_at_the_end(opened, tmp_
     keep_screenshot(tab, tmp_path)
 
 
-def test_hparams_have_a_row_for_each_run_and_first_what_they_differ_in(opened, tmp_path):
+def test_hparams_have_a_row_per_run_and_differing_settings_first(opened, tmp_path):
     tab = opened("hparams")
     tab.get_by_text("model=prototype/tensorboard", exact=True).first.wait_for()
     cells = tab.locator("vaadin-grid-cell-content div:not(:has(*))").all_inner_texts()

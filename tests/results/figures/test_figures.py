@@ -35,7 +35,7 @@ def test_confusion_matrix_shows_rates_as_colour_and_counts_as_text():
     assert axes.get_title() == "run"
 
 
-def test_confusions_leave_out_the_hits_on_the_study_s_scale():
+def test_confusion_errors_have_no_diagonal_and_the_study_s_scale():
     figure = confusions_figure([COUNTS, COUNTS], ["one", "two"], NAMES)
     for axes, title in zip(figure.axes, ["one", "two"], strict=False):
         image = axes.images[0]
@@ -44,7 +44,7 @@ def test_confusions_leave_out_the_hits_on_the_study_s_scale():
         assert axes.get_title() == title
 
 
-def test_a_sheet_holds_each_image_at_its_place_and_nothing_between():
+def test_sheet_places_images_with_transparent_gaps():
     images = torch.randint(256, (2, 3, 3, 4, 5)) / 255
     images[1, 2] = float("nan")  # none there
     whole = sheet(images)

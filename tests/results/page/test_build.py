@@ -113,7 +113,7 @@ def test_provenance_shows_command_commit_and_seconds_of_each_run(published):
     assert shown["torch"] == run["versions"]["torch"]
 
 
-def test_of_records_alone_the_confusion_matrices_are_drawn_and_the_rest_is_listed(published):
+def test_records_alone_give_confusion_matrices_and_a_list_of_the_rest(published):
     _, shown, skipped = published
     assert len(shown.pictures) == 6 + 1  # study and best of each model; class accuracies
     assert all(line.endswith("only its record is here, not its run folder") for line in skipped)
@@ -121,7 +121,7 @@ def test_of_records_alone_the_confusion_matrices_are_drawn_and_the_rest_is_liste
     assert all(line in shown.text for line in skipped)
 
 
-def test_runs_have_all_figures_each_with_words(drawn):
+def test_runs_have_all_figures_with_alt_texts(drawn):
     text, shown, skipped = drawn
     assert not skipped
     expected = ["accuracy", "confusion", "curves", "prototypes", "pairs", "classes", "errors", "calibration", "layers"]
