@@ -1,10 +1,9 @@
 """Writes embeddings of test images for TensorBoard's PROJECTOR."""
 
-import csv
-import io
 from math import ceil, sqrt
 
 import numpy as np
+import pandas as pd
 import torch
 from tensorboard.plugins import projector
 from torchvision.utils import make_grid, save_image
@@ -14,7 +13,6 @@ from cifar10.networks.base import to_unit
 from cifar10.results.saved_run import SavedRun
 
 FOLDER = "projector"
-COLUMNS = ("class", "prediction", "right", "confidence", "test image")
 
 
 def write_embedding(run: SavedRun, images: int) -> int:
@@ -25,21 +23,19 @@ def write_embedding(run: SavedRun, images: int) -> int:
     shown = run.data.test_images[:images]
     with torch.inference_mode():
         points = torch.cat([run.network.embed(block) for block in shown.split(500)]).float()
-    names, found = run.class_names, run.predictions
-    table = io.StringIO()
-    rows = csv.writer(table, delimiter="\t", lineterminator="\n")
-    rows.writerow(COLUMNS)
-    for place in range(len(shown)):
-        label, guess = found.labels[place], found.predicted[place]
-        right = "right" if label == guess else "wrong"
-        rows.writerow((names[label], names[guess], right, f"{found.confidence[place]:.3f}", place))
+    names, found = np.array(run.class_names), run.predictions
+    table = pd.DataFrame({"class": names[found.labels], "prediction": names[found.predicted]})
+    table["right"] = np.where(found.labels == found.predicted, "right", "wrong")
+    table["confidence"] = found.confidence
+    table["test image"] = table.index
+    rows = table[: len(shown)].to_csv(sep="\t", index=False, float_format="%.3f", lineterminator="\n")
     side = ceil(sqrt(len(shown)))
     square = torch.cat([shown, shown.new_zeros(side**2 - len(shown), *shown.shape[1:])])  # as the projector wants it
     sprite = make_grid(to_unit(square), nrow=side, padding=0)
 
     log = run.folder / "tensorboard"
     write_atomically(log / FOLDER / "points.tsv", lambda file: np.savetxt(file, points, "%.6g", delimiter="\t"))
-    write_atomically(log / FOLDER / "images.tsv", lambda file: file.write(table.getvalue().encode()))
+    write_atomically(log / FOLDER / "images.tsv", lambda file: file.write(rows.encode()))
     write_atomically(log / FOLDER / "images.png", lambda file: save_image(sprite, file, format="png"))
     config = projector.ProjectorConfig()
     embedding = config.embeddings.add(

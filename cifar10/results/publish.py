@@ -20,6 +20,7 @@ from cifar10.results.figures.registry import FIGURES
 from cifar10.results.records import Record, distinguishing_overrides, experiment, override_key, settings_key
 from cifar10.results.saved_run import SavedRun
 from cifar10.results.table import aggregate, best_of, class_accuracy, study_of, to_markdown
+from cifar10.training.run_folder import RESULT
 
 TABLE = re.compile(r"(<!-- results -->\n).*?(<!-- /results -->)", re.DOTALL)
 SIDE = 0.62
@@ -42,20 +43,21 @@ def publish(runs: pd.DataFrame, root: Path) -> list[str]:
     study = list(study_of(rows).itertuples())
     _compare(study, list(best_of(rows).itertuples()), root / "docs")
 
-    cifar10_runs = runs[(runs["data"] == "cifar10") & runs["path"].map(lambda path: path.name == "metrics.json")]
     first: dict[str, SavedRun] = {}  # of each setting the run with the lowest seed
     skipped = []
-    for run in cifar10_runs.sort_values("seed").itertuples():
+    for row in runs[runs["data"] == "cifar10"].sort_values("seed").itertuples():
+        run = SavedRun(row.path.parent, row.record)
         try:
-            saved = SavedRun(run.path.parent, run.record)
-            _ = saved.network
-            first.setdefault(settings_key(run.record), saved)
+            if row.path.name == RESULT and run.network:  # not a record alone
+                first.setdefault(settings_key(row.record), run)
         except UserError as error:
             skipped.append(str(error))
     _publish_prototypes(list(first.values()), root / "docs")
-    for key in [settings_key(row.records[0]) for row in study]:
+    for run in filter(None, (first.get(settings_key(row.records[0])) for row in study)):
         try:
-            _publish_figures(first[key], root / "docs/pictures") if key in first else None
+            for name, draw in FIGURES.items():
+                if name not in NOT_PUBLISHED and (figure := draw(run)) is not None:
+                    _save(figure, root / f"docs/pictures/{run.record['model'].lower()}_{name}.png")
         except UserError as error:
             skipped.append(str(error))
     return skipped
@@ -66,20 +68,15 @@ def _keep_records(records: Sequence[Record], folder: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     files = {(settings_key(run.record), run.seed): run.path for run in load(folder).itertuples()}
     for record in records:
-        for group, place in ((record["config"], "runs"), (record["config"]["data"], "root")):
-            group.pop(place, None)
+        record["config"].pop("runs", None)
+        record["config"]["data"].pop("root", None)
+        if record.get("overrides") is not None:
+            kept = [text for text in record["overrides"] if override_key(text) != "runs"]
+            record["overrides"] = ["data.root=PATH" if override_key(text) == "data.root" else text for text in kept]
         key = settings_key(record)
         digest = hashlib.sha256(key.encode()).hexdigest()[:8]
         name = f"{record['model'].lower()}-{experiment(record)}-{record['data']}-{digest}-seed{record['seed']}.json"
-        text = json.dumps(record | {"overrides": _without_paths(record.get("overrides"))})
-        files.get((key, record["seed"]), folder / name).write_text(text + "\n")
-
-
-def _without_paths(overrides: list[str] | None) -> list[str] | None:
-    if overrides is None:
-        return None
-    kept = [text for text in overrides if override_key(text) != "runs"]
-    return ["data.root=PATH" if override_key(text) == "data.root" else text for text in kept]
+        files.get((key, record["seed"]), folder / name).write_text(json.dumps(record) + "\n")
 
 
 def _compare(study: Sequence[Any], best: Sequence[Any], folder: Path) -> None:
@@ -97,27 +94,20 @@ def _compare(study: Sequence[Any], best: Sequence[Any], folder: Path) -> None:
 
 def _publish_prototypes(runs: Sequence[SavedRun], folder: Path) -> None:
     """Draws runs with one prototype per class in one figure; of those with K only the best validated one."""
-    single, several = {}, {}
+    single = {}
     for run in sorted(runs, key=lambda run: run.record["val_accuracy"]):
         if run.prototypes is None:
             continue
-        prototypes = run.prototypes.detach().transpose(0, 1)
-        name, accuracy = experiment(run.record), f"{run.record['test']['accuracy']:.1%}"
-        if len(prototypes) == 1:
-            single["\n".join([name, *distinguishing_overrides(run.record), accuracy])] = prototypes[0]
-        else:
-            several[f"prototypes_{name}_{len(prototypes)}.png"] = run.class_names, prototypes
-    for file, (names, prototypes) in several.items():
-        _save(image_rows_figure(prototypes, [""] * len(prototypes), names, side=SIDE), folder / file)
+        images, name = run.prototypes.transpose(0, 1), experiment(run.record)
+        if len(images) == 1:
+            accuracy = f"{run.record['test']['accuracy']:.1%}"
+            single["\n".join([name, *distinguishing_overrides(run.record), accuracy])] = images[0]
+        else:  # a better one replaces it
+            figure = image_rows_figure(images, [""] * len(images), run.class_names, side=SIDE)
+            _save(figure, folder / f"prototypes_{name}_{len(images)}.png")
     if single:
         figure = image_rows_figure(torch.stack(list(single.values())), list(single), runs[0].class_names, side=SIDE)
         _save(figure, folder / "prototypes.png")
-
-
-def _publish_figures(run: SavedRun, folder: Path) -> None:
-    for name, draw in FIGURES.items():
-        if name not in NOT_PUBLISHED and (figure := draw(run)) is not None:
-            _save(figure, folder / f"{run.record['model'].lower()}_{name}.png")
 
 
 def _save(figure: Figure, path: Path, dpi: int = 72) -> None:

@@ -5,48 +5,42 @@ import shlex
 from collections.abc import Iterable
 from os import PathLike
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any, Self
 
 import pandas as pd
-from pydantic import AfterValidator, BaseModel, ConfigDict, TypeAdapter, ValidationError
+from pydantic import BaseModel, ValidationError, model_validator
 
 from cifar10.training.config import fill_defaults, flatten
-from cifar10.training.run_folder import DEFAULT_DATA, STATUS, WITHOUT_EFFECT
+from cifar10.training.run_folder import DEFAULT_DATA, RESULT, STATUS, WITHOUT_EFFECT
 
 Record = dict[str, Any]
 """The content of a run's `metrics.json`."""
 COLUMNS = ["model", "experiment", "data", "data_sha256", "seed", "changes", "accuracy", "loss", "val_accuracy"]
 COLUMNS += ["val_loss", "settings", "seconds", "device", "precision", "commit", "path", "record"]
-IN_OWN_COLUMN = ("model", "experiment", "data", "seed", "search")
-"""Overrides that the columns of a table show already, or that choose a search space."""
 
 
-class _Test(BaseModel):
-    model_config = ConfigDict(strict=True)
-
+class _Test(BaseModel, strict=True):
     accuracy: float
     loss: float
     class_accuracy: dict[str, float]
     confusion: list[list[int]]
 
+    @model_validator(mode="after")
+    def _confusion_is_square(self) -> Self:
+        classes = len(self.class_accuracy)
+        if [len(row) for row in self.confusion] != [classes] * classes:
+            raise ValueError(f"expected a confusion matrix of {classes} x {classes}")
+        return self
 
-def _is_square(test: _Test) -> _Test:
-    classes = len(test.class_accuracy)
-    if [len(row) for row in test.confusion] != [classes] * classes:
-        raise ValueError(f"expected a confusion matrix of {classes} x {classes}")
-    return test
 
-
-class _Schema(BaseModel):
+class _Schema(BaseModel, strict=True):
     """The fields of a record that tables and page read."""
-
-    model_config = ConfigDict(strict=True)
 
     model: str
     data: str
     data_sha256: str
     seed: int
-    test: Annotated[_Test, AfterValidator(_is_square)]
+    test: _Test
     best_epoch: int
     epochs: int
     val_accuracy: float
@@ -67,14 +61,14 @@ def read_runs(paths: str | PathLike[str] | Iterable[str | PathLike[str]]) -> pd.
     records: dict[Path, Record] = {}
     for path in map(Path, [paths] if isinstance(paths, str | PathLike) else paths):
         files = [path] if path.is_file() else sorted(path.rglob("*.json"))
-        configs = sorted(file for file in path.rglob("config.yaml") if not file.with_name("metrics.json").exists())
-        skipped += [f"{config.parent}: {_why_unfinished(config.parent)}" for config in configs]
-        if not files and not configs:
+        unfinished = [run.parent for run in sorted(path.rglob("config.yaml")) if not run.with_name(RESULT).exists()]
+        skipped += [f"{folder}: {_why_unfinished(folder)}" for folder in unfinished]
+        if not files and not unfinished:
             skipped.append(f"{path}: no finished run here")
         for file in files:
             try:
-                records[file.resolve()] = read_record(file)
-            except (OSError, ValueError) as error:
+                records[file.resolve()] = _read_record(file)
+            except (OSError, ValueError, ImportError) as error:  # ImportError: a model of another version
                 skipped.append(f"{file}: not a run's metrics.json ({_one_line(error)})")
     rows = [_row(file, records[file]) for file in _once(records, skipped)]
     runs = pd.DataFrame(rows, columns=COLUMNS)
@@ -82,14 +76,10 @@ def read_runs(paths: str | PathLike[str] | Iterable[str | PathLike[str]]) -> pd.
     return runs
 
 
-def read_record(file: Path) -> Record:
-    """Returns the content of a `metrics.json`. Raises OSError, or ValueError for anything else."""
-    record = json.loads(file.read_text())
-    TypeAdapter(_Schema).validate_python(record)
-    try:
-        settings(record)
-    except ImportError as error:
-        raise ValueError(f"config: {error}") from error
+def _read_record(file: Path) -> Record:
+    record: Record = json.loads(file.read_text())
+    _Schema.model_validate(record)
+    settings(record)
     return record
 
 
@@ -111,11 +101,9 @@ def experiment(record: Record) -> str:
 
 
 def distinguishing_overrides(record: Record) -> list[str]:
-    """Returns the overrides that set a run apart from its model, experiment and data set, sorted.
-
-    Empty for a run that was not started from the command line.
-    """
-    dropped = {*IN_OWN_COLUMN, *WITHOUT_EFFECT} - ({"data.root"} if record["data"] != DEFAULT_DATA else set())
+    """Returns the overrides that set a run apart from its model, experiment and data set; [] outside Hydra."""
+    in_own_column = ("model", "experiment", "data", "seed", "search")
+    dropped = {*in_own_column, *WITHOUT_EFFECT} - ({"data.root"} if record["data"] != DEFAULT_DATA else set())
     return sorted(text for text in record.get("overrides") or [] if override_key(text) not in dropped)
 
 
@@ -148,7 +136,7 @@ def _row(file: Path, record: Record) -> dict[str, Any]:
 def _once(records: dict[Path, Record], skipped: list[str]) -> list[Path]:
     """Returns one file per settings and seed, in the order of `records`; reports different results as skipped."""
     chosen: dict[tuple[str, int], Path] = {}
-    for file in sorted(records, key=lambda file: file.name == "metrics.json"):
+    for file in sorted(records, key=lambda file: file.name == RESULT):
         run = settings_key(records[file]), records[file]["seed"]
         if run in chosen and records[chosen[run]]["test"] != records[file]["test"]:
             skipped.append(f"{chosen[run]}: {file} has the same settings and seed, and is counted")

@@ -1,6 +1,5 @@
 """Opens a finished run: record, training curves, predictions, network, data. Writes nothing."""
 
-import csv
 import json
 import zlib
 from functools import cached_property
@@ -9,6 +8,7 @@ from typing import Any
 from zipfile import BadZipFile
 
 import numpy as np
+import pandas as pd
 import torch
 from hydra.utils import get_class
 from torch import Tensor
@@ -33,16 +33,14 @@ class SavedRun:
     """
 
     def __init__(self, folder: Path, record: Record | None = None) -> None:
-        self.folder = folder
+        self.folder, path = folder, folder / "metrics.json"
         try:
-            self.record = json.loads((folder / "metrics.json").read_text()) if record is None else record
+            self.record = json.loads(path.read_text()) if record is None else record
             self.class_names = list(self.record["test"]["class_accuracy"])
         except FileNotFoundError as error:
-            raise UserError(
-                f"{folder}: no finished run here; name the folder that train.py logged at its end"
-            ) from error
+            raise UserError(f"{folder}: no finished run here; name the folder that train.py logged last") from error
         except (OSError, ValueError, KeyError, TypeError) as error:  # TypeError: JSON of another structure
-            raise _damaged(folder / "metrics.json", error) from error
+            raise _damaged(path, error) from error
 
     @property
     def title(self) -> str:
@@ -54,11 +52,8 @@ class SavedRun:
         """The columns of `metrics.csv`, one value per epoch; columns with empty cells are left out."""
         path = self.folder / "metrics.csv"
         try:
-            with path.open(newline="") as file:
-                rows = list(csv.DictReader(file))
-            names = [name for name in rows[0] if all(row[name] for row in rows)] if rows else []
-            return {name: [float(row[name]) for row in rows] for name in names}
-        except (OSError, ValueError, csv.Error) as error:
+            return pd.read_csv(path, dtype=float).dropna(axis=1).to_dict("list")
+        except (OSError, ValueError) as error:
             raise _damaged(path, error) from error
 
     @cached_property
@@ -79,9 +74,7 @@ class SavedRun:
         if checksum not in _data_by_checksum:
             data = _read_data(self.folder / "metrics.json", self.record)
             if data.checksum != checksum:
-                raise UserError(
-                    f"{self.folder}: the images of data={data.name} are not those that this run was tested on"
-                )
+                raise UserError(f"{self.folder}: data={data.name} has other images than this run was tested on")
             _data_by_checksum.clear()
             _data_by_checksum[checksum] = data
         return _data_by_checksum[checksum]

@@ -9,29 +9,22 @@ from cifar10.results.records import settings_key
 
 STUDY = {"Prototype": 0.2876, "MLP": 0.507, "CNN": 0.759}
 """Test accuracy of the study of 2019 on CIFAR-10, by model."""
-MEASURES = ("val_accuracy", "val_loss", "accuracy")
 
 
 def aggregate(runs: pd.DataFrame) -> pd.DataFrame:
     """Returns one row per setting: CIFAR-10 first, the study's models in order, then best validation first.
 
-    runs: from `cifar10.results.load`. Runs on different devices are one row. Columns: model, experiment, data,
-    data_sha256, changes and `name` (experiment and changes); n and `seeds`; mean and standard deviation
-    (`_std`, NaN for n = 1) of val_accuracy, val_loss and accuracy; `minutes` per run; `hardware`, a dict from device
-    and precision to minutes per run; parameters; `paths` and `records`, lists ordered by seed.
+    runs: from `cifar10.results.load`, not empty. Runs on different devices are one row. Columns: model, experiment,
+    data, data_sha256, changes and `name` (experiment and changes); n and `seeds`; mean and standard deviation (`_std`,
+    NaN for n = 1) of val_accuracy, val_loss and accuracy; `hardware`, a dict from device and precision to minutes per
+    run; parameters; `paths` and `records`, lists ordered by seed.
     """
     keys = pd.Series([settings_key(record) for record in runs["record"]], runs.index, dtype=object)
     groups = runs.sort_values("seed", kind="stable").groupby(keys, sort=False)
-    columns = ["model", "experiment", "data", "data_sha256", "changes", "name", "n", "seeds"]
-    columns += [f"{name}{suffix}" for name in MEASURES for suffix in ("", "_std")]
-    columns += ["minutes", "hardware", "parameters", "paths", "records"]
-    rows = best_first(pd.DataFrame([_row(group) for _, group in groups], columns=columns))
-    models = list(STUDY)
-    order = [
-        (data != "cifar10", models.index(model) if model in models else len(models))
-        for data, model in zip(rows["data"], rows["model"], strict=True)
-    ]
-    return rows.iloc[sorted(range(len(rows)), key=order.__getitem__)].reset_index(drop=True)
+    rows = best_first(pd.DataFrame([_row(group) for _, group in groups]))
+    places = {model: place for place, model in enumerate(STUDY)}
+    order = pd.DataFrame({"other": rows["data"] != "cifar10", "model": rows["model"].map(places)})
+    return rows.loc[order.sort_values(["other", "model"], kind="stable").index].reset_index(drop=True)
 
 
 def _row(group: pd.DataFrame) -> dict[str, Any]:
@@ -41,10 +34,9 @@ def _row(group: pd.DataFrame) -> dict[str, Any]:
     row = {name: first[name] for name in ("model", "experiment", "data", "data_sha256")}
     row |= {"changes": changes, "name": ", ".join(filter(None, (first["experiment"], changes)))}
     row |= {"n": len(group), "seeds": list(group["seed"])}
-    for name in MEASURES:
+    for name in ("val_accuracy", "val_loss", "accuracy"):
         row |= {name: group[name].mean(skipna=False), f"{name}_std": group[name].std(skipna=False)}
-    row |= {"minutes": group["seconds"].mean() / 60, "hardware": hardware.to_dict()}
-    row |= {"parameters": first["record"]["parameters"]}
+    row |= {"hardware": hardware.to_dict(), "parameters": first["record"]["parameters"]}
     return row | {"paths": list(group["path"]), "records": list(group["record"])}
 
 

@@ -54,7 +54,7 @@ def test_every_image_loads(opened):
     assert all(widths)
 
 
-def test_a_click_sorts_numbers_and_another_turns_them_round(opened):
+def test_click_sorts_a_column_and_a_second_click_reverses_it(opened):
     tab = opened()
     seen = [float(text.partition("%")[0]) for text in column(tab, "results", 5)]
     head = heading(tab, "results", "test accuracy")
@@ -70,7 +70,7 @@ def test_a_click_sorts_numbers_and_another_turns_them_round(opened):
     assert dict(zip(models, parameters, strict=True))["CNN"] > 1_600_000  # whole rows have moved
 
 
-def test_the_keyboard_sorts_too_and_only_one_column_says_so(opened):
+def test_keyboard_sorts_and_one_column_has_aria_sort(opened):
     tab = opened()
     heading(tab, "results", "parameters").get_by_role("button").click()
     button = heading(tab, "results", "experiment").get_by_role("button")
@@ -90,14 +90,14 @@ def test_every_table_sorts_by_every_column(opened):
         assert button.locator("xpath=..").get_attribute("aria-sort") == "ascending"
 
 
-def test_the_first_key_leads_past_the_navigation(opened):
+def test_first_tab_stop_skips_the_navigation(opened):
     tab = opened()
     tab.keyboard.press("Tab")
     assert tab.evaluate("document.activeElement.textContent") == "Skip to the contents"
     assert tab.locator(".skip").bounding_box()["y"] >= 0
 
 
-def test_landmarks_headings_and_words_for_pictures(opened):
+def test_landmarks_headings_and_alt_texts(opened):
     tab = opened()
     for role in ("banner", "main", "navigation", "contentinfo"):
         assert tab.get_by_role(role).count() == 1
@@ -120,7 +120,7 @@ def test_the_page_is_never_wider_than_the_window(opened, width):
     assert beyond == 0
 
 
-def test_what_scrolls_in_itself_can_be_reached_by_keyboard(opened):
+def test_scrolling_boxes_are_focusable(opened):
     tab = opened(viewport={"width": 360, "height": 740})
     boxes = tab.evaluate(
         """[...document.querySelectorAll(".scroll, .picture")]
@@ -137,7 +137,7 @@ def test_text_follows_the_theme(opened, scheme, ink):
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_all_text_stands_out_from_what_is_behind_it(opened, scheme):
+def test_contrast_of_all_text(opened, scheme):
     """WCAG 2, AA: a contrast of 4.5, or 3 for large text."""
     tab = opened(color_scheme=scheme)
     lowest = tab.evaluate(
@@ -164,22 +164,7 @@ def test_all_text_stands_out_from_what_is_behind_it(opened, scheme):
     assert lowest >= 4.5
 
 
-def test_an_animation_can_be_stopped_and_is_still_for_who_asks_for_that(opened):
-    tab = opened()
-    moving = tab.locator("img.moving")
-    film, still = moving.get_attribute("src"), tab.locator("picture source").get_attribute("srcset")
-    assert film != still
-    tab.get_by_role("button", name="Pause").click()
-    assert moving.get_attribute("src") == still
-    tab.get_by_role("button", name="Play").click()
-    assert moving.get_attribute("src") == film
-
-    calm = opened(reduced_motion="reduce")
-    assert calm.evaluate("document.querySelector('img.moving').currentSrc") == still
-    assert calm.get_by_role("button", name="Pause").count() == 0
-
-
-def test_it_prints(opened):
+def test_print_is_light_and_without_navigation(opened):
     tab = opened(color_scheme="dark")
     printed = tab.pdf(format="A4")
     assert printed.startswith(b"%PDF-")
@@ -188,7 +173,7 @@ def test_it_prints(opened):
     assert tab.evaluate("getComputedStyle(document.querySelector('nav')).display") == "none"
 
 
-def test_without_scripts_it_is_whole_but_for_sorting(opened):
+def test_page_without_scripts_lacks_only_sorting(opened):
     tab = opened(java_script_enabled=False)
     assert tab.get_by_role("table").count() == 4
     assert tab.locator("thead button").count() == 0

@@ -18,7 +18,7 @@ def mlp(drawn_runs, tmp_path):
     return folder
 
 
-def test_its_model_says_of_its_data_what_it_said_then(mlp):
+def test_network_and_data_give_the_stored_predictions(mlp):
     run = SavedRun(mlp)
     with torch.inference_mode():
         probabilities = run.network(run.data.test_images).softmax(1)
@@ -41,7 +41,7 @@ def test_the_history_has_a_value_for_each_epoch_and_leaves_out_empty_columns(mlp
     assert SavedRun(mlp).history == {"epoch": [1, 2], "train/loss": [2.5, 2.25]}
 
 
-def test_the_evolution_goes_from_the_beginning_to_the_tested_prototypes(drawn_runs):
+def test_snapshots_go_from_the_start_to_the_tested_prototypes(drawn_runs):
     run = SavedRun(drawn_runs / "model=prototype")
     steps = list(run.snapshots)
     assert steps == [0, 1, 2, 4, 8, 10]  # two epochs of five batches
@@ -58,7 +58,7 @@ def change_record(folder, **changes):
 
 def test_other_images_than_those_of_the_run_are_refused(mlp):
     change_record(mlp)
-    with pytest.raises(UserError, match=r"the images of data=synthetic are not those that this run was tested on"):
+    with pytest.raises(UserError, match=r"data=synthetic has other images"):
         _ = SavedRun(mlp).data
 
 
@@ -87,9 +87,9 @@ def test_settings_of_another_version_and_harmful_ones_are_one_line(data, named, 
     assert not (tmp_path / "harm").exists()
 
 
-def test_a_checkpoint_of_an_unknown_model_is_one_line(mlp):
+def test_a_checkpoint_of_an_unknown_network_is_one_line(mlp):
     checkpoint = torch.load(mlp / "best.ckpt", weights_only=True)
-    torch.save(checkpoint | {"model": "Forgotten"}, mlp / "best.ckpt")
+    torch.save(checkpoint | {"network": {"class": "ForgottenNetwork", "arguments": {}}}, mlp / "best.ckpt")
     with pytest.raises(UserError, match=r"best\.ckpt: "):
         _ = SavedRun(mlp).network
 

@@ -20,7 +20,7 @@ def explain(monkeypatch, *arguments):
     runpy.run_path(SCRIPT, run_name="__main__")
 
 
-def test_a_picture_and_what_it_was_taken_for(run, tmp_path, monkeypatch, capsys):
+def test_picture_and_predicted_class(run, tmp_path, monkeypatch, capsys):
     explain(monkeypatch, run, "--image", 3, "--out", tmp_path / "why.png")
     assert imread(tmp_path / "why.png").shape[1] > 500
     assert capsys.readouterr().out.startswith(f"{tmp_path / 'why.png'}: test image 3: ")

@@ -7,12 +7,13 @@ import sys
 from pathlib import Path
 
 import pytest
-from hydra import compose, initialize
+from omegaconf import OmegaConf
 from records import record
 
 from cifar10.results import load
 from cifar10.results.table import aggregate, to_markdown
-from train import train
+from cifar10.training.config import compose_settings
+from cifar10.training.run import train
 
 REPORT = str(Path(__file__).resolve().parents[2] / "scripts/report.py")
 
@@ -52,19 +53,19 @@ def test_the_best_by_validation_comes_first_in_it(report, tmp_path, capsys):
 
 
 @pytest.fixture(scope="module")
-def real_runs(tmp_path_factory):
-    """Small ones on synthetic images, renamed to CIFAR-10."""
+def real_runs(drawn_runs, tmp_path_factory):
+    """Small runs on synthetic images, renamed to CIFAR-10, one of them with two prototypes per class."""
     folder = tmp_path_factory.mktemp("runs")
+    for name in ("prototype", "mlp"):
+        skipped = shutil.ignore_patterns("tensorboard", "seed=2")
+        shutil.copytree(drawn_runs / f"model={name}", folder / name, ignore=skipped)
+    several = ["model=prototype", "model.prototypes_per_class=2"]
     small = ["data=synthetic", "data.train_size=140", "data.test_size=30", "data.val_size=40", "epochs=2"]
-    for name, settings in {
-        "prototype": ["model=prototype"],
-        "several": ["model=prototype", "model.prototypes_per_class=2"],
-        "mlp": ["model=mlp"],
-    }.items():
-        with initialize(version_base="1.3", config_path="../../conf"):
-            cfg = compose("train", [*settings, *small, "trainer.enable_progress_bar=false"])
-        run = train(cfg, folder / name) | {"data": "cifar10", "overrides": [*settings, "runs=/home/me"]}
-        (folder / name / "metrics.json").write_text(json.dumps(run))
+    train(OmegaConf.create(compose_settings(*several, *small, "trainer.enable_progress_bar=false")), folder / "several")
+    for name, settings in {"prototype": ["model=prototype"], "several": several, "mlp": ["model=mlp"]}.items():
+        file = folder / name / "metrics.json"
+        changes = {"data": "cifar10", "overrides": [*settings, "runs=/home/me"]}
+        file.write_text(json.dumps(json.loads(file.read_text()) | changes))
     return folder
 
 

@@ -6,6 +6,8 @@ from typing import Any
 COLORS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#D55E00", "#56B4E9", "#8C6D31")
 """For lines and points: distinguishable with any colour vision, on white and on black (Okabe and Ito, "Color universal
 design", 2008, without their yellow and black)."""
+MAX_CLASSES = 20
+"""Classes that one figure has room for."""
 
 
 def log_figures(folder: Path, record: dict[str, Any]) -> None:

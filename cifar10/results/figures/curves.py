@@ -45,9 +45,7 @@ def history_figure(history: Mapping[str, Sequence[float]], best_epoch: int, titl
     return figure
 
 
-def class_accuracy_figure(
-    accuracies: Mapping[str, Sequence[float] | np.ndarray], class_names: Sequence[str], title: str = ""
-) -> Figure:
+def class_accuracy_figure(accuracies: Mapping[str, np.ndarray], class_names: Sequence[str]) -> Figure:
     """Draws the accuracy of each class, one point per run, the class of highest mean accuracy on top.
 
     accuracies: run -> (C,) in [0, 1].
@@ -64,7 +62,6 @@ def class_accuracy_figure(
     axes.set_yticks(places, [class_names[place] for place in order])
     axes.set_xlim(0, 1)
     axes.xaxis.set_major_formatter("{x:.0%}")
-    axes.set_title(title, fontsize=10)
     axes.spines[["top", "right"]].set_visible(False)
     axes.legend(frameon=False, fontsize=8, loc="center left", bbox_to_anchor=(1, 0.5))
     return figure

@@ -1,6 +1,5 @@
 """Draws where an image differs from each class's nearest prototype."""
 
-from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
@@ -9,9 +8,7 @@ from torch import Tensor
 
 from cifar10.networks.base import to_unit
 from cifar10.networks.prototype import PrototypeNetwork
-
-MAX_CLASSES = 20
-"""Classes in one figure."""
+from cifar10.results.figures import MAX_CLASSES
 
 
 class Comparison(NamedTuple):
@@ -43,46 +40,28 @@ def compare(model: PrototypeNetwork, image: Tensor) -> Comparison:
 
 
 def explanation_figure(model: PrototypeNetwork, image: Tensor, title: str = "") -> Figure:
-    """Draws where an image differs from the nearest prototype of each class. image: (3, 32, 32) uint8.
+    """Draws an image, the nearest prototype of each class, and maps of where they differ with the mean under each.
 
-    The predicted class is in bold; of many classes it and those with the nearest prototypes are drawn.
+    image: (3, 32, 32) uint8. The predicted class is in bold; of many classes the nearest are drawn.
     """
     found = compare(model, image)
-    order = found.classes.argsort()
-    titles = [model.class_names[place] for place in found.classes[order]]
-    predicted = model.class_names[found.classes[0]]
-    return difference_figure(
-        to_unit(image), found.prototypes[order], found.maps[order], titles, found.unit, title, bold=predicted
-    )
-
-
-def difference_figure(
-    image: Tensor,
-    prototypes: Tensor,
-    maps: Tensor,
-    titles: Sequence[str],
-    unit: str,
-    title: str = "",
-    bold: str | None = None,
-) -> Figure:
-    """Draws an image, prototypes, and maps of where they differ with the mean under each.
-
-    image: (3, H, W), prototypes: (P, 3, H, W), both float in [0, 1]; maps: (P, H, W) differences in `unit`.
-    bold: the title that is set in bold.
-    """
-    figure = Figure(figsize=(1.25 * (len(titles) + 1) + 0.8, 3.3), layout="constrained")
-    all_axes = figure.subplots(2, len(titles) + 1)
+    highest = float(found.maps.max())
+    figure = Figure(figsize=(1.25 * (len(found.classes) + 1) + 0.8, 3.3), layout="constrained")
+    all_axes = figure.subplots(2, len(found.classes) + 1)
     for axes in all_axes.flat:
         axes.set_axis_off()
-    all_axes[0, 0].imshow(image.permute(1, 2, 0).numpy(), interpolation="none")
+    all_axes[0, 0].imshow(to_unit(image).permute(1, 2, 0).numpy(), interpolation="none")
     all_axes[0, 0].set_title("image", fontsize=9)
-    distances = maps.mean((1, 2))
-    for place, name in enumerate(titles):
-        above, below = all_axes[:, place + 1]
-        above.imshow(prototypes[place].permute(1, 2, 0).numpy(), interpolation="none")
-        above.set_title(name, fontsize=9, fontweight="bold" if name == bold else "normal")
-        heat = below.imshow(maps[place].numpy(), cmap="viridis", vmin=0, vmax=float(maps.max()), interpolation="none")
-        below.set_title(f"{distances[place]:.1f}" if distances[place] >= 10 else f"{distances[place]:.3f}", fontsize=9)
-    figure.colorbar(heat, ax=all_axes, label=unit, shrink=0.8)
+    for (above, below), place in zip(all_axes.T[1:], found.classes.argsort().tolist(), strict=True):
+        above.imshow(found.prototypes[place].permute(1, 2, 0).numpy(), interpolation="none")
+        name = model.class_names[found.classes[place]]
+        above.set_title(name, fontsize=9, fontweight="normal" if place else "bold")
+        heat = below.imshow(found.maps[place].numpy(), cmap="viridis", vmin=0, vmax=highest, interpolation="none")
+        distance = float(found.maps[place].mean())
+        below.set_title(f"{distance:.1f}" if distance >= 10 else f"{distance:.3f}", fontsize=9)
+    figure.colorbar(heat, ax=all_axes, label=found.unit, shrink=0.8)
     figure.suptitle(title, fontsize=10)
+    figure.set_label(
+        f"difference of each pixel to the nearest prototypes; predicted {model.class_names[found.classes[0]]}"
+    )
     return figure

@@ -89,9 +89,7 @@ def weights_figure(weights: Tensor, columns: int, title: str = "") -> Figure:
     largest = weights.abs().amax((1, 2, 3), keepdim=True).clamp(min=1e-12)
     rows = ceil(len(weights) / columns)
     small = weights.shape[-1] < 8  # as large on paper as the others; GAP would be most of the picture
-    shown = (
-        (weights / largest / 2 + 0.5).repeat_interleave(8 if small else 1, -1).repeat_interleave(8 if small else 1, -2)
-    )
+    shown = F.interpolate(weights / largest / 2 + 0.5, scale_factor=8 if small else 1)  # nearest
     figure = Figure(figsize=(0.6 * columns, 0.6 * rows + 0.4), layout="constrained")
     axes = figure.subplots()
     _show(axes, in_rows(shown, rows, columns))

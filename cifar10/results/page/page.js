@@ -9,34 +9,14 @@ for (const table of document.querySelectorAll("table.sortable")) {
     heading.append(button);
     button.addEventListener("click", () => {
       const descending = heading.getAttribute("aria-sort") === "ascending";
-      const text = (row) => row.cells[column].textContent;
-      const value = (row) => Number.parseFloat(text(row).replaceAll(",", "") || -1);
-      const compare = heading.classList.contains("number")
-        ? (a, b) => value(a) - value(b)
-        : (a, b) => text(a).localeCompare(text(b), "en", { numeric: true });
+      const text = (row) => row.cells[column].textContent.replaceAll(",", "");
+      const compare = (a, b) => text(a).localeCompare(text(b), "en", { numeric: true });
       const rows = [...table.tBodies[0].rows].sort((a, b) => (descending ? compare(b, a) : compare(a, b)));
       headings.forEach((other) => other.removeAttribute("aria-sort"));
       heading.setAttribute("aria-sort", descending ? "descending" : "ascending");
       table.tBodies[0].append(...rows);
     });
   });
-}
-
-// An animation can be paused: its last frame replaces it.
-for (const moving of document.querySelectorAll("img.moving")) {
-  if (matchMedia("(prefers-reduced-motion: reduce)").matches) continue;
-  const still = moving.parentElement.querySelector("source").srcset;
-  const film = moving.src;
-  const button = document.createElement("button");
-  button.type = "button";
-  button.className = "pause";
-  button.textContent = "Pause";
-  button.addEventListener("click", () => {
-    const paused = moving.src === still;
-    moving.src = paused ? film : still;
-    button.textContent = paused ? "Pause" : "Play";
-  });
-  moving.closest("figure").append(button);
 }
 
 // Boxes that scroll can be reached by keyboard.

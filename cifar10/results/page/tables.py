@@ -1,20 +1,32 @@
 """Builds the page's tables as DataFrames of text. The first column is the heading of a row."""
 
-from typing import Any
+import re
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
 
 from cifar10.models.test_predictions import most_confused
-from cifar10.results.figures.registry import MAX_CLASSES
-from cifar10.results.records import Record, command
+from cifar10.results.figures import MAX_CLASSES
+from cifar10.results.records import command
 from cifar10.results.table import class_accuracy
 
 NAMED = (("cat", "dog"), ("dog", "cat"), ("truck", "automobile"), ("automobile", "truck"))
 """The confusions that the study discusses: true class, prediction."""
+NUMBER = re.compile(r"[\d.,]*%?( ± [\d.]+| \([\d, ]+\))?")
 
 
-def confusions(rows: pd.DataFrame) -> pd.DataFrame:
+class Table(NamedTuple):
+    id: str
+    caption: str
+    cells: pd.DataFrame
+
+    @property
+    def numeric(self) -> list[bool]:
+        return [all(map(NUMBER.fullmatch, self.cells.iloc[:, at])) for at in range(self.cells.shape[1])]
+
+
+def confusions(rows: pd.DataFrame) -> Table:
     """Returns the study's confusions, where there are such classes, and each row's most confused pair."""
     names = list(rows["records"].iloc[0][0]["test"]["class_accuracy"])
     named = [pair for pair in NAMED if set(pair) <= set(names)]
@@ -29,32 +41,22 @@ def confusions(rows: pd.DataFrame) -> pd.DataFrame:
             | {"most confused pair": f"{names[first]} as {names[second]}, {names[second]} as {names[first]}"}
             | {"first": f"{rates[first, second]:.1%}", "second": f"{rates[second, first]:.1%}"}
         )
-    return pd.DataFrame(cells)
+    return Table("named", "Share of a true class's test images, over all seeds", pd.DataFrame(cells))
 
 
-def class_accuracies(rows: pd.DataFrame) -> pd.DataFrame:
+def class_accuracies(rows: pd.DataFrame) -> Table:
     """Returns a column for each class, of many classes for those of lowest mean accuracy."""
     names = list(rows["records"].iloc[0][0]["test"]["class_accuracy"])
     values = np.array([class_accuracy(row) for row in rows.itertuples()])
     kept = np.sort(values.mean(0).argsort()[:MAX_CLASSES])
-    table = pd.DataFrame(values[:, kept], columns=[names[place] for place in kept]).map("{:.1%}".format)
-    table.insert(0, "model", list(rows["model"] + ", " + rows["name"]), allow_duplicates=True)
-    return table
+    cells = pd.DataFrame(values[:, kept], columns=[names[place] for place in kept]).map("{:.1%}".format)
+    cells.insert(0, "model", list(rows["model"] + ", " + rows["name"]), allow_duplicates=True)
+    lowest = f", the {len(kept)} lowest of {len(names)}" if len(kept) < len(names) else ""
+    return Table("by-class", f"Accuracy of each class, mean over seeds{lowest}", cells)
 
 
-def versions(runs: pd.DataFrame) -> dict[str, str]:
-    """Returns versions of the libraries -> a letter, in the order of the runs."""
-    texts = dict.fromkeys(map(_versions, runs["record"]))
-    return {text: chr(ord("A") + place) if place < 26 else str(place + 1) for place, text in enumerate(texts)}
-
-
-def _versions(record: Record) -> str:
-    return ", ".join(f"{name} {version}" for name, version in record["versions"].items())
-
-
-def provenance(runs: pd.DataFrame) -> pd.DataFrame:
-    """Returns one row per run: command, result, seconds by phase, commit, versions, device, precision."""
-    letters = versions(runs)
+def provenance(runs: pd.DataFrame) -> Table:
+    """Returns one row per run: command, result, seconds by phase, commit, version of PyTorch, device, precision."""
     phases = list(dict.fromkeys(phase for record in runs["record"] for phase in record["seconds"]))
 
     def cells(run: Any) -> dict[str, str]:
@@ -64,9 +66,10 @@ def provenance(runs: pd.DataFrame) -> pd.DataFrame:
             "test accuracy": f"{run.accuracy:.2%}",
             **{f"{phase}, s": f"{seconds[phase]:,.1f}" if phase in seconds else "" for phase in phases},
             "commit": commit[:10] + "+" * commit.endswith("+"),
-            "versions": letters[_versions(run.record)],
+            "torch": run.record["versions"].get("torch", ""),
             "device": run.device,
             "precision": run.precision,
         }
 
-    return pd.DataFrame([cells(run) for run in runs.itertuples()])
+    caption = "One row per run; + marks a commit with local changes"
+    return Table("runs", caption, pd.DataFrame([cells(run) for run in runs.itertuples()]))

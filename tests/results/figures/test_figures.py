@@ -10,13 +10,14 @@ import numpy as np
 import pytest
 import torch
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+from torch.utils.tensorboard import SummaryWriter
 from torchmetrics.functional.classification import multiclass_calibration_error
 
 from cifar10.networks.prototype import PrototypeNetwork
 from cifar10.results.figures import log_figures
 from cifar10.results.figures.confusion import confusion_figure, confusions_figure
 from cifar10.results.figures.curves import calibration, class_accuracy_figure, history_figure, reliability_figure
-from cifar10.results.figures.explanation import difference_figure, explanation_figure
+from cifar10.results.figures.explanation import explanation_figure
 from cifar10.results.figures.images import captioned_figure, image_rows_figure, pair_figure, sheet, weights_figure
 from cifar10.results.figures.registry import FIGURES
 from cifar10.results.saved_run import SavedRun
@@ -34,7 +35,7 @@ def test_confusion_matrix_shows_rates_as_colour_and_counts_as_text():
     assert axes.get_title() == "run"
 
 
-def test_confusions_leave_out_the_hits_on_the_study_s_scale():
+def test_confusion_errors_have_no_diagonal_and_the_study_s_scale():
     figure = confusions_figure([COUNTS, COUNTS], ["one", "two"], NAMES)
     for axes, title in zip(figure.axes, ["one", "two"], strict=False):
         image = axes.images[0]
@@ -43,7 +44,7 @@ def test_confusions_leave_out_the_hits_on_the_study_s_scale():
         assert axes.get_title() == title
 
 
-def test_a_sheet_holds_each_image_at_its_place_and_nothing_between():
+def test_sheet_places_images_with_transparent_gaps():
     images = torch.randint(256, (2, 3, 3, 4, 5)) / 255
     images[1, 2] = float("nan")  # none there
     whole = sheet(images)
@@ -90,16 +91,6 @@ def test_weights_are_grey_where_zero_and_full_where_largest():
     assert pixels[0, 0].tolist() == [255, 128, 128, 255]
     assert pixels[0, 10].tolist() == [128, 0, 128, 255]
     assert pixels[1, 10].tolist() == [128, 128, 191, 255]
-
-
-def test_difference_maps_share_one_scale_and_the_prediction_is_bold():
-    maps = torch.stack([torch.full((4, 4), 30.0), torch.full((4, 4), 12.0), torch.full((4, 4), 20.0)])
-    axes = difference_figure(torch.rand(3, 4, 4), torch.rand(3, 3, 4, 4), maps, NAMES, "Delta E", bold=NAMES[1]).axes
-    top, below = axes[1:4], axes[5:8]
-    assert [part.get_title() for part in top] == NAMES
-    assert [part.title.get_fontweight() for part in top] == ["normal", "bold", "normal"]
-    assert [part.get_title() for part in below] == ["30.0", "12.0", "20.0"]
-    assert {part.images[0].get_clim() for part in below} == {(0, 30)}
 
 
 def test_a_history_shows_both_losses_both_accuracies_and_the_best_epoch():
@@ -151,37 +142,65 @@ def test_a_reliability_diagram_shows_accuracy_by_confidence():
     assert above.texts[0].get_text() == "ECE 20.0%"  # 0.8 * 0.2 + 0.2 * 0.2
 
 
-def test_of_many_classes_the_nearest_are_drawn_and_the_prediction_is_bold():
+def test_explanation_draws_the_nearest_of_many_classes_with_maps_on_one_scale():
     model = PrototypeNetwork([f"class {label}" for label in range(45)])
     image = torch.randint(256, (3, 32, 32), dtype=torch.uint8)
-    nearest = model(image[None])[0].argsort(descending=True)[:20]
-    axes = explanation_figure(model, image).axes[1:21]
-    assert [part.get_title() for part in axes] == [f"class {label}" for label in sorted(nearest.tolist())]
-    bold = [part.get_title() for part in axes if part.title.get_fontweight() == "bold"]
+    logits = model(image[None])[0].detach()
+    nearest = logits.argsort(descending=True)[:20]
+    drawn = sorted(nearest.tolist())
+    axes = explanation_figure(model, image).axes
+    above, below = axes[1:21], axes[22:42]
+    assert [part.get_title() for part in above] == [f"class {label}" for label in drawn]
+    bold = [part.get_title() for part in above if part.title.get_fontweight() == "bold"]
     assert bold == [f"class {int(nearest[0])}"]
+    maps = model.difference_maps(image[None])[0][0, drawn]
+    assert [part.get_title() for part in below] == [f"{-logits[label]:.1f}" for label in drawn]
+    for part, expected in zip(below, maps.detach(), strict=True):
+        np.testing.assert_array_equal(part.images[0].get_array(), expected)
+        assert part.images[0].get_clim() == (0, float(maps.max()))
 
 
-def test_figures_stay_in_no_memory(drawn_runs):
-    """pyplot would keep them."""
+def test_label_of_training_curves_has_their_numbers(drawn_runs):
+    run = SavedRun(drawn_runs / "model=cnn")
+    run.record |= {"best_epoch": 2}
+    run.history = {"epoch": [1, 2, 3], "val/loss": [2.5, 1.25, 1.0], "val/accuracy": [0.1, 0.75, 0.5]}
+    label = FIGURES["training_curves"](run).get_label()
+    assert label.startswith("the weights of epoch 2 of 3 were tested")
+    assert label.endswith("loss 2.5, 1.25, 1, validation accuracy 10.0%, 75.0%, 50.0%")
+
+
+def test_label_of_prototypes_has_the_most_frequent_predictions(drawn_runs):
     run = SavedRun(drawn_runs / "model=prototype")
-    drawn = [weakref.ref(figure) for draw in FIGURES.values() if (figure := draw(run)) is not None]
-    del figure
+    counts = np.zeros((10, 10), int)
+    counts[:, 2], counts[:, 7], counts[:, 0] = 5, 3, 2
+    run.record["test"]["confusion"] = counts.tolist()
+    names = run.class_names
+    assert FIGURES["prototypes"](run).get_label().endswith(f"as {names[2]} (50%) and {names[7]} (30%)")
+
+
+def test_tensorboard_gets_each_figure_of_the_registry_and_none_stays_in_memory(drawn_runs, tmp_path, monkeypatch):
+    shutil.copytree(drawn_runs / "model=mlp", tmp_path / "run", ignore=shutil.ignore_patterns("tensorboard", "seed=2"))
+    record = json.loads((tmp_path / "run/metrics.json").read_text())
+    (tmp_path / "run/metrics.json").unlink()  # it is written last
+    drawn, original = [], SummaryWriter.add_figure
+
+    def add_figure(self, name, figure, step):
+        drawn.append(weakref.ref(figure))
+        original(self, name, figure, step)
+
+    monkeypatch.setattr(SummaryWriter, "add_figure", add_figure)
+    log_figures(tmp_path / "run", record)
+    events = EventAccumulator(str(tmp_path / "run/tensorboard")).Reload()
+    of_prototypes = {"prototypes", "first_and_last", "snapshots", "explanation"}
+    tags = {f"figures/{name}" for name in FIGURES.keys() - of_prototypes}
+    assert set(events.Tags()["images"]) == tags
+    assert {event.step for tag in tags for event in events.Images(tag)} == {record["epochs"]}
     gc.collect()
-    assert [figure() for figure in drawn] == [None] * 10
+    assert [figure() for figure in drawn] == [None] * len(tags)  # pyplot would keep them
     assert "matplotlib.pyplot" not in sys.modules or not sys.modules["matplotlib.pyplot"].get_fignums()
 
 
-def test_tensorboard_gets_each_figure_of_the_registry(drawn_runs, tmp_path):
-    for name, missing in {
-        "mlp": {"prototypes", "first_and_last", "snapshots", "explanation"},
-        "prototype": {"first_layer"},
-    }.items():
-        folder = tmp_path / name
-        shutil.copytree(drawn_runs / f"model={name}", folder, ignore=shutil.ignore_patterns("tensorboard", "seed=2"))
-        record = json.loads((folder / "metrics.json").read_text())
-        (folder / "metrics.json").unlink()  # it is written last
-        log_figures(folder, record)
-        events = EventAccumulator(str(folder / "tensorboard"))
-        events.Reload()
-        assert set(events.Tags()["images"]) == {f"figures/{figure}" for figure in FIGURES.keys() - missing}
-        assert {event.step for event in events.Images("figures/confusion")} == {record["epochs"]}
+def test_prototypes_have_all_figures_but_a_first_layer(drawn_runs):
+    run = SavedRun(drawn_runs / "model=prototype")
+    drawn = {name for name, draw in FIGURES.items() if (figure := draw(run)) is not None and figure.get_label()}
+    assert drawn == FIGURES.keys() - {"first_layer"}

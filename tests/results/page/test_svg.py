@@ -1,14 +1,12 @@
-"""Figures and images as data URIs."""
+"""Figures as data URIs."""
 
 from base64 import b64decode
-from io import BytesIO
 from xml.etree import ElementTree
 
 import numpy as np
 from matplotlib.figure import Figure
-from PIL import Image
 
-from cifar10.results.page.svg import moving_png, png, svg
+from cifar10.results.page.svg import svg
 
 
 def draw(title="title"):
@@ -32,18 +30,3 @@ def test_a_figure_is_an_image_with_words_and_the_text_of_matplotlib():
 
 def test_the_same_figure_is_the_same_text():
     assert svg(draw(), "x") == svg(draw(), "x")
-
-
-def test_images_come_back_as_they_were():
-    frames = np.random.default_rng(0).integers(0, 256, (3, 8, 9, 4), dtype=np.uint8)
-    frames[..., 3] = 255
-    film = Image.open(BytesIO(b64decode(moving_png(list(frames), 100).removeprefix("data:image/png;base64,"))))
-    shown = []
-    for place in range(film.n_frames):
-        film.seek(place)
-        shown.append((np.array(film.convert("RGBA")), film.info["duration"]))
-    assert film.info["loop"] == 0
-    assert [duration for _, duration in shown] == [100, 100, 2000]
-    assert all(np.array_equal(pixels, frame) for (pixels, _), frame in zip(shown, frames, strict=True))
-    still = Image.open(BytesIO(b64decode(png(frames[0]).partition(",")[2])))
-    assert np.array_equal(np.array(still), frames[0])

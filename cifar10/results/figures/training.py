@@ -1,0 +1,101 @@
+"""Draws the training of a run and its weights; each figure's label is its finding in words."""
+
+import numpy as np
+import torch
+from matplotlib.figure import Figure
+
+from cifar10.networks.prototype import PrototypeNetwork
+from cifar10.results.figures import MAX_CLASSES
+from cifar10.results.figures.curves import history_figure
+from cifar10.results.figures.explanation import explanation_figure
+from cifar10.results.figures.images import captioned_figure, image_rows_figure, weights_figure
+from cifar10.results.saved_run import SavedRun
+
+MAX_UNITS = 100
+"""Units of a first layer in one figure."""
+MAX_SNAPSHOTS = 7
+
+
+def training_curves(run: SavedRun) -> Figure | None:
+    """Draws loss, accuracy and learning rate by epoch; None for a single epoch."""
+    columns, best = run.history, run.record["best_epoch"]
+    epochs = columns.get("epoch", [])
+    if len(epochs) < 2:
+        return None
+    figure = history_figure(columns, best, run.title)
+    places = (0, epochs.index(best), -1)
+    loss = ", ".join(f"{columns['val/loss'][place]:.3g}" for place in places)
+    accuracy = ", ".join(f"{columns['val/accuracy'][place]:.1%}" for place in places)
+    figure.set_label(
+        f"the weights of epoch {best} of {len(epochs)} were tested; after the first epoch, this one and the last, "
+        f"validation loss {loss}, validation accuracy {accuracy}"
+    )
+    return figure
+
+
+def prototypes(run: SavedRun) -> Figure | None:
+    """Draws up to ten prototypes of each class; None for networks."""
+    if run.prototypes is None:
+        return None
+    images, names = run.prototypes[:MAX_CLASSES, :10], run.class_names[:MAX_CLASSES]
+    if images.shape[1] == 1:
+        figure = captioned_figure(images[:, 0], names, columns=5, title=run.title)
+    else:
+        figure = image_rows_figure(images.transpose(0, 1), [""] * images.shape[1], names, run.title)
+    counts = np.sum(run.record["test"]["confusion"], 0)
+    frequent = counts.argsort()[::-1][:2]
+    shares = [f"{run.class_names[label]} ({counts[label] / counts.sum():.0%})" for label in frequent]
+    figure.set_label(f"most test images are classified as {' and '.join(shares)}")
+    return figure
+
+
+def first_and_last(run: SavedRun) -> Figure | None:
+    """Draws the noise that a prototype began as, beside the prototype, of the class that is predicted most often.
+
+    None where prototypes begin as training images (several per class) or do not look like their class.
+    """
+    if run.prototypes is None or run.prototypes.shape[1] > 1 or run.network.discriminative or not run.snapshots:
+        return None
+    label = int(np.sum(run.record["test"]["confusion"], 0).argmax())
+    images = torch.stack([next(iter(run.snapshots.values()))[0, label], run.prototypes[label, 0]])
+    figure = captioned_figure(images, ["random noise", f"a typical {run.class_names[label]}"], 2)
+    figure.set_label("initial noise and trained prototype")
+    return figure
+
+
+def snapshots(run: SavedRun) -> Figure | None:
+    """Draws each class's first prototype at several training steps; None for networks."""
+    steps, names = list(run.snapshots), run.class_names[:MAX_CLASSES]
+    if len(steps) < 2:
+        return None
+    places = torch.linspace(0, len(steps) - 1, min(MAX_SNAPSHOTS, len(steps))).round().long()
+    chosen = [steps[place] for place in places]
+    rows = torch.stack([run.snapshots[step][0, : len(names)] for step in chosen])
+    figure = image_rows_figure(rows, [f"step {step}" if step else "random" for step in chosen], names, run.title)
+    distances = [float((frame - run.snapshots[steps[-1]]).abs().mean()) for frame in run.snapshots.values()]
+    near = next(step for step, distance in zip(steps, distances, strict=True) if distance <= distances[0] / 10)
+    figure.set_label(f"after {near} of {steps[-1]} steps nine tenths of the distance are covered")
+    return figure
+
+
+def explanation(run: SavedRun) -> Figure | None:
+    """Draws where the first test image differs from each class's nearest prototype; None for networks."""
+    if not isinstance(run.network, PrototypeNetwork):
+        return None
+    figure = explanation_figure(run.network, run.data.test_images[0], run.title)
+    figure.set_label(f"first test image, {run.class_names[run.data.test_labels[0]]}: {figure.get_label()}")
+    return figure
+
+
+def first_layer(run: SavedRun) -> Figure | None:
+    """Draws the first layer's weights, of many units the largest; None for prototypes."""
+    weights = run.network.first_layer()
+    if weights is None:
+        return None
+    weights = weights.float().cpu()
+    largest = weights.flatten(1).norm(dim=1).argsort(descending=True)[:MAX_UNITS].sort().values
+    figure = weights_figure(weights[largest], 16 if weights.shape[-1] < 8 else 20, run.title)
+    grey = float(weights.mean(1).square().sum() * 3 / weights.square().sum().clamp(min=1e-12))
+    units = f"{MAX_UNITS} largest of {len(weights)} units" if len(weights) > MAX_UNITS else f"{len(weights)} units"
+    figure.set_label(f"{units}; {grey:.0%} of the weights' energy is luminance, the rest color")
+    return figure
