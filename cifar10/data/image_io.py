@@ -3,7 +3,7 @@
 import os
 import struct
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from multiprocessing.pool import ThreadPool
 from os import PathLike
 from pathlib import Path
@@ -23,8 +23,7 @@ FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF")  # Pillow's names; the content d
 SYSTEM_FILES = {"thumbs.db", "ehthumbs.db", "desktop.ini", "__macosx", "icon\r"}  # Windows, macOS; lower case
 ROUNDING = 1e-3  # tolerance of the range [0, 1], as after resizing; the excess is clamped
 THREADS = 4  # decoding at once: an image at the limit of pixels takes about a gigabyte
-DAMAGED = (OSError, SyntaxError, ValueError, EOFError, struct.error)
-"""Exceptions of Pillow's decoders on damaged files."""
+DAMAGED = (OSError, SyntaxError, ValueError, EOFError, struct.error)  # what Pillow raises on damaged files
 Layout = Literal["NCHW", "NHWC"]
 
 
@@ -61,11 +60,8 @@ def read_images(paths: Sequence[Path], root: Path | None = None) -> Tensor:
         else:
             bad.append(f"{paths[index].relative_to(root) if root else paths[index]}: {result}")
     if bad:
-        where = f" in {root}" if root else ""
-        raise UserError(
-            f"{len(bad):,} of {len(paths):,} files{where} cannot be read as images: {shorten(bad)}; "
-            "repair or remove them"
-        )
+        count = f"{len(bad):,} of {len(paths):,} files" + (f" in {root}" if root else "")
+        raise UserError(f"{count} cannot be read as images: {shorten(bad)}; repair or remove them")
     return images
 
 
@@ -74,21 +70,15 @@ def read_each(paths: Sequence[Path]) -> Iterator[Tensor | str]:
     with warnings.catch_warnings():
         warnings.simplefilter("error", Image.DecompressionBombWarning)  # from Pillow's limit to twice that
         if len(paths) == 1:  # threads take thirty times as long to start as a small image to decode
-            yield _read_file(paths[0])
+            yield _try_read(paths[0])
             return
         with ThreadPool(min(THREADS, os.cpu_count() or 1)) as pool:
-            yield from pool.imap(_read_file, paths, chunksize=8)
+            yield from pool.imap(_try_read, paths, chunksize=8)
 
 
-def _read_file(path: Path) -> Tensor | str:
-    if path.suffix.lower() not in EXTENSIONS:
-        return f"not one of {' '.join(EXTENSIONS)}"
-    return _image_or_reason(read_image, path)
-
-
-def _image_or_reason(read: Callable[[Any], Tensor], source: Any) -> Tensor | str:
+def _try_read(image: Path | Image.Image) -> Tensor | str:
     try:
-        return read(source)
+        return read_image(image) if isinstance(image, Path) else to_tensor(image)
     except UnidentifiedImageError:
         return "no image that Pillow knows"
     except (Image.DecompressionBombError, Image.DecompressionBombWarning):
@@ -99,7 +89,9 @@ def _image_or_reason(read: Callable[[Any], Tensor], source: Any) -> Tensor | str
 
 
 def read_image(path: Path) -> Tensor:
-    """Returns an image file as `to_tensor` does. Raises what Pillow raises."""
+    """Returns an image file as `to_tensor` does. Raises ValueError and what Pillow raises."""
+    if path.suffix.lower() not in EXTENSIONS:
+        raise ValueError(f"not one of {' '.join(EXTENSIONS)}")
     if path.stat().st_size == 0:
         raise ValueError("empty file")
     with Image.open(path, formats=FORMATS) as stored:
@@ -147,11 +139,11 @@ def as_batch(images: Any, layout: Layout = "NCHW") -> Tensor:
     if not all(isinstance(image, Image.Image) for image in images):
         kinds = ", ".join(sorted({type(image).__name__ for image in images}))
         raise UserError(f"images: a list must be of paths or of Pillow images, not of {kinds}; stack arrays into one")
-    tensors = [_image_or_reason(to_tensor, image) for image in images]
-    for place, result in enumerate(tensors):
+    results = [_try_read(image) for image in images]
+    for place, result in enumerate(results):
         if isinstance(result, str):
             raise UserError(f"images[{place}] cannot be read: {result}")
-    return torch.stack(tensors)
+    return torch.stack([result for result in results if isinstance(result, Tensor)])
 
 
 def _from_array(images: np.ndarray | Tensor, layout: Layout) -> Tensor:
@@ -160,17 +152,15 @@ def _from_array(images: np.ndarray | Tensor, layout: Layout) -> Tensor:
         raise UserError(f"images of {images.dtype}: expected is uint8, 0 to 255, or floating point in [0, 1]")
     if isinstance(images, np.ndarray):  # no negative strides, no foreign byte order
         images = torch.from_numpy(np.require(images, np.float32 if floating else np.uint8, ["C", "W"]))
-    images, given = images.detach(), tuple(images.shape)
-    if images.ndim == 3:
-        images = images[None]
-    if images.ndim == 4 and layout == "NHWC":
-        images = images.permute(0, 3, 1, 2)
-    if images.ndim != 4 or tuple(images.shape[1:]) != (3, SIZE, SIZE):
+    shape, last = tuple(images.shape), (SIZE, SIZE, 3)
+    if images.ndim not in (3, 4) or shape[-3:] != (last if layout == "NHWC" else (3, SIZE, SIZE)):
         expected = "(N, 3, 32, 32)" if layout == "NCHW" else "(N, 32, 32, 3)"
         hint = "larger images go in as Pillow images or paths"
-        if layout == "NCHW" and given[-3:] == (SIZE, SIZE, 3):
+        if layout == "NCHW" and shape[-3:] == last:
             hint = 'of channels that come last say so: layout="NHWC"'
-        raise UserError(f"images of shape {given}: expected is {expected}, {layout}; {hint}")
+        raise UserError(f"images of shape {shape}: expected is {expected}, {layout}; {hint}")
+    images = images.detach() if images.ndim == 4 else images.detach()[None]
+    images = images.permute(0, 3, 1, 2) if layout == "NHWC" else images
     if not floating or not images.numel():
         return images
     low, high = (float(value) for value in images.aminmax())
