@@ -10,9 +10,7 @@ from torch import Tensor
 SIZE = 32  # pixels, height and width
 USUAL_SHARE = 0.4  # of a class's images with its usual sky, or ground: sets the accuracy of colour alone (0: chance)
 
-Colour = tuple[float, float, float]
-"""RGB, each in [0, 1]."""
-
+Colour = tuple[float, float, float]  # RGB in [0, 1]
 SKY: dict[str, Colour] = {
     "blue": (0.50, 0.72, 0.94), "overcast": (0.74, 0.76, 0.80), "dusk": (0.93, 0.64, 0.45),
     "rose": (0.90, 0.72, 0.76), "night": (0.16, 0.20, 0.42), "teal": (0.40, 0.68, 0.72),
@@ -55,7 +53,7 @@ class Canvas:
         return (self.uniform(0, 1) < probability).float()
 
     def colour(self, *palettes: str) -> Tensor:
-        """Returns (count, 3, 1, 1): a colour of the palettes, each channel shifted by up to 0.08."""
+        """Returns (count, 3, 1, 1): a random colour of the palettes, each channel shifted by up to 0.08."""
         colours = torch.tensor([colour for palette in palettes for colour in PALETTES[palette]])
         entry = torch.randint(len(colours), (self.count,), generator=self.generator)
         shift = 0.08 * (2 * torch.rand(self.count, 3, generator=self.generator) - 1)
@@ -75,10 +73,7 @@ class Canvas:
         return (x + tilt * y) * side, (y - tilt * x) * side.abs()
 
     def landscape(self, sky: str, ground: str, low: float = 17, high: float = 23) -> Tensor:
-        """Paints sky, clouds, ground and bushes. Returns the horizon's y, (count, 1, 1) in [low, high).
-
-        sky, ground: the class's usual colours, for USUAL_SHARE of its images; the others have any of the palette.
-        """
+        """Paints sky, clouds, ground and bushes, mostly in the class's usual colours. Returns the horizon's y."""
         horizon = self.uniform(low, high)
         haze = 1 + self.uniform(-0.1, 0.35) * (self.y / SIZE)
         self.image = (self._mostly(sky, "sky") * haze.unsqueeze(1)).expand(-1, -1, SIZE, SIZE)
@@ -101,8 +96,8 @@ class Canvas:
     def finish(self) -> Tensor:
         """Returns (count, 3, 32, 32) uint8, after light that falls off to one side and a little noise."""
         light = self.uniform(0.7, 1.1) + self.uniform(-0.2, 0.2) * (self.x / SIZE - 0.5)
-        noise = 0.08 * (torch.rand(self.image.shape, generator=self.generator) - 0.5)
-        image = self.image * light.unsqueeze(1) + noise
+        noise = torch.rand(self.image.shape, generator=self.generator) - 0.5
+        image = self.image * light.unsqueeze(1) + 0.08 * noise
         return (image * 255 + 0.5).clamp(0, 255).to(torch.uint8)
 
 

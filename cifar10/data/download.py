@@ -52,7 +52,7 @@ def download(mirrors: Sequence[str], archive: Path) -> None:
                     part.replace(archive)
                     return
                 part.unlink()
-                if not inherited:  # else the fault may be in the inherited bytes: fetch the whole file once
+                if not inherited:  # otherwise the inherited bytes may be wrong: fetch the whole file once
                     raise MirrorError("wrong bytes (SHA-256)")
         except MirrorError as error:
             failures.append(f"{_host(url)}: {error}")
@@ -98,7 +98,7 @@ def _append(url: str, file: BinaryIO) -> None:
 
 
 def _first_byte(response: requests.Response, have: int) -> int:
-    """Returns the position of the body's first byte. Raises MirrorError for an error status and for another file."""
+    """Returns the position of the body's first byte. Raises MirrorError for an error status or another file."""
     if response.status_code >= 400:
         raise MirrorError(f"HTTP {response.status_code}")
     start, header, expected = 0, "Content-Length", str(SIZE)
