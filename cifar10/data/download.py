@@ -38,7 +38,7 @@ def download(mirrors: Sequence[str], archive: Path) -> None:
     if archive.exists():
         if _sha256(archive) != SHA256:
             raise UserError(
-                f"{archive.absolute()} is not the official archive (its SHA-256 is not {SHA256}); delete it"
+                f"{archive.absolute()} is not the official archive (its SHA-256 is not {SHA256}): delete it"
             )
         return
     print(f"downloading {ARCHIVE} ({SIZE / 1e6:.1f} MB) to {archive.parent}", file=sys.stderr)

@@ -196,7 +196,7 @@ def test_labels_order_and_names(tmp_path: Path) -> None:
     assert data.test_labels.tolist() == [0, 1, 2, 2]
 
 
-def test_passes_over_hidden_files_and_droppings(root: Path) -> None:
+def test_hidden_and_system_files_are_skipped(root: Path) -> None:
     for name in ("train/.DS_Store", "train/cat/.DS_Store", "test/dog/Thumbs.db", "train/dog/desktop.ini", "README.md"):
         (root / name).write_bytes(b"x")
     for place in (".git", "train/.cache", "train/__MACOSX", "test/cat/.thumbnails", "val"):
