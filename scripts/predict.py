@@ -77,7 +77,7 @@ def find_images(names: Sequence[Path], failed: list[Path]) -> list[Path]:
 def files_of(path: Path) -> list[Path]:
     if not path.is_dir():
         return [path] if path.exists() else []
-    from cifar10.data.image_folder import image_files  # imports Lightning, which single files do not need
+    from cifar10.data.image_io import image_files
 
     return image_files(path)
 

@@ -15,7 +15,7 @@ def refuse(file):
     raise OSError(errno.ENOSPC, "No space left on device")
 
 
-def test_a_full_disk_leaves_what_was_there(tmp_path):
+def test_full_disk_keeps_the_previous_file(tmp_path):
     path = tmp_path / "metrics.json"
     write_json(path, {"a": 1})
     with pytest.raises(UserError, match=r"cannot write .*metrics.json: No space left on device; .*make room"):
@@ -24,13 +24,13 @@ def test_a_full_disk_leaves_what_was_there(tmp_path):
     assert path.read_text() == '{\n  "a": 1\n}\n'
 
 
-def test_a_folder_that_cannot_be_made_is_named(tmp_path):
+def test_error_names_a_folder_that_cannot_be_created(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(UserError, match=r"cannot write .*file/run/metrics.json"):
         write_json(tmp_path / "file/run/metrics.json", {})
 
 
-def test_names_are_synced_after_files(tmp_path, monkeypatch):
+def test_file_is_synced_before_its_folder(tmp_path, monkeypatch):
     """A file, its new name, then the folder that holds it: what a power cut leaves is the old file or the new one."""
     calls = []
     replace = Path.replace

@@ -1,7 +1,6 @@
-"""Random augmentation of training images: flip, shift and cutout of whole batches, on the images' device.
+"""Random flip, shift and cutout of whole batches, on the images' device.
 
-Parameters are drawn for all images of an epoch before it begins, from (seed, epoch) alone. So an image is augmented
-alike whatever the batch size, the world size and the batch at which a run is resumed.
+The parameters of an epoch depend on (seed, epoch) alone: not on batch size, world size, or where a run is resumed.
 """
 
 from typing import Annotated, NamedTuple
@@ -12,10 +11,8 @@ from annotated_types import Interval
 from torch import Tensor
 
 Pixels = Annotated[int, Interval(ge=0, le=16)]
-GREY = 121
-"""Fill value of cutout: the mean value of CIFAR-10's training images, 0 to 255."""
-
-FLIP, SHIFT = 1, 2  # keys of random numbers, beside those of the order, (seed, epoch)
+GREY = 121  # fill value of cutout: the mean value of CIFAR-10's training images, 0 to 255
+FLIP, SHIFT = 1, 2  # keys of random numbers; the order of an epoch has the key (seed, epoch)
 
 
 def generator(*key: int) -> torch.Generator:
@@ -27,11 +24,10 @@ def generator(*key: int) -> torch.Generator:
 class RandomAugmentation(NamedTuple):
     """Random augmentation; none by default.
 
-    flip: flip every image horizontally in every second epoch, half of them in the even ones. Over a few epochs this
-    beats independent flips (the alternating flip of Jordan, "94% on CIFAR-10 in 3.29 seconds on a single GPU", 2024).
-    shift_px: shift by up to this many pixels in both directions; the border is reflected into the gap.
-    cutout_px: cover a square of this many pixels a side, centred anywhere, so that part of it may lie outside
-    (DeVries and Taylor, "Improved regularization of convolutional neural networks with cutout", 2017).
+    flip: flip each image horizontally in every second epoch, half of them in the even ones (alternating flip: Jordan,
+    "94% on CIFAR-10 in 3.29 seconds on a single GPU", 2024). shift_px: largest shift in both directions; the border is
+    reflected. cutout_px: side of a grey square, centred anywhere in the image (DeVries and Taylor, "Improved
+    regularization of convolutional neural networks with cutout", 2017).
     """
 
     flip: bool = False
@@ -41,9 +37,8 @@ class RandomAugmentation(NamedTuple):
     def draw(self, count: int, seed: int, epoch: int) -> Tensor:
         """Returns an epoch's parameters, (count, 5) int64: flipped or not, shift and cutout by row and column."""
         first = torch.randint(2, (count,), generator=generator(seed, 0, FLIP))
-        shift = 2 * self.shift_px + 1
         random = generator(seed, epoch, SHIFT)
-        shifts = torch.randint(shift, (count, 2), generator=random) - self.shift_px
+        shifts = torch.randint(2 * self.shift_px + 1, (count, 2), generator=random) - self.shift_px
         centres = torch.randint(32, (count, 2), generator=random)
         return torch.column_stack([(first + epoch) % 2, shifts, centres])
 

@@ -11,7 +11,7 @@ from cifar10.data.augment import RandomAugmentation, generator
 
 
 def epoch_order(count: int, seed: int, epoch: int) -> Tensor:
-    """The order in which an epoch visits `count` images, (count,) int64: a pure function of (seed, epoch)."""
+    """Returns the order of an epoch's images, (count,) int64: a pure function of (seed, epoch)."""
     return torch.randperm(count, generator=generator(seed, epoch))
 
 
@@ -20,10 +20,10 @@ NO_AUGMENTATION = RandomAugmentation()
 
 @dataclass
 class TrainBatches:
-    """An epoch of shuffled, augmented batches, the last one smaller; each rank takes every world_size-th image.
+    """An epoch of shuffled, augmented batches; each rank takes every world_size-th image of a batch.
 
-    images: (N, 3, 32, 32) uint8, labels: (N,) int64. `position` returns (epoch, batches already trained on) when the
-    iteration begins: with the Trainer's own progress counters, a resumed epoch goes on with the batch that comes next.
+    images: (N, 3, 32, 32) uint8, labels: (N,) int64. `position` returns (epoch, batches already trained on), so that a
+    resumed epoch continues with the next batch.
     """
 
     images: Tensor
@@ -40,30 +40,28 @@ class TrainBatches:
         return max(full + (rest >= max(self.world_size, 2)), 1)
 
     def size(self, batch: int) -> int:
-        """How many images the epoch's batch of this number has, over all ranks."""
+        """Returns the number of images in a batch, over all ranks."""
         return self.batch_size if batch + 1 < len(self) else len(self.images) - batch * self.batch_size
 
     def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
         epoch, done = self.position()
         device = self.images.device
         order = epoch_order(len(self.images), self.seed, epoch).to(device)
-        augmentations = None
-        if any(self.augmentation):
+        augmented = any(self.augmentation)
+        if augmented:
             augmentations = self.augmentation.draw(len(self.images), self.seed, epoch).to(device)
-        # A rest of one image, or of fewer images than ranks, joins the batch before it: batch normalisation needs two,
+        # A rest of one image, or of fewer images than ranks, joins the batch before it: batch normalization needs two,
         # and a rank without images would have a loss of NaN.
         cuts = [self.batch_size * batch for batch in range(1, len(self))]
         for batch in order.tensor_split(cuts)[done:]:
             index = batch[self.rank :: self.world_size]
             images = self.images[index]
-            if augmentations is not None:
-                images = self.augmentation(images, augmentations[index])
-            yield images, self.labels[index]
+            yield self.augmentation(images, augmentations[index]) if augmented else images, self.labels[index]
 
 
 @dataclass
 class EvalBatches:
-    """All images in their order, in batches that are views; each rank takes one contiguous part of the whole."""
+    """All images in order, in batches that are views; each rank takes one contiguous part."""
 
     images: Tensor
     labels: Tensor

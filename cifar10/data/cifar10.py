@@ -10,7 +10,6 @@ from typing import Any
 
 import torch
 from filelock import FileLock
-from torch import Tensor
 from torchvision.datasets import CIFAR10
 from torchvision.datasets.utils import check_integrity
 
@@ -22,8 +21,8 @@ from cifar10.errors import UserError
 class CIFAR10Data(ImageData):
     """CIFAR-10: 50,000 training and 10,000 test images in ten balanced classes.
 
-    root: the folder that holds `cifar-10-batches-py/`, or gets it. mirrors: URLs of the archive, tried in order.
-    Raises UserError if a file is not the official one or nothing can be downloaded.
+    root: the folder of `cifar-10-batches-py/`. mirrors: URLs of the archive, tried in order. Raises UserError if a
+    file is not the official one or the download fails.
     """
 
     name = "cifar10"
@@ -39,25 +38,19 @@ class CIFAR10Data(ImageData):
         folder = self.root / CIFAR10.base_folder
         if not folder.exists():
             raise UserError(f"{folder} not found; restore the files of CIFAR-10, or train again to download them")
-        files = official_files()
-        for name, md5 in files.items():
+        for name, md5 in official_files().items():
             if not check_integrity(str(folder / name), md5):
-                raise UserError(
-                    f"{folder / name} is not the official file (its MD5 is not {md5}); "
-                    f"delete {folder} and run again to get a whole copy"
-                )
-        return _images(self.root, tuple(files.values()))
+                file = f"{folder / name} is not the official file (its MD5 is not {md5})"
+                raise UserError(f"{file}; delete {folder} and run again to get a whole copy")
+        return _read_verified(self.root)
 
 
-@lru_cache(maxsize=1)  # which the jobs of a sweep share
-def _images(root: Path, md5: tuple[str, ...]) -> ImageSet:
-    """Returns the verified files' content. md5: of the files, so that other contents are read anew."""
-    train, test = CIFAR10(root, train=True), CIFAR10(root, train=False)
-    return ImageSet(*_tensors(train), *_tensors(test), train.classes)
-
-
-def _tensors(split: CIFAR10) -> tuple[Tensor, Tensor]:
-    return torch.from_numpy(split.data).permute(0, 3, 1, 2).contiguous(), torch.tensor(split.targets)
+@lru_cache(maxsize=1)  # shared by the jobs of a sweep
+def _read_verified(root: Path) -> ImageSet:
+    splits = [CIFAR10(root, train=train) for train in (True, False)]
+    images = [torch.from_numpy(split.data).permute(0, 3, 1, 2).contiguous() for split in splits]
+    labels = [torch.tensor(split.targets) for split in splits]
+    return ImageSet(images[0], labels[0], images[1], labels[1], splits[0].classes)
 
 
 def official_files() -> dict[str, str]:
@@ -66,10 +59,10 @@ def official_files() -> dict[str, str]:
 
 
 def ensure_cifar10(root: Path, mirrors: Sequence[str] = MIRRORS) -> Path:
-    """Returns the folder of the official files, after downloading and unpacking the archive if one is missing.
+    """Returns the folder of the official files, after unpacking the archive in `root` if one is missing.
 
-    An archive in `root` saves the download, and is kept. Only one process at a time downloads. The contents of files
-    that exist are the caller's to verify. Raises UserError if no mirror works, or the disk does not.
+    Downloads the archive if it is missing too; one process at a time does. Does not verify files that exist. Raises
+    UserError if no mirror works or the disk fails.
     """
     folder, archive = root / CIFAR10.base_folder, root / ARCHIVE
     if _is_complete(folder):
@@ -82,10 +75,8 @@ def ensure_cifar10(root: Path, mirrors: Sequence[str] = MIRRORS) -> Path:
                 download(mirrors, archive)
                 _unpack(archive, folder)
     except OSError as error:
-        where = Path(error.filename or root).absolute()
-        raise UserError(
-            f"{where}: {error.strerror or error}; make room or choose another folder with data.root=PATH"
-        ) from error
+        where, why = Path(error.filename or root).absolute(), error.strerror or error
+        raise UserError(f"{where}: {why}; make room or choose another folder with data.root=PATH") from error
     return folder
 
 
@@ -94,7 +85,7 @@ def _is_complete(folder: Path) -> bool:
 
 
 def _unpack(archive: Path, folder: Path) -> None:
-    """Puts the official files of a verified archive into `folder`, each of them whole."""
+    """Moves the official files of a verified archive into `folder`, each of them whole."""
     with TemporaryDirectory(dir=folder.parent, prefix=f"{folder.name}.") as staging:
         shutil.unpack_archive(archive, staging, filter="data")
         folder.mkdir(exist_ok=True)

@@ -1,4 +1,4 @@
-"""The LightningDataModule that all data sets share: read once, keep as one uint8 tensor, split, hand out batches."""
+"""The LightningDataModule of all data sets: reads once, keeps one uint8 tensor, splits, returns batches."""
 
 import hashlib
 from typing import Annotated, Any, Literal, NamedTuple
@@ -31,16 +31,15 @@ class ImageSet(NamedTuple):
 
 
 class ImageData(LightningDataModule):
-    """Subclasses implement `read`, and `prepare_data` where something must be downloaded first.
+    """Base class. Subclasses implement `read`, and `prepare_data` to download.
 
     batch_size: images per optimizer step, over all ranks. eval_batch_size: images per batch of validation and test.
-    val_size: the number of validation images, taken from the training images, or their share. val_split: the `first`
-    ones, as in the study, or a `stratified` choice: random by val_seed, each class in proportion. random_flip,
-    random_shift_px, cutout_px: see `RandomAugmentation`. seed: of the training order and of the augmentation.
+    val_size: the number or share of the training images to validate on. val_split: the `first` ones, as in the study,
+    or `stratified`: random by val_seed, each class in proportion. random_flip, random_shift_px, cutout_px: see
+    `RandomAugmentation`. seed: of the training order and the augmentation.
     """
 
-    name: str
-    """What results call the data set."""
+    name: str  # of the data set in results
 
     def __init__(
         self,
@@ -61,11 +60,11 @@ class ImageData(LightningDataModule):
         self.class_names: list[str] = []
 
     def read(self) -> ImageSet:
-        """The whole data set, on the CPU. Raises UserError when it cannot be read."""
+        """Returns the whole data set, on the CPU. Raises UserError if it cannot be read."""
         raise NotImplementedError
 
     def setup(self, stage: str | None = None) -> None:
-        """Reads and splits the data, once; moves it to the accelerator once a Trainer has chosen one."""
+        """Reads and splits the data, once; moves it to the device of the Trainer, if there is one."""
         if not self.class_names:
             images = self.read()
             self.class_names, self.checksum = images.class_names, images.checksum()
@@ -74,25 +73,23 @@ class ImageData(LightningDataModule):
             self.train_labels, self.val_labels = images.train_labels[~validation], images.train_labels[validation]
             self.test_images, self.test_labels = images.test_images, images.test_labels
         if self.trainer is not None:
-            device = self.trainer.strategy.root_device
             for split in ("train", "val", "test"):
                 for part in (f"{split}_images", f"{split}_labels"):
-                    setattr(self, part, getattr(self, part).to(device))
+                    setattr(self, part, getattr(self, part).to(self.trainer.strategy.root_device))
 
     def _validation(self, labels: Tensor) -> Tensor:
         """Returns the mask of the validation images, (N,) bool."""
         val_size = int(self.val_size) if self.val_size >= 1 else max(round(self.val_size * len(labels)), 1)
         if val_size >= len(labels):
             raise UserError(
-                f"data.val_size={self.val_size} leaves nothing to train on: there are {len(labels)} training images; "
-                "choose a smaller one"
+                f"data.val_size={self.val_size} leaves no image to train on, of {len(labels)}; choose a smaller one"
             )
         validation = torch.zeros(len(labels), dtype=torch.bool)
         validation[self._stratified(labels, val_size) if self.val_split == "stratified" else slice(val_size)] = True
         return validation
 
     def _stratified(self, labels: Tensor, val_size: int) -> Tensor:
-        """`val_size` random positions, int64, each class in proportion to within one image."""
+        """Returns `val_size` random positions, int64, each class in proportion to within one image."""
         per_class = labels.bincount()
         share = val_size * per_class.double() / len(labels)
         take = share.long()
@@ -100,9 +97,7 @@ class ImageData(LightningDataModule):
         take[largest_remainders[: val_size - int(take.sum())]] += 1
 
         shuffled = torch.randperm(len(labels), generator=torch.Generator().manual_seed(self.val_seed))
-        shuffled_labels = labels[shuffled]
-        place = torch.nn.functional.one_hot(shuffled_labels).cumsum(0).gather(1, shuffled_labels[:, None]).squeeze(1)
-        return shuffled[place <= take[shuffled_labels]]
+        return torch.cat([shuffled[labels[shuffled] == label][:count] for label, count in enumerate(take.tolist())])
 
     def train_dataloader(self) -> TrainBatches:
         assert self.trainer is not None
@@ -122,19 +117,15 @@ class ImageData(LightningDataModule):
         return EvalBatches(self.test_images, self.test_labels, self.eval_batch_size, **self._shard())
 
     def _shard(self) -> dict[str, int]:
-        """Which part of each batch is this process's. Raises UserError where some process would have none."""
+        """Returns this process's part of each batch. Raises UserError if a process would have no images."""
         assert self.trainer is not None
-        ranks = self.trainer.world_size
-        for what, count in {
-            "batch_size": self.batch_size,
-            "the number of validation images": len(self.val_labels),
-            "the number of test images": len(self.test_labels),
-        }.items():
-            if count < ranks:
-                raise UserError(
-                    f"{what}, {count}, is less than the {ranks} processes; use fewer with trainer.devices=N"
-                )
-        return {"rank": self.trainer.global_rank, "world_size": self.trainer.world_size}
+        world_size = self.trainer.world_size
+        if min(self.batch_size, len(self.val_labels), len(self.test_labels)) < world_size:
+            raise UserError(
+                f"{world_size} processes need as many images: batch_size={self.batch_size}, {len(self.val_labels)} "
+                f"validation and {len(self.test_labels)} test images; use fewer processes with trainer.devices=N"
+            )
+        return {"rank": self.trainer.global_rank, "world_size": world_size}
 
     def state_dict(self) -> dict[str, Any]:
         return {"checksum": self.checksum}

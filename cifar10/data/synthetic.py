@@ -1,4 +1,4 @@
-"""Drawn images, made on the spot: the whole study runs without a download, in about a minute."""
+"""Synthetic images: the whole study runs without a download, in about a minute."""
 
 from typing import Annotated, Any
 
@@ -9,7 +9,7 @@ from cifar10.data.scenes import CLASS_NAMES, draw_scenes
 
 
 class SyntheticData(ImageData):
-    """`train_size` and `test_size` drawn scenes, the same for every seed of a run: `data_seed` chooses them."""
+    """`train_size` and `test_size` synthetic scenes. They depend on `data_seed`, not on the run's seed."""
 
     name = "synthetic"
 

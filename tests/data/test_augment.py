@@ -24,7 +24,7 @@ def windows(images: torch.Tensor, drawn: torch.Tensor, pad: int) -> np.ndarray:
 
 
 @pytest.mark.parametrize("settings", [{"flip": True}, {"shift_px": 2}, {"flip": True, "shift_px": 4}])
-def test_mirrored_and_shifted_as_numpy_does_it(settings):
+def test_flip_and_shift_match_numpy(settings):
     random, drawn = augmentation(**settings)
     if not settings.get("flip"):
         drawn[:, 0] = 1  # is drawn, and must have no effect
@@ -33,17 +33,17 @@ def test_mirrored_and_shifted_as_numpy_does_it(settings):
     assert np.array_equal(random(IMAGES, drawn).numpy(), windows(IMAGES, expected, settings.get("shift_px", 0)))
 
 
-def test_floating_point_images_move_alike():
+def test_floating_point_images_are_augmented_alike():
     random, drawn = augmentation(flip=True, shift_px=3)
     assert torch.equal(random(IMAGES / 255, drawn), random(IMAGES, drawn) / 255)
 
 
-def test_nothing_asked_for_leaves_the_images():
+def test_no_augmentation_by_default():
     random, drawn = augmentation()
     assert random(IMAGES, drawn) is IMAGES
 
 
-def test_mirrored_in_every_second_epoch_and_half_of_them_at_a_time():
+def test_alternating_flip():
     random, even = augmentation(10_000, epoch=0, flip=True)
     odd, later = random.draw(10_000, 1, 1), random.draw(10_000, 1, 2)
     assert torch.equal(even[:, 0] + odd[:, 0], torch.ones(10_000, dtype=torch.int64))
@@ -51,7 +51,7 @@ def test_mirrored_in_every_second_epoch_and_half_of_them_at_a_time():
     assert even[:, 0].float().mean().item() == pytest.approx(0.5, abs=0.02)  # four standard deviations
 
 
-def test_every_shift_is_as_likely_as_another():
+def test_shifts_are_uniform():
     _, drawn = augmentation(50_000, shift_px=2)
     counts = torch.bincount(5 * (drawn[:, 1] + 2) + drawn[:, 2] + 2, minlength=25)
     assert len(counts) == 25
@@ -59,7 +59,7 @@ def test_every_shift_is_as_likely_as_another():
 
 
 @pytest.mark.parametrize(("centre", "rows", "columns"), [((16, 10), (12, 20), (6, 14)), ((0, 31), (0, 4), (27, 32))])
-def test_a_hole_has_its_size_and_may_lie_partly_outside(centre, rows, columns):
+def test_cutout_size_and_position(centre, rows, columns):
     random = RandomAugmentation(cutout_px=8)
     drawn = torch.tensor([[0, 0, 0, *centre]]).expand(40, -1)
     expected = IMAGES.clone()

@@ -57,7 +57,7 @@ def test_epoch_order_differs_between_all_seeds_and_epochs():
 
 @pytest.mark.parametrize("world_size", [1, 2])
 @pytest.mark.parametrize("batch_size", [5, 8])
-def test_an_image_s_augmentation_depends_on_neither_batches_nor_ranks(batch_size, world_size):
+def test_augmentation_is_independent_of_batch_and_world_size(batch_size, world_size):
     augmentation = RandomAugmentation(flip=True, shift_px=1)
     expected = augmentation(IMAGES, augmentation.draw(23, 7, 3))
     found = torch.zeros_like(IMAGES)
@@ -90,7 +90,7 @@ def test_batches_follow_the_order_of_their_epoch():
     assert numbers(train_batches(position=(6, 0))) == [order[i : i + 5] for i in range(0, 23, 5)]
 
 
-def test_each_iteration_asks_for_the_position_anew():
+def test_position_is_read_at_each_iteration():
     positions = iter([(0, 0), (1, 0)])
     batches = TrainBatches(IMAGES, torch.arange(23), 5, 7, lambda: next(positions))
     assert [numbers(batches), numbers(batches)] == [numbers(train_batches(position=(epoch, 0))) for epoch in (0, 1)]
@@ -137,7 +137,7 @@ def test_ranks_evaluate_every_image_once_in_order(count, world_size):
 
 
 @pytest.mark.parametrize(("count", "world_size"), [(23, 1), (23, 2), (23, 3), (2, 3)])
-def test_length_of_a_rank_s_evaluation_is_its_number_of_batches(count, world_size):
+def test_evaluation_length_is_the_number_of_batches(count, world_size):
     ranks = [eval_batches(count, rank=rank, world_size=world_size) for rank in range(world_size)]
     assert [len(rank) for rank in ranks] == [len(numbers(rank)) for rank in ranks]
 

@@ -23,7 +23,7 @@ def read(folder: Path):
     return CIFAR10Data(root=str(folder.parent)).read()
 
 
-def test_a_row_is_a_red_a_green_and_a_blue_plane(folder):
+def test_rows_are_red_green_and_blue_planes(folder):
     images = read(folder).train_images
     assert (images.shape, images.dtype) == ((20, 3, 32, 32), torch.uint8)
     row = ROWS[2, 1]
@@ -37,14 +37,14 @@ def test_images_come_in_the_order_of_the_files(folder):
     assert np.array_equal(images.test_images, ROWS[5].reshape(4, 3, 32, 32))
 
 
-def test_labels_are_the_files(folder):
+def test_labels_come_from_the_files(folder):
     images = read(folder)
     assert (images.train_labels.dtype, images.test_labels.dtype) == (torch.int64, torch.int64)
     assert images.train_labels.tolist() == LABELS[:5].flatten().tolist()
     assert images.test_labels.tolist() == LABELS[5].tolist()
 
 
-def test_class_names_are_the_meta_file_s(folder):
+def test_class_names_come_from_the_meta_file(folder):
     assert read(folder).class_names == NAMES
 
 
@@ -54,9 +54,9 @@ def test_images_lie_in_memory_without_gaps(folder):
     assert images.test_images.is_contiguous()
 
 
-def test_files_are_read_once_however_many_jobs_want_them(folder, monkeypatch):
+def test_files_are_read_once_per_process(folder, monkeypatch):
     first = read(folder)
-    monkeypatch.setattr("cifar10.data.cifar10._tensors", None)
+    monkeypatch.setattr("cifar10.data.cifar10.CIFAR10.__init__", None)
     assert read(folder) is first
 
 

@@ -101,7 +101,7 @@ def test_cut_connections_resume_where_they_ended(serve, archive):
     assert int(mirror.asked[2][6:-1]) >= 80_000
 
 
-def test_a_mirror_that_brings_little_is_not_asked_again_but_the_next_resumes(serve, archive):
+def test_slow_mirror_is_left_and_the_next_resumes(serve, archive):
     first, second = serve(Answer(cut=1000)), serve()
     get(archive, first, second)
     assert (first.asked, second.asked) == ([None], ["bytes=1000-"])
@@ -135,7 +135,7 @@ def test_part_of_an_earlier_run(serve, archive, part, left, asked):
     assert mirror.asked == asked
 
 
-def test_of_a_server_that_ignores_range_only_the_missing_bytes_are_kept(serve, archive, part):
+def test_server_that_ignores_range(serve, archive, part):
     mirror = serve(Answer(ranges=False, cut=30_000))
     fail(archive, mirror.url)
     assert part.read_bytes() == BODY[:50_000]
@@ -156,7 +156,7 @@ def test_of_a_server_that_ignores_range_only_the_missing_bytes_are_kept(serve, a
     ],
     ids=["log-in page", "too short", "too long", "other range", "other total", "no range", "416"],
 )
-def test_another_file_does_not_cost_the_part(serve, archive, part, answer):
+def test_other_file_is_refused_and_the_part_kept(serve, archive, part, answer):
     mirror = serve(answer)
     assert re.match(rf"{mirror.host}: (offers another file: Content-|HTTP 416)", fail(archive, mirror.url))
     assert part.read_bytes() == BODY[:50_000]
@@ -200,14 +200,14 @@ def test_wrong_bytes_everywhere_name_the_mirrors_and_leave_nothing(serve, archiv
     assert names(archive.parent) == set()
 
 
-def test_a_stalled_mirror_yields_to_the_next(serve, archive, monkeypatch):
+def test_stalled_mirror_is_followed_by_the_next(serve, archive, monkeypatch):
     monkeypatch.setattr(download, "READ_S", 0.1)
     first, second = serve(Answer(cut=5000, stall=True)), serve()
     get(archive, first, second)
     assert len(first.asked) == len(second.asked) == 1
 
 
-def test_what_accepts_no_connection_ends_in_time(serve, archive, monkeypatch):
+def test_connection_timeout(serve, archive, monkeypatch):
     monkeypatch.setattr(download, "CONNECT_S", 0.1)
     with socket.create_server(("127.0.0.1", 0), backlog=0) as full, socket.socket() as first, socket.socket() as second:
         for client in (first, second):  # the queue of connections to accept is full
@@ -295,7 +295,7 @@ def test_root_below_a_file(tmp_path):
 
 
 @pytest.mark.fault("two first runs that download at once", "one downloads, both have the files")
-def test_two_at_once_download_once(serve, tmp_path):
+def test_concurrent_calls_download_once(serve, tmp_path):
     """In threads, which start faster than processes: the lock is of the open file, and each opens its own."""
     mirror = serve(Answer(piece=50_000))
     with ThreadPoolExecutor() as pool:
@@ -325,7 +325,7 @@ def test_ensure_downloads_and_unpacks_once(serve, tmp_path):
     assert mirror.asked == [None]
 
 
-def test_an_archive_put_there_completes_the_folder_and_keeps_what_is_not_ours(tmp_path):
+def test_local_archive_completes_the_folder_and_keeps_other_files(tmp_path):
     (tmp_path / ARCHIVE).write_bytes(BODY)
     (tmp_path / FOLDER).mkdir()
     (tmp_path / FOLDER / "notes.txt").write_text("mine")
@@ -348,7 +348,7 @@ EVIL = {
 
 @pytest.mark.parametrize(("name", "content"), EVIL.items(), ids=map(repr, EVIL))
 @pytest.mark.fault("an archive with an entry of another name, place or kind", "refused in one line, nothing unpacked")
-def test_another_archive_put_there_is_refused_and_stays(serve, tmp_path, name, content):
+def test_other_local_archive_is_refused_and_kept(serve, tmp_path, name, content):
     """By its checksum, whatever it contains, before it is opened."""
     root, body, mirror = tmp_path / "root", pack({**OFFICIAL, name: content}), serve()
     root.mkdir()

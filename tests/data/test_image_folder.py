@@ -9,7 +9,8 @@ import torch
 from PIL import Image
 
 from cifar10.data import image_folder
-from cifar10.data.image_folder import read_folder
+from cifar10.data.datamodule import ImageSet
+from cifar10.data.image_folder import FolderData
 from cifar10.data.image_io import read_image
 from cifar10.errors import UserError
 
@@ -41,6 +42,10 @@ def root(tmp_path: Path) -> Path:
     for place in ("train/cat", "train/dog", "test/cat", "test/dog"):
         save(tmp_path / "set" / place / "a.png")
     return tmp_path / "set"
+
+
+def read_folder(root: Path) -> ImageSet:
+    return FolderData(str(root)).read()
 
 
 def error_of(root: Path) -> str:
@@ -191,7 +196,7 @@ def test_labels_order_and_names(tmp_path: Path) -> None:
     assert data.test_labels.tolist() == [0, 1, 2, 2]
 
 
-def test_passes_over_hidden_files_and_droppings(root: Path) -> None:
+def test_hidden_and_system_files_are_skipped(root: Path) -> None:
     for name in ("train/.DS_Store", "train/cat/.DS_Store", "test/dog/Thumbs.db", "train/dog/desktop.ini", "README.md"):
         (root / name).write_bytes(b"x")
     for place in (".git", "train/.cache", "train/__MACOSX", "test/cat/.thumbnails", "val"):
@@ -250,10 +255,10 @@ def test_too_few_or_too_many_classes(tmp_path: Path, monkeypatch: pytest.MonkeyP
 
 
 def test_classes_that_differ(root: Path) -> None:
-    for place in ("train/ant", "train/bee", "train/cow", "train/eel", "test/new\nline"):
+    for place in ("train/ant", "train/bee", "test/new\nline", "test/owl"):
         (root / place).mkdir()
-    expected = "ROOT has classes in one split only: 'ant', 'bee', 'cow' and 1 more only in train/; "
-    assert error_of(root) == expected + r"'new\nline' only in test/; both need the same folders"
+    names = r"'test/new\nline', 'test/owl', 'train/ant' and 1 more"
+    assert error_of(root) == f"ROOT has classes in one split only: {names}; both need the same folders"
 
 
 def test_class_without_images(root: Path) -> None:
@@ -268,8 +273,8 @@ def test_class_without_images(root: Path) -> None:
     [
         ("b.png", b"", "empty file"),
         ("b.jpg", b"<html>not found</html>", "no image that Pillow knows"),
-        ("b.tiff", b"II*\0", "not one of .png .jpg .jpeg .webp .bmp .gif"),
-        ("b.eps", b"%!PS-Adobe-3.0 EPSF-3.0", "not one of .png .jpg .jpeg .webp .bmp .gif"),
+        ("b.tiff", b"II*\0", "no image that Pillow knows"),
+        ("b.eps", b"%!PS-Adobe-3.0 EPSF-3.0", "no image that Pillow knows"),
         ("b.png", b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n", "no image that Pillow knows"),
     ],
 )
