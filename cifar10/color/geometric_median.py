@@ -1,5 +1,7 @@
 """Geometric medians of groups of images, pixel by pixel: exact class prototypes for a Euclidean difference."""
 
+from math import inf
+
 import torch
 from torch import Tensor
 
@@ -16,6 +18,7 @@ class GeometricMedians:
     minimum", Tohoku Mathematical Journal 43, 1937). The sums of several ranks add up to those of all images.
 
     medians: (P, 3, H, W), the current estimate. Without `initialized` the first pass ignores it and leads to the means.
+    gap, unchanged: `duality_gap` and `assignments_unchanged` of the last complete pass.
     """
 
     def __init__(self, medians: Tensor, initialized: bool = False) -> None:
@@ -25,6 +28,7 @@ class GeometricMedians:
         self.weight, self.distance = medians.new_zeros(2, groups, pixels)
         self.weighted, self.total = medians.new_zeros(2, groups, channels, pixels)
         self.previous = self.count.clone(), self.total.clone()  # of the previous pass
+        self.gap, self.unchanged = inf, True
 
     def update(self, colours: Tensor, groups: Tensor) -> Tensor:
         """Adds images to the sums; returns the sum of their mean distances to their medians, a scalar.
@@ -56,7 +60,7 @@ class GeometricMedians:
         the bound for norms).
         """
         if not self.initialized:
-            return float("inf")
+            return inf
         count = self.count.clamp(min=1)
         medians = self.medians.flatten(2)
         mean_direction = (self.weighted - medians * self.weight[:, None]) / count[:, None]
@@ -67,13 +71,14 @@ class GeometricMedians:
         return float((gaps * self.count).sum() / self.count.sum())
 
     def assignments_unchanged(self) -> bool:
-        """Returns whether each image has the same median as in the previous pass, by number and sum of the images."""
+        """Returns whether the images have the same medians as in the previous pass, by their number and sum."""
         count, total = self.previous
         # One image in another's place changes a sum by tens; in another order it is another one, by some 1e-6 of it.
         return torch.equal(self.count, count) and bool((self.total - total).abs().max() <= 1e-5 * total.abs().max())
 
     def step(self) -> None:
         """Moves the medians and starts the next pass. The median of a group without images does not move."""
+        self.gap, self.unchanged = self.duality_gap(), not self.initialized or self.assignments_unchanged()
         towards = self.weighted / self.weight[:, None].clamp(min=1e-12)
         move = (towards - self.medians.flatten(2)) * (RELAXATION if self.initialized else 1.0)
         self.medians = self.medians + (move * (self.count > 0)[:, None]).view_as(self.medians)

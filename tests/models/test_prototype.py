@@ -234,7 +234,5 @@ def test_what_it_decides_by_are_the_distances(model, images):
 
 
 def test_several_prototypes_need_all_images_not_a_loader(images, quiet_trainer):
-    with pytest.raises(
-        UserError, match=r"prototypes_per_class > 1 need all training images: call fit with datamodule="
-    ):
+    with pytest.raises(UserError, match=r"needs all training images: call fit with datamodule="):
         quiet_trainer().fit(Prototype(["a", "b"], prototypes_per_class=2), repeated(2, images, torch.zeros(4).long()))
