@@ -6,12 +6,11 @@ import torch
 from torch import Tensor
 
 RELAXATION = 1.5
-"""How far to go towards the weighted means. Any factor below 2 leads downhill, since Weiszfeld's step minimises a
-quadratic upper bound; 1.5 takes 8 passes on CIFAR-10 where 1 takes 13."""
+"""Factor on Weiszfeld's step. Any below 2 leads downhill; 1.5 takes 8 passes on CIFAR-10 where 1 takes 13."""
 
 
 class GeometricMedians:
-    """Over-relaxed Weiszfeld iteration: accumulates sums in a pass over the data, then takes a step.
+    """Runs an over-relaxed Weiszfeld iteration: accumulates sums in a pass over the data, then takes a step.
 
     The geometric median of colours x is the y of least mean |x - y|; the problem is convex. Weiszfeld's step goes to
     their mean with weights 1 / |x - y| ("Sur le point pour lequel la somme des distances de n points donnes est
@@ -55,9 +54,8 @@ class GeometricMedians:
     def duality_gap(self) -> float:
         """Returns an upper bound of the distance to the minimum of the mean distance; infinite in the first pass.
 
-        For vectors u with |u| <= 1 that sum to 0, sum |x - y| >= sum u . (x - y). These here are the directions from
-        the median, less their mean, shrunk until they fit (Boyd and Vandenberghe, "Convex Optimization", 5.1.6, has
-        the bound for norms).
+        For vectors u with |u| <= 1 that sum to 0, sum |x - y| >= sum u . (x - y) (Boyd and Vandenberghe, "Convex
+        Optimization", 5.1.6). Here they are the directions from the median, less their mean, shrunk until they fit.
         """
         if not self.initialized:
             return inf
@@ -73,7 +71,7 @@ class GeometricMedians:
     def assignments_unchanged(self) -> bool:
         """Returns whether the images have the same medians as in the previous pass, by their number and sum."""
         count, total = self.previous
-        # One image in another's place changes a sum by tens; in another order it is another one, by some 1e-6 of it.
+        # Another image changes a sum by tens, another order of the same images by some 1e-6 of it.
         return torch.equal(self.count, count) and bool((self.total - total).abs().max() <= 1e-5 * total.abs().max())
 
     def step(self) -> None:

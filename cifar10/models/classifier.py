@@ -31,25 +31,22 @@ class Classifier(LightningModule):
     """Trains and tests a network from raw images to logits; subclasses implement `configure_optimizers`.
 
     A batch is images as of `Network.forward` and labels (N,) int64. Logged per epoch: `train/loss`, `train/accuracy`,
-    `val/loss`, `val/accuracy`, `lr`; accuracies are in [0, 1]. A checkpoint taken within an epoch holds the epoch's
-    counts, and what `load_network` needs to construct the network.
+    `val/loss`, `val/accuracy`, `lr`; accuracies are in [0, 1]. A checkpoint holds the counts of a begun epoch, and what
+    `load_network` needs.
     """
 
     def __init__(self, network: Network) -> None:
         super().__init__()
         self.network = network
         keep_nan: dict[str, Any] = {"nan_strategy": "disable"}  # else NaN losses and probabilities would be left out
-        self.accuracy, self.mean_loss = (
-            MulticlassAccuracy(len(self.class_names), average="micro"),
-            MeanMetric(**keep_nan),
-        )
+        self.accuracy = MulticlassAccuracy(len(self.class_names), average="micro")
+        self.mean_loss = MeanMetric(**keep_nan)
         self.probabilities, self.labels = CatMetric(**keep_nan), CatMetric(**keep_nan)
         # The epoch so far, counted by hand: metric objects take as long as the whole step of the small models.
         self.loss_sum: Tensor | float = 0.0
         self.correct: Tensor | int = 0
         self.num_examples = 0
         self.recent_losses: deque[Tensor] = deque(maxlen=LOSSES_AT_ONCE)
-        self.world_size = 1
         self.test_results: dict[str, Any] = {}
         self.test_predictions: TestPredictions | None = None
 
@@ -64,9 +61,6 @@ class Classifier(LightningModule):
         """Returns the mean loss of a batch, a scalar. logits: (N, C), labels: (N,)."""
         return F.cross_entropy(logits, labels)
 
-    def on_fit_start(self) -> None:
-        self.world_size = self.trainer.world_size
-
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         images, labels = batch
         logits = self(images)
@@ -75,15 +69,15 @@ class Classifier(LightningModule):
         self.correct = self.correct + (logits.argmax(1) == labels).sum()
         self.num_examples += len(labels)
         self.recent_losses.append(loss.detach())
-        return loss if self.world_size == 1 else loss * self._weight(len(labels), batch_idx)
+        if self.trainer.world_size > 1 and isinstance(batches := self.trainer.train_dataloader, TrainBatches):
+            # Each image counts the same, also where a batch splits unevenly over the ranks.
+            loss = loss * (len(labels) * self.trainer.world_size / batches.size(batch_idx))
+        return loss
 
-    def _weight(self, own: int, batch_idx: int) -> float:
-        """Returns the weight of this rank's mean loss: each image counts the same where a batch splits unevenly."""
-        batches = self.trainer.train_dataloader
-        return own * self.world_size / batches.size(batch_idx) if isinstance(batches, TrainBatches) else 1.0
+    def validation_step(self, batch: Batch, batch_idx: int) -> None:
+        self._evaluate(batch)
 
-    def validation_step(self, batch: Batch, batch_idx: int) -> Tensor:
-        """Counts a batch and returns its logits."""
+    def _evaluate(self, batch: Batch) -> Tensor:
         images, labels = batch
         logits = self(images)
         self.accuracy.update(logits, labels)
@@ -91,15 +85,13 @@ class Classifier(LightningModule):
         return logits
 
     def test_step(self, batch: Batch, batch_idx: int) -> None:
-        logits = self.validation_step(batch, batch_idx)
-        self.probabilities.update(logits.float().softmax(1))
+        self.probabilities.update(self._evaluate(batch).float().softmax(1))
         self.labels.update(batch[1])
 
     def _compute_and_reset(self) -> dict[str, float]:
-        metrics = {"loss": self.mean_loss, "accuracy": self.accuracy}
-        values = {name: metric.compute().item() for name, metric in metrics.items()}
-        for metric in metrics.values():
-            metric.reset()
+        values = {"loss": self.mean_loss.compute().item(), "accuracy": self.accuracy.compute().item()}
+        self.mean_loss.reset()
+        self.accuracy.reset()
         return values
 
     def on_validation_epoch_end(self) -> None:

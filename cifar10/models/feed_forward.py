@@ -6,12 +6,11 @@ from typing import Annotated, Any, ClassVar, Literal
 import torch
 from annotated_types import Ge, Interval
 from lightning.pytorch.utilities.types import OptimizerLRScheduler
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional as F
 from torch.optim.lr_scheduler import OneCycleLR
 
 from cifar10.data.augment import Pixels
-from cifar10.data.batches import TrainBatches
 from cifar10.errors import UserError
 from cifar10.models.classifier import Classifier, Rate
 from cifar10.networks.base import CIFAR10_CLASSES
@@ -51,19 +50,6 @@ class FeedForward(Classifier):
     def loss(self, logits: Tensor, labels: Tensor) -> Tensor:
         return F.cross_entropy(logits, labels, label_smoothing=self.label_smoothing if self.training else 0.0)
 
-    def on_train_start(self) -> None:
-        """Raises UserError where a rank would have to normalize over a single image, which has no deviation."""
-        batches = self.trainer.train_dataloader
-        normalized = any(isinstance(layer, nn.BatchNorm1d) for layer in self.modules())
-        if self.device.type != "cpu" or not normalized or not isinstance(batches, TrainBatches):
-            return  # on GPUs PyTorch normalizes over all ranks
-        smallest = min(batches.size(batch) for batch in (0, len(batches) - 1))
-        if self.world_size > 1 and smallest < 2 * self.world_size:
-            raise UserError(
-                f"model.batch_norm=true: a batch of {smallest} images is too small for world_size={self.world_size}, "
-                "each rank needs two of it; choose another batch_size, or fewer processes with trainer.devices=N"
-            )
-
     def configure_optimizers(self) -> OptimizerLRScheduler:
         optimizer = self._optimizer()
         if self.warmup_fraction is None:
@@ -76,8 +62,8 @@ class FeedForward(Classifier):
             )
         schedule = OneCycleLR(
             optimizer,
-            max_lr=self.learning_rate,
-            total_steps=steps,
+            self.learning_rate,
+            steps,
             pct_start=self.warmup_fraction,
             anneal_strategy="linear",
             cycle_momentum=False,

@@ -63,16 +63,11 @@ class Weiszfeld(Prototype):
         if stage == "fit":
             callbacks = self.trainer.callbacks  # type: ignore[attr-defined]  # set by one of Lightning's connectors
             averaged = any(isinstance(callback, WeightAveraging) for callback in callbacks)
-            excluded = {
-                "looks at images as they are: set no data.random_flip, random_shift_px, cutout_px": any(
-                    training_data(self.trainer).augmentation
-                ),
-                "ends at the exact images: set ema_decay=null": averaged,
-                "has no gradient to clip: leave out trainer.gradient_clip_val": self.trainer.gradient_clip_val,
-            }
-            for reason, found in excluded.items():
-                if found:
-                    raise UserError(f"model.solver=weiszfeld {reason}")
+            if averaged or any(training_data(self.trainer).augmentation) or self.trainer.gradient_clip_val:
+                raise UserError(
+                    "model.solver=weiszfeld ends at the exact images: set ema_decay=null, no data.random_flip, "
+                    "random_shift_px, cutout_px, and no trainer.gradient_clip_val"
+                )
         super().setup(stage)
 
     def on_train_start(self) -> None:

@@ -6,6 +6,7 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib import import_module
+from itertools import chain
 from pathlib import Path
 from typing import Any, TypeVar
 from zipfile import ZIP_STORED, ZipFile
@@ -20,6 +21,8 @@ TENSORS = re.compile(
     r"collections OrderedDict|torch\._utils _rebuild_(tensor_v2|parameter)|torch (\w+Storage|Size|device)"
 )
 """The globals that a checkpoint's pickle may import, as its opcode has them: module and name."""
+OTHER_IMPORTS = ("STACK_GLOBAL", "INST", "EXT1", "EXT2", "EXT4")
+"""The opcodes that import in other ways than PyTorch's."""
 
 
 def read_checkpoint(path: Path) -> dict[str, Any]:
@@ -44,30 +47,23 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
 
 
 def _read(path: Path) -> Any:
-    """Checks the archive before PyTorch reads it. PyTorch writes checksums, but does not compare them."""
+    """Checks the archive before PyTorch reads it. Raises ValueError where it holds more than tensors need.
+
+    PyTorch writes checksums, but does not compare them. Its weights-only reader runs no code, but allocates a bytearray
+    or a legacy tensor of any size on request.
+    """
     with ZipFile(path) as archive:
         if any(record.compress_type != ZIP_STORED for record in archive.infolist()):
             raise ValueError("compressed, unlike PyTorch's own files")
         if damaged := archive.testzip():
             raise ValueError(f"the checksum of {damaged} is wrong")
-        for name in archive.namelist():
-            if name.endswith("data.pkl"):
-                _check_globals(archive.read(name))
+        pickles = [archive.read(name) for name in archive.namelist() if name.endswith("data.pkl")]
+    for operation, name, _ in chain.from_iterable(map(pickletools.genops, pickles)):
+        if operation.name in OTHER_IMPORTS or (operation.name == "GLOBAL" and not TENSORS.fullmatch(str(name))):
+            raise ValueError(f"it imports {name}")
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of PyTorch, on pickles that it refuses
         return torch.load(path, map_location="cpu", weights_only=True)
-
-
-def _check_globals(pickled: bytes) -> None:
-    """Raises ValueError where a pickle imports more than tensors need.
-
-    PyTorch's weights-only reader runs no code, but allocates a bytearray or a legacy tensor of any size on request.
-    """
-    for operation, name, _ in pickletools.genops(pickled):
-        if operation.name == "GLOBAL" and not TENSORS.fullmatch(str(name)):
-            raise ValueError(f"it imports {name}")
-        if operation.name in ("STACK_GLOBAL", "INST", "EXT1", "EXT2", "EXT4"):  # other ways to import, not PyTorch's
-            raise ValueError(operation.name)
 
 
 def weights_path(folder: Path) -> Path:

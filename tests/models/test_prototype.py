@@ -167,9 +167,7 @@ def test_ciede2000_is_not_compiled():
         Prototype(delta="ciede2000", compile=True)
 
 
-def test_where_no_kernel_can_be_made_a_warning_says_why_and_training_goes_on(
-    random_data, quiet_trainer, monkeypatch, caplog
-):
+def test_without_a_compiler_training_warns_and_goes_on(random_data, quiet_trainer, monkeypatch, caplog):
     calls = []
 
     def kernels(delta):
@@ -189,6 +187,7 @@ def test_where_no_kernel_can_be_made_a_warning_says_why_and_training_goes_on(
     assert len(calls) == 1  # not tried anew in each batch
 
 
+@pytest.mark.slow  # tests/color/test_kernels.py compares them outside of training
 def test_compiled_kernels_train_and_test_as_the_plain_functions_do(random_data, quiet_trainer, compiler):
     """Batches of 20 and 16 images, the validation's without gradients, the test's in inference mode."""
     found = []
@@ -206,7 +205,7 @@ def test_compiled_kernels_train_and_test_as_the_plain_functions_do(random_data, 
         torch.testing.assert_close(compiled, plain, rtol=1e-4, atol=1e-3)
 
 
-def test_difference_maps_are_the_reference_at_each_pixel_and_their_means_the_distances(model, images):
+def test_difference_maps_are_the_reference_at_each_pixel(model, images):
     maps, turned = model.network.difference_maps(images)
     assert maps.shape == (4, 3, 32, 32)
     assert not turned.any()
@@ -219,7 +218,7 @@ def test_difference_maps_are_the_reference_at_each_pixel_and_their_means_the_dis
     np.testing.assert_allclose(maps.mean((2, 3)), -model(images).detach(), rtol=1e-5)
 
 
-def test_difference_maps_are_of_the_mirrored_prototype_where_it_is_nearer(images):
+def test_difference_maps_are_of_the_flipped_prototype_where_it_is_nearer(images):
     model = Prototype(["a", "b"], tta_flip=True)
     with torch.no_grad():
         model.network.prototypes.copy_(to_unit(torch.stack([images[0].flip(-1), images[1]])))
@@ -229,7 +228,7 @@ def test_difference_maps_are_of_the_mirrored_prototype_where_it_is_nearer(images
     torch.testing.assert_close(-maps.mean((2, 3)), model(images).detach())
 
 
-def test_what_it_decides_by_are_the_distances(model, images):
+def test_embedding_is_the_distances(model, images):
     torch.testing.assert_close(model.network.embed(images), -model(images))
 
 
