@@ -18,11 +18,7 @@ from cifar10.compat import mark_dynamic_batch
 log = logging.getLogger(__name__)
 # Shared intermediates are recomputed rather than written to memory, such as the distance of a pair for the gradient's
 # three channels. With PyTorch's defaults both kernels take five times as long.
-RECOMPUTE: dict[str, Any] = {
-    "realize_reads_threshold": 64,
-    "realize_opcount_threshold": 2000,
-    "realize_acc_reads_threshold": 64,
-}
+RECOMPUTE: Any = {"realize_reads_threshold": 64, "realize_opcount_threshold": 2000, "realize_acc_reads_threshold": 64}
 
 
 def can_compile(prototypes: Tensor, delta: Delta) -> bool:

@@ -151,9 +151,7 @@ class Classifier(LightningModule):
     @classmethod
     def _check_is_own(cls, checkpoint: dict[str, Any]) -> None:
         if (saved := checkpoint["model"]) != cls.__name__:
-            raise UserError(
-                f"this checkpoint is of {saved}, not of {cls.__name__}; choose the model that it was made by"
-            )
+            raise UserError(f"this checkpoint is of {saved}, not of {cls.__name__}; choose that model")
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         self._check_is_own(checkpoint)
@@ -173,7 +171,5 @@ def training_data(trainer: Trainer) -> ImageData:
     """Returns the data module. Raises UserError where the Trainer was given a loader instead."""
     data = getattr(trainer, "datamodule", None)
     if not isinstance(data, ImageData):
-        raise UserError(
-            "this model needs all training images: call fit with datamodule=, one of cifar10.data, not a loader"
-        )
+        raise UserError("this model needs all training images: call fit with datamodule=, one of cifar10.data")
     return data

@@ -68,10 +68,8 @@ class Prototype(Classifier):
         data, wanted = training_data(self.trainer), self.network.per_class
         fewest, label = data.train_labels.bincount(minlength=len(self.class_names)).min(0)
         if fewest < wanted:
-            raise UserError(
-                f"model.prototypes_per_class={wanted}: class {self.class_names[int(label)]} has only {fewest} training "
-                "images; choose as many at most"
-            )
+            name = self.class_names[int(label)]
+            raise UserError(f"model.prototypes_per_class={wanted}: class {name} has only {fewest} training images")
         shuffled = torch.randperm(len(data.train_labels)).to(data.train_labels.device)
         labels = data.train_labels[shuffled]
         chosen = [shuffled[labels == label][:wanted] for label in range(len(self.class_names))]

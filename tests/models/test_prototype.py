@@ -64,7 +64,7 @@ def test_prototypes_begin_as_uniform_noise(model):
 
 
 @pytest.mark.parametrize(("seed", "same"), [(0, True), (1, False)])
-def test_the_seed_alone_sets_the_start(model, seed, same):
+def test_initial_prototypes_depend_on_the_seed_only(model, seed, same):
     torch.manual_seed(seed)
     assert torch.equal(Prototype(class_names=["a", "b", "c"]).network.prototypes, model.network.prototypes) is same
 
@@ -90,7 +90,7 @@ def test_gradient_descent_ends_at_the_geometric_median_of_each_class(quiet_train
         assert np.linalg.norm(prototype - median[:, None, None], axis=0).max() < 0.01
 
 
-def test_prototypes_stay_colours_at_every_step(quiet_trainer):
+def test_prototypes_stay_in_range(quiet_trainer):
     class Record(Callback):
         def on_train_batch_end(self, trainer, model, *args):
             ranges.append((model.network.prototypes.min().item(), model.network.prototypes.max().item()))
@@ -102,7 +102,7 @@ def test_prototypes_stay_colours_at_every_step(quiet_trainer):
     assert ranges == [(0.0, 1.0)] * 3
 
 
-def test_the_rate_falls_to_zero_over_the_training(quiet_trainer, images):
+def test_learning_rate_decays_to_zero(quiet_trainer, images):
     class Record(Callback):
         def on_train_batch_start(self, trainer, *args):
             rates.append(trainer.optimizers[0].param_groups[0]["lr"])
@@ -114,7 +114,7 @@ def test_the_rate_falls_to_zero_over_the_training(quiet_trainer, images):
     assert trainer.optimizers[0].param_groups[0]["lr"] == 0
 
 
-def test_several_prototypes_begin_as_different_images_of_their_class(random_data, quiet_trainer):
+def test_several_prototypes_are_initialized_as_images_of_their_class(random_data, quiet_trainer):
     data = random_data([0, 1, 1, 0] * 4, batch_size=4, val_size=4)
     data.setup()
     model = Prototype(data.class_names, prototypes_per_class=3, learning_rate=1e-30)
@@ -124,10 +124,10 @@ def test_several_prototypes_begin_as_different_images_of_their_class(random_data
         assert data.train_labels[same].tolist() == [place // 3]
 
 
-def test_more_prototypes_than_images_are_one_error(random_data, quiet_trainer):
+def test_more_prototypes_than_images_raise(random_data, quiet_trainer):
     data = random_data([0, 1] * 8, batch_size=4, val_size=4)
     data.setup()
-    with pytest.raises(UserError, match="prototypes_per_class=7: class class 0 has only 6 training images; choose"):
+    with pytest.raises(UserError, match="prototypes_per_class=7: class class 0 has only 6 training images"):
         quiet_trainer().fit(Prototype(data.class_names, prototypes_per_class=7), data)
 
 
