@@ -2,6 +2,7 @@
 
 import signal
 
+import torch
 from lightning import Trainer
 
 from cifar10 import compat
@@ -20,3 +21,21 @@ def test_lightning_installs_no_handler(quiet_trainer):
     compat.keep_signal_handlers(trainer)
     trainer._signal_connector.register_signal_handlers()
     assert signal.getsignal(signal.SIGTERM) is before
+
+
+def test_mark_dynamic_batch_lets_one_graph_serve_all_batch_sizes():
+    assert callable(getattr(torch._dynamo, "maybe_mark_dynamic", None)), (
+        "PyTorch has lost torch._dynamo.maybe_mark_dynamic: adapt compat.mark_dynamic_batch"
+    )
+    graphs = []
+
+    def backend(graph, inputs):
+        graphs.append(graph)
+        return graph.forward
+
+    function = torch.compile(lambda batch: batch * 2, backend=backend)
+    for size in (4, 7, 9):
+        batch = torch.zeros(size, 3)
+        compat.mark_dynamic_batch(batch)
+        function(batch)
+    assert len(graphs) == 1

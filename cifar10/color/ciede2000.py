@@ -1,4 +1,4 @@
-"""CIEDE2000 on the channels of two colours: vectorised, differentiable, with finite gradients at every colour.
+"""Computes CIEDE2000 on the channels of two colours: differentiable, with finite gradients at every colour.
 
 Sharma, Wu and Dalal, "The CIEDE2000 color-difference formula: implementation notes, supplementary test data, and
 mathematical observations", Color Research and Application 30(1), 2005. Comments give their symbols; kL = kC = kH = 1.
@@ -16,7 +16,7 @@ TINY = 1e-30
 
 
 def squared_ciede2000(first: tuple[Tensor, ...], second: tuple[Tensor, ...]) -> Tensor:
-    """The square of CIEDE2000, which rounding can take below 0; symmetric in its colours.
+    """Returns the square of CIEDE2000, which rounding can take below 0.
 
     first, second: L*, a* and b*, float32 or float64 of shapes that broadcast; returns their common shape.
     """
@@ -41,7 +41,7 @@ def _chroma(a: Tensor, b: Tensor) -> Tensor:
 
 
 def _saturation(chroma: Tensor) -> Tensor:
-    """sqrt(C^7 / (C^7 + 25^7)): 0 for greys, towards 1 for vivid colours."""
+    """Returns sqrt(C^7 / (C^7 + 25^7)): 0 for greys, towards 1 for vivid colours."""
     chroma = chroma.clamp(min=1e-3)  # too little to count; a root of 0 would have an infinite slope
     cube = chroma**3
     seventh = cube * cube * chroma
@@ -49,14 +49,14 @@ def _saturation(chroma: Tensor) -> Tensor:
 
 
 def _polar(a: Tensor, b: Tensor, stretch: Tensor) -> tuple[Tensor, Tensor]:
-    """Chroma and hue, with a* stretched. Greys get a hue without slope, which then weighs nothing."""
+    """Returns chroma and hue, with a* stretched. Greys get a hue without slope, which then weighs nothing."""
     grey = a * a + b * b < 1e-24
     chroma = torch.addcmul(b * b + TINY, stretch * stretch, a * a).sqrt()
     return chroma, torch.atan2(-torch.where(grey, 0, b), stretch * -torch.where(grey, 1, a))
 
 
 def _mean_hue(hue1: Tensor, hue2: Tensor) -> Tensor:
-    """The hue halfway from one to the other on the short way round; of opposite hues their arithmetic mean."""
+    """Returns the hue halfway from one to the other on the short way round; of opposite hues their arithmetic mean."""
     mean = torch.lerp(hue1, hue2, 0.5)
     with torch.no_grad():  # 1 or -1, with the sign of the mean, where the hues are more than pi apart, else 0
         opposite = math.pi * (1 + 8 * torch.finfo(mean.dtype).eps)  # up to rounding
@@ -65,7 +65,7 @@ def _mean_hue(hue1: Tensor, hue2: Tensor) -> Tensor:
 
 
 def _hue_weight(hue: Tensor) -> Tensor:
-    """T: of the paper's terms, 180 degrees turn the sign of the odd ones."""
+    """Returns T: of the paper's terms, 180 degrees turn the sign of the odd ones."""
     weight = 1 + 0.17 * torch.cos(hue - 30 * DEGREE)
     weight = weight.add(torch.cos(2 * hue), alpha=0.24)
     weight = weight.sub(torch.cos(3 * hue + 6 * DEGREE), alpha=0.32)
@@ -73,6 +73,6 @@ def _hue_weight(hue: Tensor) -> Tensor:
 
 
 def _blueness(hue: Tensor) -> Tensor:
-    """exp(-((h' - 275 degrees) / 25 degrees)^2): 1 at blue, 0 at all other hues."""
+    """Returns exp(-((h' - 275 degrees) / 25 degrees)^2): 1 at blue, 0 at all other hues."""
     exponent = ((hue - 95 * DEGREE) / (25 * DEGREE)).square()
     return (-exponent.clamp(max=40)).exp()  # beyond, numbers too small for float32's normal range are five times slower

@@ -7,7 +7,7 @@ colours are equal a difference has a kink, as |x| has at 0; its gradient there i
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from functools import partial
-from typing import Literal, get_args
+from typing import Literal
 
 import torch
 from kornia.color import lab_to_rgb, rgb_to_lab
@@ -24,17 +24,16 @@ ROUNDING = 1e-3
 
 
 def to_lab(images: Tensor) -> Tensor:
-    """CIE L*a*b* (D65, 2 degrees) of sRGB images.
+    """Returns CIE L*a*b* (D65, 2 degrees) of sRGB images (..., 3, H, W), float in [0, 1], in float32 at least.
 
-    images: (..., 3, H, W) float in [0, 1]. Returns the same shape, float32 or float64: L* in [0, 100], a* and b* in
-    about [-108, 99]. In float32 within autocast too: in bfloat16 the result would be off by up to 2.7.
+    L* is in [0, 100], a* and b* in about [-108, 99]. Ignores autocast: in bfloat16 they would be off by up to 2.7.
     """
     with full_precision(images.device.type):
         return rgb_to_lab(images if images.dtype == torch.float64 else images.float())
 
 
 def to_rgb(lab: Tensor) -> Tensor:
-    """The inverse of `to_lab`: sRGB in [0, 1], cut off there, of float32 or float64 L*a*b*."""
+    """Inverts `to_lab`: returns sRGB, clamped to [0, 1], of float32 or float64 L*a*b*."""
     with full_precision(lab.device.type):
         return lab_to_rgb(lab)
 
@@ -49,40 +48,37 @@ def full_precision(device_type: str) -> Iterator[None]:
 
 
 def to_color_space(images: Tensor, delta: Delta) -> Tensor:
-    """Converts RGB to the space that the difference is defined on: unchanged for redmean, else L*a*b*.
+    """Converts RGB (..., 3, H, W), float in [0, 1], to the space of the difference: itself for redmean, else L*a*b*.
 
-    images: (..., 3, H, W) float in [0, 1]. Returns the same shape. Raises ValueError for other shapes, integers, an
-    unknown delta and, on the CPU, values out of range or NaN, unless they are being learnt.
+    Raises ValueError for other shapes, integers, an unknown delta and, on the CPU, values out of range or NaN, unless
+    they require a gradient.
     """
     difference_function(delta)
     _colours(images)
-    if torch.compiler.is_exporting():  # a graph cannot depend on values
-        return images if delta == "redmean" else to_lab(images)
-    if images.device.type == "cpu" and images.numel() and not images.requires_grad:
-        low, high = (float(value) for value in images.detach().aminmax())
+    exporting = torch.compiler.is_exporting()  # a graph cannot depend on values
+    if not exporting and images.device.type == "cpu" and images.numel() and not images.requires_grad:
+        low, high = (float(value) for value in images.aminmax())
         if not (low >= -ROUNDING and high <= 1 + ROUNDING):
             raise ValueError(f"colours must lie in [0, 1], not in [{low:g}, {high:g}]; divide 8-bit values by 255")
     return images if delta == "redmean" else to_lab(images)
 
 
 def delta_e_76(first: Tensor, second: Tensor) -> Tensor:
-    """Delta E 1976: the Euclidean distance in L*a*b* (CIE 15:2004, 8.2.1).
+    """Computes Delta E 1976, the Euclidean distance in L*a*b* (CIE 15:2004, 8.2.1); black and white are 100 apart.
 
-    first, second: (..., 3, H, W) L*a*b* as of `to_lab`, leading axes broadcast. Returns (..., H, W), >= 0, in Delta E
-    units: float64 if an input is, else float32. 1 is about what one can just see; black and white are 100 apart. The
-    other differences take and return the same. All raise ValueError for integers and a channel axis that is not 3 long.
+    All differences take (..., 3, H, W) floats, leading axes broadcast, and return (..., H, W), >= 0, in float32 at
+    least. They raise ValueError for integers and a channel axis that is not 3 long.
     """
-    (lightness1, a1, b1), (lightness2, a2, b2) = _channels(first), _channels(second)
+    (lightness1, a1, b1), (lightness2, a2, b2) = _colours(first).unbind(-3), _colours(second).unbind(-3)
     return _root(_sum_of_squares(lightness1 - lightness2, a1 - a2, b1 - b2))
 
 
 def delta_e_94(first: Tensor, second: Tensor) -> Tensor:
-    """Delta E 1994 for graphic arts: kL = 1, K1 = 0.045, K2 = 0.015 (CIE 116-1995).
+    """Computes Delta E 1994 for graphic arts: kL = 1, K1 = 0.045, K2 = 0.015 (CIE 116-1995).
 
-    Not symmetric: the first colour is the reference, whose chroma says how much chroma and hue count. Shapes as in
-    `delta_e_76`.
+    Not symmetric: the chroma of the first colour, the reference, sets the weights of chroma and hue.
     """
-    (lightness1, a1, b1), (lightness2, a2, b2) = _channels(first), _channels(second)
+    (lightness1, a1, b1), (lightness2, a2, b2) = _colours(first).unbind(-3), _colours(second).unbind(-3)
     chroma1, chroma2 = _root(_sum_of_squares(a1, b1)), _root(_sum_of_squares(a2, b2))
     chroma_weight, hue_weight = (1 + 0.045 * chroma1) ** -2, (1 + 0.015 * chroma1) ** -2
     # The squared differences in chroma and in hue add up to that in a* and b*; so the hue's own needs no angle.
@@ -91,33 +87,40 @@ def delta_e_94(first: Tensor, second: Tensor) -> Tensor:
 
 
 def delta_e_2000(first: Tensor, second: Tensor) -> Tensor:
-    """CIEDE2000 with kL = kC = kH = 1 (CIE 142-2001; Sharma, Wu and Dalal 2005). Shapes as in `delta_e_76`.
+    """Computes CIEDE2000 with kL = kC = kH = 1 (CIE 142-2001; Sharma, Wu and Dalal 2005). Symmetric.
 
-    Symmetric. It jumps a little where two hues are opposite, and beside a vivid blue its slope has no bound towards
-    neutral grey: gradients are finite, but can be large.
+    It jumps a little where two hues are opposite, and beside a vivid blue its slope has no bound towards neutral grey:
+    gradients are finite, but can be large.
     """
-    return _root(squared_ciede2000(_channels(first), _channels(second)))
+    return _root(squared_ciede2000(_colours(first).unbind(-3), _colours(second).unbind(-3)))
 
 
 def redmean(first: Tensor, second: Tensor) -> Tensor:
-    """The study's difference, a simple model of vision on RGB: green counts most, red more and blue less among reds.
+    """Computes the study's difference, on RGB in [0, 1]. Symmetric; black and white are 3 apart.
 
     sqrt((2 + Rm) dR^2 + 4 dG^2 + (3 - Rm) dB^2), where Rm is the mean of both reds (T. Riemersma, "Colour metric",
-    compuphase.com/cmetric.htm, with channels in [0, 1]). Symmetric; black and white are 3 apart. Shapes as in
-    `delta_e_76`, but the colours are RGB in [0, 1].
+    compuphase.com/cmetric.htm, with channels in [0, 1]).
     """
-    (red1, green1, blue1), (red2, green2, blue2) = _channels(first), _channels(second)
+    (red1, green1, blue1), (red2, green2, blue2) = _colours(first).unbind(-3), _colours(second).unbind(-3)
     red_weight = (2 + red1 / 2) + red2 / 2
     squares = torch.addcmul((2 * green1 - 2 * green2).square(), red_weight, (red1 - red2).square())
     return _root(torch.addcmul(squares, 5 - red_weight, (blue1 - blue2).square()))
 
 
+FUNCTIONS = {"cie76": delta_e_76, "cie94": delta_e_94, "ciede2000": delta_e_2000, "redmean": redmean}
+
+
+def difference_function(delta: str) -> Difference:
+    """Returns the function that `delta` names. Raises ValueError for any other name."""
+    if delta not in FUNCTIONS:
+        raise ValueError(f"delta must be one of {', '.join(FUNCTIONS)}, not {delta!r}")
+    return FUNCTIONS[delta]
+
+
 def mean_difference(images: Tensor, prototypes: Tensor, delta: Delta, block: int | None = None) -> Tensor:
     """Returns the mean over the pixels of the difference between every image and every prototype, (N, P), >= 0.
 
-    images: (N, 3, H, W), prototypes: (P, 3, H, W), both of `to_color_space(..., delta)`. The images are the reference
-    of cie94, so that an image is compared with all prototypes by the same measure.
-
+    images: (N, 3, H, W), the reference of cie94; prototypes: (P, 3, H, W), both of `to_color_space(..., delta)`.
     Memory is bounded: images are processed in blocks of about `block` pairs of pixels, at least one image each; with
     several blocks the backward pass recomputes their intermediates. The default suits difference and device.
     """
@@ -140,6 +143,13 @@ def mean_of_pairs(difference: Difference, images: Tensor, prototypes: Tensor) ->
     return difference(images[:, None], prototypes).mean((-2, -1))
 
 
+def _mean_delta_e_76(images: Tensor, prototypes: Tensor) -> Tensor:
+    # One small cdist per pixel: its gradient needs the distances alone, a tenth of what the formula's steps would hold.
+    # The matrix-product form would cancel: two equal colours must be at distance 0, not at 0.03.
+    pixels, targets = (colours.flatten(2).permute(2, 0, 1) for colours in (images, prototypes))
+    return torch.cdist(pixels, targets, compute_mode="donot_use_mm_for_euclid_dist").mean(0)
+
+
 def check_shapes(images: Tensor, prototypes: Tensor) -> tuple[Tensor, Tensor]:
     """Returns both in float32 at least. Raises ValueError unless they are (N, 3, H, W) and (P, 3, H, W) floats."""
     if images.ndim != 4 or prototypes.ndim != 4 or images.shape[1:] != prototypes.shape[1:]:
@@ -148,29 +158,8 @@ def check_shapes(images: Tensor, prototypes: Tensor) -> tuple[Tensor, Tensor]:
     return _colours(images), _colours(prototypes)
 
 
-def _mean_delta_e_76(images: Tensor, prototypes: Tensor) -> Tensor:
-    # One small cdist per pixel: its gradient needs the distances alone, a tenth of what the formula's steps would hold.
-    # The matrix-product form would cancel: two equal colours must be at distance 0, not at 0.03.
-    pixels = images.flatten(2).permute(2, 0, 1)
-    targets = prototypes.flatten(2).permute(2, 0, 1)
-    return torch.cdist(pixels, targets, compute_mode="donot_use_mm_for_euclid_dist").mean(0)
-
-
-def difference_function(delta: str) -> Difference:
-    """Returns the function that `delta` names. Raises ValueError for any other name."""
-    functions = dict(zip(get_args(Delta), (delta_e_76, delta_e_94, delta_e_2000, redmean), strict=True))
-    if delta not in functions:
-        raise ValueError(f"delta must be one of {', '.join(functions)}, not {delta!r}")
-    return functions[delta]
-
-
-def _channels(colours: Tensor) -> tuple[Tensor, ...]:
-    """Returns the three channels, (..., H, W) each, in float32 at least."""
-    return _colours(colours).unbind(-3)
-
-
 def _colours(colours: Tensor) -> Tensor:
-    """Returns the same in float32 at least. Raises ValueError unless it is floating point (..., 3, H, W)."""
+    """Returns the colours in float32 at least. Raises ValueError unless they are floating point (..., 3, H, W)."""
     if colours.ndim < 3 or colours.shape[-3] != 3:
         raise ValueError(f"colours must have shape (..., 3, H, W), not {tuple(colours.shape)}")
     if not colours.is_floating_point():
@@ -186,6 +175,6 @@ def _sum_of_squares(first: Tensor, *others: Tensor) -> Tensor:
 
 
 def _root(square: Tensor) -> Tensor:
-    """The square root with slope 0 at 0, and below it, where rounding may lead."""
+    """Returns the square root, 0 with slope 0 at 0 and below it, where rounding may lead."""
     # Masked before and after: the slope of a root of 0 is infinite, and inf * 0 is NaN. 1e-15 squared is 1e-30.
     return F.threshold(square.clamp(min=1e-30).sqrt(), 2e-15, 0)

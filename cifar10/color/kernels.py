@@ -1,8 +1,7 @@
 """Compiled `mean_difference`: one kernel forward and one backward, by torch.compile, about ten times as fast.
 
 A kernel keeps each pair of pixels in registers, where PyTorch's own operations write every step to memory. Compiling
-takes seconds and needs a C++ compiler with OpenMP (on CPU) or Triton. Not for CIEDE2000, whose compiled gradient is
-slow.
+takes seconds and needs a C++ compiler with OpenMP (on CPU) or Triton. Not for CIEDE2000: its compiled gradient is slow.
 """
 
 import logging
@@ -17,21 +16,15 @@ from cifar10.color.delta_e import Delta, check_shapes, difference_function, full
 from cifar10.compat import mark_dynamic_batch
 
 log = logging.getLogger(__name__)
-
 # Shared intermediates are recomputed rather than written to memory, such as the distance of a pair for the gradient's
 # three channels. With PyTorch's defaults both kernels take five times as long.
-RECOMPUTE: dict[str, str | int | bool | Callable[..., Any]] = {
-    "realize_reads_threshold": 64,
-    "realize_opcount_threshold": 2000,
-    "realize_acc_reads_threshold": 64,
-}
+RECOMPUTE: Any = {"realize_reads_threshold": 64, "realize_opcount_threshold": 2000, "realize_acc_reads_threshold": 64}
 
 
 def can_compile(prototypes: Tensor, delta: Delta) -> bool:
     """Compiles the kernels for prototypes (P, 3, H, W), the backward one if gradients are enabled; warns if it fails.
 
-    There is no other test: a compiler may be installed without headers of Python or OpenMP, or Triton may not support
-    the GPU.
+    Only trying shows whether headers of Python and OpenMP are installed, or Triton supports the GPU.
     """
     images, prototypes = prototypes.new_zeros(16, *prototypes.shape[1:]), prototypes.detach()
     try:
@@ -48,7 +41,7 @@ def can_compile(prototypes: Tensor, delta: Delta) -> bool:
 
 
 def compiled_mean_difference(images: Tensor, prototypes: Tensor, delta: Delta) -> Tensor:
-    """As `cifar10.color.delta_e.mean_difference` to within rounding; differentiable in the prototypes alone."""
+    """Computes `mean_difference` to within rounding; differentiable in the prototypes alone."""
     if delta == "ciede2000":
         raise ValueError("there is no fast kernel for ciede2000; use mean_difference")
     return _MeanDifference.apply(*check_shapes(images, prototypes), delta)

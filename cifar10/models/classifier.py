@@ -2,6 +2,7 @@
 
 from collections import deque
 from math import inf
+from pathlib import Path
 from typing import Annotated, Any, Self
 
 import torch
@@ -9,14 +10,15 @@ from annotated_types import Gt, Lt
 from lightning import LightningModule, Trainer
 from torch import Tensor
 from torch.nn import functional as F
-from torchmetrics import CatMetric, MeanMetric, Metric, MetricCollection
-from torchmetrics.classification import MulticlassAccuracy, MulticlassConfusionMatrix
+from torchmetrics import CatMetric, MeanMetric
+from torchmetrics.classification import MulticlassAccuracy
 
 from cifar10.data.batches import TrainBatches
 from cifar10.data.datamodule import ImageData
 from cifar10.errors import UserError
 from cifar10.models.test_predictions import TestPredictions
 from cifar10.networks.base import Network
+from cifar10.networks.checkpoint import read_checkpoint
 
 Batch = tuple[Tensor, Tensor]
 LOSSES_AT_ONCE = 50
@@ -29,35 +31,22 @@ class Classifier(LightningModule):
     """Trains and tests a network from raw images to logits; subclasses implement `configure_optimizers`.
 
     A batch is images as of `Network.forward` and labels (N,) int64. Logged per epoch: `train/loss`, `train/accuracy`,
-    `val/loss`, `val/accuracy`, `lr`; accuracies are in [0, 1]. A checkpoint taken within an epoch holds the epoch's
-    counts, and what `load_network` needs to construct the network.
+    `val/loss`, `val/accuracy`, `lr`; accuracies are in [0, 1]. A checkpoint holds the counts of a begun epoch, and what
+    `load_network` needs.
     """
 
     def __init__(self, network: Network) -> None:
         super().__init__()
         self.network = network
-        classes = len(self.class_names)
-        # Without `disable` NaN losses and probabilities would be left out.
-        keep_nan: dict[str, Any] = {"nan_strategy": "disable"}
-        self.val_accuracy, self.val_loss = MulticlassAccuracy(classes, average="micro"), MeanMetric(**keep_nan)
-        self.test_metrics, self.test_loss = (
-            MetricCollection(
-                {
-                    "accuracy": MulticlassAccuracy(classes, average="micro"),
-                    "class_accuracy": MulticlassAccuracy(classes, average="none"),
-                    "confusion": MulticlassConfusionMatrix(classes),
-                }
-            ),
-            MeanMetric(**keep_nan),
-        )
-        self.test_probabilities, self.test_labels = CatMetric(**keep_nan), CatMetric(**keep_nan)
-        # The epoch so far. Counted by hand: calling and logging metric objects in every step costs as much as the
-        # whole step of the small models.
+        keep_nan: dict[str, Any] = {"nan_strategy": "disable"}  # else NaN losses and probabilities would be left out
+        self.accuracy = MulticlassAccuracy(len(self.class_names), average="micro")
+        self.mean_loss = MeanMetric(**keep_nan)
+        self.probabilities, self.labels = CatMetric(**keep_nan), CatMetric(**keep_nan)
+        # The epoch so far, counted by hand: metric objects take as long as the whole step of the small models.
         self.loss_sum: Tensor | float = 0.0
         self.correct: Tensor | int = 0
         self.num_examples = 0
         self.recent_losses: deque[Tensor] = deque(maxlen=LOSSES_AT_ONCE)
-        self.world_size = 1
         self.test_results: dict[str, Any] = {}
         self.test_predictions: TestPredictions | None = None
 
@@ -80,40 +69,33 @@ class Classifier(LightningModule):
         self.correct = self.correct + (logits.argmax(1) == labels).sum()
         self.num_examples += len(labels)
         self.recent_losses.append(loss.detach())
-        return loss if self.world_size == 1 else loss * self._weight(len(labels), batch_idx)
-
-    def on_fit_start(self) -> None:
-        self.world_size = self.trainer.world_size
-
-    def _weight(self, own: int, batch_idx: int) -> float:
-        """Returns the weight of this rank's mean loss, so that the mean gradient over ranks is the whole batch's.
-
-        Without it an image would count for more where a batch does not split evenly.
-        """
-        batches = self.trainer.train_dataloader
-        return own * self.world_size / batches.size(batch_idx) if isinstance(batches, TrainBatches) else 1.0
+        if self.trainer.world_size > 1 and isinstance(batches := self.trainer.train_dataloader, TrainBatches):
+            # Each image counts the same, also where a batch splits unevenly over the ranks.
+            loss = loss * (len(labels) * self.trainer.world_size / batches.size(batch_idx))
+        return loss
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
-        self._evaluate(batch, self.val_accuracy, self.val_loss)
+        self._evaluate(batch)
 
-    def test_step(self, batch: Batch, batch_idx: int) -> None:
-        logits = self._evaluate(batch, self.test_metrics, self.test_loss)
-        self.test_probabilities.update(logits.float().softmax(1))
-        self.test_labels.update(batch[1])
-
-    def _evaluate(self, batch: Batch, metrics: Metric | MetricCollection, mean_loss: MeanMetric) -> Tensor:
+    def _evaluate(self, batch: Batch) -> Tensor:
         images, labels = batch
         logits = self(images)
-        metrics.update(logits, labels)
-        mean_loss.update(self.loss(logits, labels), len(labels))
+        self.accuracy.update(logits, labels)
+        self.mean_loss.update(self.loss(logits, labels), len(labels))
         return logits
 
+    def test_step(self, batch: Batch, batch_idx: int) -> None:
+        self.probabilities.update(self._evaluate(batch).float().softmax(1))
+        self.labels.update(batch[1])
+
+    def _compute_and_reset(self) -> dict[str, float]:
+        values = {"loss": self.mean_loss.compute().item(), "accuracy": self.accuracy.compute().item()}
+        self.mean_loss.reset()
+        self.accuracy.reset()
+        return values
+
     def on_validation_epoch_end(self) -> None:
-        self.log_epoch(
-            {"val/loss": self.val_loss.compute(), "val/accuracy": self.val_accuracy.compute()}, prog_bar=True
-        )
-        self.val_accuracy.reset()
-        self.val_loss.reset()
+        self.log_epoch({f"val/{name}": value for name, value in self._compute_and_reset().items()}, prog_bar=True)
 
     def on_train_epoch_end(self) -> None:
         loss_sum, correct, count = self.reduce_train_metrics()
@@ -126,37 +108,33 @@ class Classifier(LightningModule):
 
     def finish_test(self) -> None:
         """Computes `test_results` and `test_predictions` of the test steps so far, and resets the metrics."""
-        results = self.test_metrics.compute()
-        self.test_results = {
-            "loss": self.test_loss.compute().item(),
-            "accuracy": results["accuracy"].item(),
-            "class_accuracy": dict(zip(self.class_names, results["class_accuracy"].tolist(), strict=True)),
-            "confusion": results["confusion"].tolist(),
-        }
-        kept = self.test_probabilities, self.test_labels
-        probabilities, labels = (metric.compute().cpu().numpy() for metric in kept)
+        probabilities, labels = (metric.compute().cpu().numpy() for metric in (self.probabilities, self.labels))
+        self.probabilities.reset()
+        self.labels.reset()
         self.test_predictions = TestPredictions(probabilities, labels.astype("int64"))
-        for metric in (self.test_metrics, self.test_loss, *kept):
-            metric.reset()
+        confusion = self.test_predictions.confusion(len(self.class_names))
+        shares = confusion.diagonal().astype("float32") / confusion.sum(1).clip(min=1).astype("float32")
+        class_accuracy = dict(zip(self.class_names, shares.tolist(), strict=True))
+        per_class = {"class_accuracy": class_accuracy, "confusion": confusion.tolist()}
+        self.test_results = {**self._compute_and_reset(), **per_class}
 
-    def log_epoch(self, values: dict[str, Any], prog_bar: bool = False) -> None:
+    def log_epoch(self, values: dict[str, float], prog_bar: bool = False) -> None:
         """Logs values of the whole epoch immediately: Lightning would wait until after the epoch's checkpoint.
 
         The x axis is the number of completed epochs, so that runs of any batch size can be compared.
         """
-        values = {name: float(value) for name, value in values.items()}
         self.log_dict(values, prog_bar=prog_bar, logger=False)
         epoch = self.current_epoch + (not self.trainer.testing)  # in testing all epochs are complete
         for logger in self.loggers:
             logger.log_metrics(values, step=epoch)
             logger.save()
 
-    def reduce_train_metrics(self) -> tuple[float, float, int]:
+    def reduce_train_metrics(self) -> tuple[float, float, float]:
         """Returns sum of losses, correct predictions and images of the epoch over all ranks, and resets them."""
         totals = torch.tensor([float(self.loss_sum), float(self.correct), self.num_examples], device=self.device)
         self.loss_sum, self.correct, self.num_examples = 0.0, 0, 0
         loss_sum, correct, count = self.trainer.strategy.reduce(totals, reduce_op="sum").tolist()
-        return loss_sum, correct, int(count)
+        return loss_sum, correct, count
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         checkpoint["model"] = type(self).__name__
@@ -166,20 +144,14 @@ class Classifier(LightningModule):
 
     @classmethod
     def load_from_checkpoint(cls, checkpoint_path: Any, *args: Any, **kwargs: Any) -> Self:
-        """Loads weights-only, as Lightning does otherwise. Raises UserError for the checkpoint of another model."""
-        try:
-            return super().load_from_checkpoint(checkpoint_path, *args, **kwargs | {"weights_only": True})
-        except TypeError:  # settings that this model does not have
-            cls._check_is_own(torch.load(checkpoint_path, map_location="cpu", weights_only=True))
-            raise
+        """Loads weights-only. Raises UserError as `read_checkpoint`, and for the checkpoint of another model."""
+        cls._check_is_own(read_checkpoint(Path(checkpoint_path)))
+        return super().load_from_checkpoint(checkpoint_path, *args, **kwargs | {"weights_only": True})
 
     @classmethod
     def _check_is_own(cls, checkpoint: dict[str, Any]) -> None:
-        saved = checkpoint.get("model", "another program's model")
-        if saved != cls.__name__:
-            raise UserError(
-                f"this checkpoint is of {saved}, not of {cls.__name__}; choose the model that it was made by"
-            )
+        if (saved := checkpoint["model"]) != cls.__name__:
+            raise UserError(f"this checkpoint is of {saved}, not of {cls.__name__}; choose that model")
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         self._check_is_own(checkpoint)
@@ -199,8 +171,5 @@ def training_data(trainer: Trainer) -> ImageData:
     """Returns the data module. Raises UserError where the Trainer was given a loader instead."""
     data = getattr(trainer, "datamodule", None)
     if not isinstance(data, ImageData):
-        raise UserError(
-            "model=cnn, solver=weiszfeld and prototypes_per_class > 1 need all training images: "
-            "call fit with datamodule=, one of cifar10.data, not with a loader"
-        )
+        raise UserError("this model needs all training images: call fit with datamodule=, one of cifar10.data")
     return data

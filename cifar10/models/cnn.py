@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 from typing import Any
 
-from cifar10.data.augment import Pixels
 from cifar10.models.classifier import training_data
 from cifar10.models.feed_forward import FeedForward
 from cifar10.networks.base import CIFAR10_CLASSES
@@ -11,27 +10,19 @@ from cifar10.networks.cnn import CNNNetwork
 
 
 class CNN(FeedForward):
-    """Trains the study's third model.
-
-    See `FeedForwardNetwork` for its settings, `FeedForward` for those of training.
+    """Trains the study's third model; see `FeedForward` for its other settings.
 
     whitening_init: initializes the first convolution to whiten patches of the first 5,000 training images, the others
     to identities; see `CNNNetwork.init_whitening`.
     """
 
+    network_class = CNNNetwork
     network: CNNNetwork
 
     def __init__(
-        self,
-        class_names: Sequence[str] = CIFAR10_CLASSES,
-        batch_norm: bool = False,
-        whitening_init: bool = False,
-        tta_flip: bool = False,
-        tta_shift_px: Pixels = 0,
-        **kwargs: Any,
+        self, class_names: Sequence[str] = CIFAR10_CLASSES, whitening_init: bool = False, **kwargs: Any
     ) -> None:
-        super().__init__(CNNNetwork(class_names, batch_norm, tta_flip, tta_shift_px), **kwargs)
-        self.save_hyperparameters(logger=False)
+        super().__init__(class_names, **kwargs)
         self.whitening_init = whitening_init
 
     def setup(self, stage: str) -> None:

@@ -1,22 +1,24 @@
 """Training of the two feed-forward networks: Keras's optimizer, which the study used, and what experiments change."""
 
-from typing import Annotated, Any, Literal
+from collections.abc import Sequence
+from typing import Annotated, Any, ClassVar, Literal
 
 import torch
 from annotated_types import Ge, Interval
 from lightning.pytorch.utilities.types import OptimizerLRScheduler
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional as F
 from torch.optim.lr_scheduler import OneCycleLR
 
-from cifar10.data.batches import TrainBatches
+from cifar10.data.augment import Pixels
 from cifar10.errors import UserError
 from cifar10.models.classifier import Classifier, Rate
+from cifar10.networks.base import CIFAR10_CLASSES
 from cifar10.networks.feed_forward import FeedForwardNetwork
 
 
 class FeedForward(Classifier):
-    """Trains a FeedForwardNetwork by cross-entropy.
+    """Trains a FeedForwardNetwork by cross-entropy; see there for `batch_norm`, `tta_flip` and `tta_shift_px`.
 
     optimizer: `adam` as in Keras, `adamw`, or `sgd` with Nesterov momentum 0.9.
     warmup_fraction: share of the steps over which the learning rate rises to `learning_rate`, from a 25th of it, then
@@ -25,38 +27,28 @@ class FeedForward(Classifier):
     comparable.
     """
 
-    network: FeedForwardNetwork
+    network_class: ClassVar[type[FeedForwardNetwork]]
 
     def __init__(
         self,
-        network: FeedForwardNetwork,
+        class_names: Sequence[str] = CIFAR10_CLASSES,
+        batch_norm: bool = False,
+        tta_flip: bool = False,
+        tta_shift_px: Pixels = 0,
         learning_rate: Rate = 1e-3,
         optimizer: Literal["adam", "adamw", "sgd"] = "adam",
         weight_decay: Annotated[float, Ge(0)] = 0.0,
         warmup_fraction: Annotated[float, Interval(gt=0, lt=1)] | None = None,
         label_smoothing: Annotated[float, Interval(ge=0, lt=1)] = 0.0,
     ) -> None:
-        super().__init__(network)
+        super().__init__(self.network_class(class_names, batch_norm, tta_flip, tta_shift_px))
+        self.save_hyperparameters(logger=False)
         self.learning_rate, self.optimizer, self.weight_decay = learning_rate, optimizer, weight_decay
         self.warmup_fraction, self.label_smoothing = warmup_fraction, label_smoothing
         self.example_input_array = torch.zeros(1, 3, 32, 32, dtype=torch.uint8)  # for TensorBoard's graph
 
     def loss(self, logits: Tensor, labels: Tensor) -> Tensor:
         return F.cross_entropy(logits, labels, label_smoothing=self.label_smoothing if self.training else 0.0)
-
-    def on_train_start(self) -> None:
-        """Raises UserError where a rank would have to normalize over a single image, which has no deviation."""
-        batches = self.trainer.train_dataloader
-        alone = self.device.type == "cpu"  # on GPUs PyTorch normalizes over all ranks
-        normalized = any(isinstance(layer, nn.BatchNorm1d) for layer in self.modules())
-        if alone and normalized and self.world_size > 1 and isinstance(batches, TrainBatches):
-            smallest = min(batches.size(batch) for batch in (0, len(batches) - 1))
-            if smallest < 2 * self.world_size:
-                raise UserError(
-                    f"model.batch_norm=true: a batch of {smallest} images is too small for world_size="
-                    f"{self.world_size}, each rank needs two of it; choose another batch_size, or fewer processes with "
-                    "trainer.devices=N"
-                )
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
         optimizer = self._optimizer()
@@ -70,8 +62,8 @@ class FeedForward(Classifier):
             )
         schedule = OneCycleLR(
             optimizer,
-            max_lr=self.learning_rate,
-            total_steps=steps,
+            self.learning_rate,
+            steps,
             pct_start=self.warmup_fraction,
             anneal_strategy="linear",
             cycle_momentum=False,
@@ -82,11 +74,8 @@ class FeedForward(Classifier):
         # Fused: one kernel for all parameters. Lightning cannot clip gradients before it in mixed precision.
         clipped = self._trainer is not None and self.trainer.gradient_clip_val is not None
         settings: dict[str, Any] = {"lr": self.learning_rate, "weight_decay": self.weight_decay, "fused": not clipped}
-        match self.optimizer:
-            case "adam":
-                return torch.optim.Adam(self.parameters(), eps=1e-7, **settings)  # Keras's epsilon, not 1e-8
-            case "adamw":
-                return torch.optim.AdamW(self.parameters(), **settings)
-            case "sgd":
-                return torch.optim.SGD(self.parameters(), momentum=0.9, nesterov=True, **settings)
-        raise ValueError(f"optimizer={self.optimizer}")
+        if self.optimizer == "adam":
+            return torch.optim.Adam(self.parameters(), eps=1e-7, **settings)  # Keras's epsilon, not 1e-8
+        if self.optimizer == "adamw":
+            return torch.optim.AdamW(self.parameters(), **settings)
+        return torch.optim.SGD(self.parameters(), momentum=0.9, nesterov=True, **settings)

@@ -21,11 +21,9 @@ class Prototype(Classifier):
 
     See `PrototypeNetwork` for `delta`, `tta_flip` and `compile`. One prototype is initialized as uniform noise, several
     as training images of their class, drawn at random.
-    objective: `typical` prototypes have the least mean distance to the images of their class (`train/loss`, in units
-    of the difference). `discriminative` ones are trained by cross-entropy.
-    solver, tolerance: solver=weiszfeld chooses the class `Weiszfeld` instead, in `cifar10.models.build.build_model`.
-
-    Raises UserError where these exclude each other.
+    objective: `typical` prototypes minimize the mean distance to the images of their class (`train/loss`, in units of
+    the difference), `discriminative` ones the cross-entropy.
+    solver, tolerance: for the class `Weiszfeld`, which `build_model` chooses instead for solver=weiszfeld.
     """
 
     network: PrototypeNetwork
@@ -68,16 +66,13 @@ class Prototype(Classifier):
     def _random_images(self) -> Tensor:
         """Returns K different training images of each class, (C * K, 3, 32, 32)."""
         data, wanted = training_data(self.trainer), self.network.per_class
+        fewest, label = data.train_labels.bincount(minlength=len(self.class_names)).min(0)
+        if fewest < wanted:
+            name = self.class_names[int(label)]
+            raise UserError(f"model.prototypes_per_class={wanted}: class {name} has only {fewest} training images")
         shuffled = torch.randperm(len(data.train_labels)).to(data.train_labels.device)
-        chosen = []
-        for label, name in enumerate(self.class_names):
-            members = shuffled[data.train_labels[shuffled] == label]
-            if len(members) < wanted:
-                raise UserError(
-                    f"model.prototypes_per_class={wanted}: class {name} has only {len(members)} training "
-                    "images; choose as many at most"
-                )
-            chosen.append(members[:wanted])
+        labels = data.train_labels[shuffled]
+        chosen = [shuffled[labels == label][:wanted] for label in range(len(self.class_names))]
         return data.train_images[torch.cat(chosen)]
 
     def configure_optimizers(self) -> Any:

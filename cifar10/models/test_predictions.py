@@ -57,6 +57,5 @@ class TestPredictions:
 def most_confused(confusion: np.ndarray) -> tuple[int, int]:
     """Returns the two classes confused most often, by share of their images. confusion: (C, C) counts."""
     rates = confusion / confusion.sum(1, keepdims=True).clip(min=1)
-    both = np.triu(rates + rates.T, 1)
-    first, second = np.unravel_index(both.argmax(), both.shape)
+    first, second = np.unravel_index(np.triu(rates + rates.T, 1).argmax(), rates.shape)
     return int(first), int(second)

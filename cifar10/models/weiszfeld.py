@@ -3,13 +3,13 @@
 import logging
 from collections.abc import Sequence
 from dataclasses import replace
-from math import inf
 from typing import Annotated, Any, Literal
 
 import torch
 from annotated_types import Gt
 from lightning import Trainer
 from lightning.pytorch.callbacks import WeightAveraging
+from lightning.pytorch.utilities import move_data_to_device
 from torch import Tensor
 
 from cifar10.color.delta_e import delta_e_76, full_precision, to_lab, to_rgb
@@ -22,7 +22,7 @@ from cifar10.networks.base import CIFAR10_CLASSES, to_unit
 
 log = logging.getLogger(__name__)
 LAB_BYTES = 2**30
-"""Memory that may be taken to convert images once instead of in every epoch; CIFAR-10 needs 0.6."""
+"""Memory that may be taken to convert images once: epochs are four times as fast. CIFAR-10 needs 0.6 GiB."""
 PAIRS = 2**17
 """Pairs of pixels compared at once: few enough for a CPU's cache, which makes it five times as fast."""
 
@@ -30,10 +30,10 @@ PAIRS = 2**17
 class Weiszfeld(Prototype):
     """Minimizes the mean distance of `typical` prototypes for cie76 exactly: geometric medians of each class's images.
 
-    `prototypes_per_class` of them to a class; each image is assigned to the nearest of its class. Training stops when
-    the duality gap (`train/gap`) is `tolerance` at most, in Delta E 1976. One per class is the global minimum, from any
-    start. With several the problem is no longer convex (k-medians): the gap is that of the current assignment, and the
-    result, where no image changes its median any more, a local minimum that depends on the initial images.
+    Each image is assigned to the nearest of its class's `prototypes_per_class`. Training stops when the duality gap
+    (`train/gap`) is `tolerance` at most, in Delta E 1976. One per class is the global minimum, from any start. With
+    several the problem is not convex (k-medians): the result, where no image changes its median any more, is a local
+    minimum that depends on the initial images, and the gap is that of the assignment.
     `best.ckpt` is of the pass with the lowest validation loss; on few images that can be one before the last.
     """
 
@@ -51,41 +51,46 @@ class Weiszfeld(Prototype):
                 "objective=typical, delta=cie76 and tta_flip=false; choose these, or solver=gradient"
             )
         self.tolerance = tolerance
-        self.medians: GeometricMedians | None = None
-        self.gap, self.assigned = inf, False
+        self.medians: GeometricMedians | None = None  # until on_train_start, or a checkpoint is loaded
         self.lab_batches: list[Batch] | None = None
 
     @property
     def converged(self) -> bool:
-        return self.assigned and self.gap <= self.tolerance
+        return self.medians is not None and self.medians.unchanged and self.medians.gap <= self.tolerance
 
     def setup(self, stage: str) -> None:
         """Raises UserError for settings with which it would find something else."""
         if stage == "fit":
-            if any(training_data(self.trainer).augmentation):
-                raise UserError(
-                    "model.solver=weiszfeld looks at images as they are: "
-                    "set no data.random_flip, random_shift_px, cutout_px"
-                )
             callbacks = self.trainer.callbacks  # type: ignore[attr-defined]  # set by one of Lightning's connectors
-            if any(isinstance(callback, WeightAveraging) for callback in callbacks):
-                raise UserError("model.solver=weiszfeld ends at the exact images: set ema_decay=null")
-            if self.trainer.gradient_clip_val:
-                raise UserError("model.solver=weiszfeld has no gradient to clip: leave out trainer.gradient_clip_val")
+            averaged = any(isinstance(callback, WeightAveraging) for callback in callbacks)
+            if averaged or any(training_data(self.trainer).augmentation) or self.trainer.gradient_clip_val:
+                raise UserError(
+                    "model.solver=weiszfeld ends at the exact images: set ema_decay=null, no data.random_flip, "
+                    "random_shift_px, cutout_px, and no trainer.gradient_clip_val"
+                )
         super().setup(stage)
 
     def on_train_start(self) -> None:
-        if self.medians is None:  # no checkpoint was loaded
+        if self.medians is None:
             self.medians = GeometricMedians(to_lab(self.network.prototypes.detach()))
         self.trainer.should_stop = self.converged  # resumed after the last epoch
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
+        (images, labels), medians = batch, self.medians
+        assert medians is not None
         with full_precision(self.device.type):
-            self.loss_sum = self.loss_sum + self._update_medians(batch, batch_idx)
-            self.num_examples += len(batch[1])
+            if self.lab_batches is None:  # within the first epoch, so that its seconds count
+                self.lab_batches = lab_batches(training_data(self.trainer))
+            colours, labels = self.lab_batches[batch_idx] if self.lab_batches else (to_lab(to_unit(images)), labels)
+            groups = nearest(medians.medians, colours, labels, self.network.per_class)
+            self.loss_sum = self.loss_sum + medians.update(colours, groups)
+            self.num_examples += len(labels)
             target = self.network.prototypes.detach()
             if self.trainer.is_last_batch:
-                target = to_rgb(self._finish_pass())
+                for sums in medians.sums():
+                    sums.copy_(self.trainer.strategy.reduce(sums, reduce_op="sum"))
+                medians.step()
+                target = to_rgb(medians.medians)
                 self.trainer.should_stop = self.converged
             # A step of rate 1 down its gradient leads there, so that Lightning counts and saves as for any model.
             return (self.network.prototypes - target).square().sum() / 2
@@ -93,36 +98,18 @@ class Weiszfeld(Prototype):
     def configure_optimizers(self) -> torch.optim.Optimizer:
         return torch.optim.SGD(self.parameters(), lr=1.0)
 
-    def _update_medians(self, batch: Batch, batch_idx: int) -> Tensor:
-        """Adds a batch to the sums; returns the sum of its images' mean distances to their medians, a scalar."""
-        assert self.medians is not None  # since on_train_start
-        if self.lab_batches is None:  # within the first epoch, so that its seconds count
-            self.lab_batches = lab_batches(training_data(self.trainer))
-        images, labels = batch
-        colours, labels = self.lab_batches[batch_idx] if self.lab_batches else (to_lab(to_unit(images)), labels)
-        return self.medians.update(colours, nearest(self.medians.medians, colours, labels, self.network.per_class))
-
-    def _finish_pass(self) -> Tensor:
-        """Moves the medians by the sums over all ranks; returns them, (C * K, 3, H, W) L*a*b*."""
-        assert self.medians is not None
-        for sums in self.medians.sums():
-            sums.copy_(self.trainer.strategy.reduce(sums, reduce_op="sum"))
-        self.gap = self.medians.duality_gap()
-        self.assigned = self.network.per_class == 1 or self.medians.assignments_unchanged()
-        self.medians.step()
-        return self.medians.medians
-
     def on_train_epoch_end(self) -> None:
+        assert self.medians is not None
         loss_sum, _, count = self.reduce_train_metrics()
-        self.log_epoch({"train/loss": loss_sum / count, "train/gap": self.gap})
+        self.log_epoch({"train/loss": loss_sum / count, "train/gap": self.medians.gap})
 
     def on_train_end(self) -> None:
         """Warns if training ended before convergence."""
-        if self.trainer.is_global_zero and not self.converged:
+        if self.trainer.is_global_zero and self.medians is not None and not self.converged:
             epochs = self.trainer.current_epoch
-            moving = "" if self.assigned else " and images still change their prototype"
+            moving = "" if self.medians.unchanged else " and images still change their prototype"
             log.warning(
-                f"model.solver=weiszfeld has not converged in {epochs} epochs: the gap is {self.gap:.2g}, "
+                f"model.solver=weiszfeld has not converged in {epochs} epochs: the gap is {self.medians.gap:.2g}, "
                 f"tolerance={self.tolerance:g}{moving}; set epochs={2 * epochs} or more"
             )
 
@@ -133,16 +120,21 @@ class Weiszfeld(Prototype):
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         super().on_save_checkpoint(checkpoint)
         if self.medians is not None:
-            checkpoint["weiszfeld"] = solver_state(self.medians, self.trainer) | {
-                "gap": self.gap,
-                "assigned": self.assigned,
-            }
+            state = move_data_to_device(vars(self.medians), torch.device("cpu"))
+            checkpoint["weiszfeld"] = all_gather_object(state, self.trainer.world_size)
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         super().on_load_checkpoint(checkpoint)
         if "weiszfeld" in checkpoint and self._trainer is not None:
-            state = checkpoint["weiszfeld"]
-            self.medians, self.gap, self.assigned = restored(state, self.trainer), state["gap"], state["assigned"]
+            self.medians = restored(checkpoint["weiszfeld"], self.trainer)
+
+
+def restored(states: list[dict[str, Any]], trainer: Trainer) -> GeometricMedians:
+    """Returns the medians of this rank's saved state on the Trainer's device: the model is not there yet."""
+    state = move_data_to_device(states[trainer.global_rank], trainer.strategy.root_device)
+    medians = GeometricMedians(state["medians"])
+    vars(medians).update(state)
+    return medians
 
 
 def nearest(medians: Tensor, colours: Tensor, labels: Tensor, per_class: int) -> Tensor:
@@ -150,31 +142,13 @@ def nearest(medians: Tensor, colours: Tensor, labels: Tensor, per_class: int) ->
 
     medians: (C * K, 3, H, W), colours: (N, 3, H, W), both L*a*b*; labels: (N,).
     """
-    first = labels * per_class
     if per_class == 1:
-        return first
+        return labels
     own = medians.unflatten(0, (-1, per_class))
     size = max(1, PAIRS // own[0, :, 0].numel())
     blocks = zip(colours.split(size), labels.split(size), strict=True)
-    return first + torch.cat([delta_e_76(x[:, None], own[y]).mean((-2, -1)).argmin(1) for x, y in blocks])
-
-
-def solver_state(medians: GeometricMedians, trainer: Trainer) -> dict[str, Any]:
-    """Returns the state at any moment of a pass, with the sums of each rank."""
-    sums = all_gather_object([sums.cpu() for sums in medians.sums()], trainer.world_size)
-    passes = {"medians": medians.medians, "initialized": medians.initialized, "previous": medians.previous}
-    return passes | {"sums": sums}
-
-
-def restored(state: dict[str, Any], trainer: Trainer) -> GeometricMedians:
-    """Returns the medians of a `solver_state`, on the Trainer's device: the model is not there yet."""
-    device = trainer.strategy.root_device
-    medians = GeometricMedians(state["medians"].to(device), state["initialized"])
-    count, total = state["previous"]
-    medians.previous = count.to(device), total.to(device)
-    for sums, value in zip(medians.sums(), state["sums"][trainer.global_rank], strict=True):
-        sums.copy_(value)
-    return medians
+    chosen = torch.cat([delta_e_76(x[:, None], own[y]).mean((-2, -1)).argmin(1) for x, y in blocks])
+    return labels * per_class + chosen
 
 
 def lab_batches(data: ImageData) -> list[Batch]:

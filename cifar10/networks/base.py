@@ -12,8 +12,7 @@ CIFAR10_CLASSES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog
 class Network(nn.Module):
     """Maps raw images (N, 3, 32, 32), uint8 or float in [0, 1], to logits (N, C). Subclasses implement `forward`.
 
-    arguments: the subclass's other constructor arguments, plain Python. A checkpoint stores them, so that
-    `cifar10.networks.checkpoint.load_network` can construct the network again.
+    arguments: the subclass's other constructor arguments, plain Python. A checkpoint stores them for `load_network`.
     """
 
     def __init__(self, class_names: Sequence[str], **arguments: Any) -> None:
@@ -37,12 +36,6 @@ class Network(nn.Module):
     def prototype_images(self) -> Tensor | None:
         """Returns the class prototypes, (C * K, 3, H, W) in [0, 1], those of a class together, or None."""
         return None
-
-    def use_compiled(self, enabled: bool) -> None:
-        """Switches compiled kernels on or off, if the network has some and was constructed with compile=True.
-
-        They are off in a new network: compiling takes seconds, too long for a few images.
-        """
 
 
 def to_unit(images: Tensor) -> Tensor:

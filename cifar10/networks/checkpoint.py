@@ -3,11 +3,12 @@
 import pickletools
 import re
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from importlib import import_module
-from importlib.util import find_spec
-from inspect import signature
+from itertools import chain
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 from zipfile import ZIP_STORED, ZipFile
 
 import torch
@@ -15,17 +16,20 @@ import torch
 from cifar10.errors import UserError
 from cifar10.networks.base import Network
 
+Class = TypeVar("Class")
 TENSORS = re.compile(
     r"collections OrderedDict|torch\._utils _rebuild_(tensor_v2|parameter)|torch (\w+Storage|Size|device)"
 )
 """The globals that a checkpoint's pickle may import, as its opcode has them: module and name."""
+OTHER_IMPORTS = ("STACK_GLOBAL", "INST", "EXT1", "EXT2", "EXT4")
+"""The opcodes that import in other ways than PyTorch's."""
 
 
 def read_checkpoint(path: Path) -> dict[str, Any]:
-    """Returns the content of a checkpoint of this project, on the CPU.
+    """Returns the content of a checkpoint of this project, on the CPU: tensors and plain Python.
 
-    Only tensors and plain Python are made of it, no code is run, and no more memory taken than the file is large.
-    Raises UserError for a file that is missing, damaged, or not such a checkpoint.
+    Runs no code of the file and takes no more memory than the file is large. Raises UserError for a file that is
+    missing, damaged, or not such a checkpoint.
     """
     checkpoint, cause = None, None
     try:
@@ -43,30 +47,23 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
 
 
 def _read(path: Path) -> Any:
-    """Checks the archive before PyTorch reads it. PyTorch writes checksums, but does not compare them."""
+    """Checks the archive before PyTorch reads it. Raises ValueError where it holds more than tensors need.
+
+    PyTorch writes checksums, but does not compare them. Its weights-only reader runs no code, but allocates a bytearray
+    or a legacy tensor of any size on request.
+    """
     with ZipFile(path) as archive:
         if any(record.compress_type != ZIP_STORED for record in archive.infolist()):
             raise ValueError("compressed, unlike PyTorch's own files")
         if damaged := archive.testzip():
             raise ValueError(f"the checksum of {damaged} is wrong")
-        for name in archive.namelist():
-            if name.endswith("data.pkl"):
-                _check_globals(archive.read(name))
+        pickles = [archive.read(name) for name in archive.namelist() if name.endswith("data.pkl")]
+    for operation, name, _ in chain.from_iterable(map(pickletools.genops, pickles)):
+        if operation.name in OTHER_IMPORTS or (operation.name == "GLOBAL" and not TENSORS.fullmatch(str(name))):
+            raise ValueError(f"it imports {name}")
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of PyTorch, on pickles that it refuses
         return torch.load(path, map_location="cpu", weights_only=True)
-
-
-def _check_globals(pickled: bytes) -> None:
-    """Raises ValueError where a pickle imports more than tensors need.
-
-    PyTorch's weights-only reader runs no code, but allocates a bytearray or a legacy tensor of any size on request.
-    """
-    for operation, name, _ in pickletools.genops(pickled):
-        if operation.name == "GLOBAL" and not TENSORS.fullmatch(str(name)):
-            raise ValueError(f"it imports {name}")
-        if operation.name in ("STACK_GLOBAL", "INST", "EXT1", "EXT2", "EXT4"):  # other ways to import, not PyTorch's
-            raise ValueError(operation.name)
 
 
 def weights_path(folder: Path) -> Path:
@@ -83,27 +80,29 @@ def load_network(path: Path) -> Network:
     Raises UserError for a file that `read_checkpoint` refuses, and for a network that this version does not have.
     """
     checkpoint = read_checkpoint(path)
-    try:
-        cls, arguments = network_class(checkpoint["network"]["class"]), dict(checkpoint["network"]["arguments"])
-        signature(cls).bind(**arguments)
+    with version_errors(path, "network"):
+        saved, weights = checkpoint["network"], checkpoint["state_dict"]
+        cls = find_class(saved["class"], "cifar10.networks", Network)
         with torch.device("meta"):  # no memory for what a stranger's arguments ask for
-            network = cls(**arguments)
-        weights = checkpoint["state_dict"].items()
-        network.load_state_dict(
-            {name.removeprefix("network."): value for name, value in weights if name.startswith("network.")},
-            assign=True,
-        )
-    except (LookupError, TypeError, ValueError, AttributeError, RuntimeError) as error:
-        reason = " ".join(f"{type(error).__name__}: {error}".split())
-        raise UserError(f"{path}: not a network of this version ({reason})") from error
+            network = cls(**saved["arguments"])
+        own = {name.removeprefix("network."): weights[name] for name in weights if name.startswith("network.")}
+        network.load_state_dict(own, assign=True)
     return network.eval()
 
 
-def network_class(name: Any) -> type[Network]:
-    """Returns the class `NAMENetwork` of `cifar10/networks/name.py`. Raises ValueError for any other name."""
-    if isinstance(name, str) and name.isidentifier() and name.endswith("Network"):
-        module = f"cifar10.networks.{name.removesuffix('Network').lower()}"
-        found = getattr(import_module(module), name, None) if find_spec(module) else None
-        if isinstance(found, type) and issubclass(found, Network):
-            return found
-    raise ValueError(f"network {name!r}")
+def find_class(name: str, package: str, base: type[Class]) -> type[Class]:
+    """Returns the class `NAME` or `NAMENetwork` of the module `package.name`, a subclass of `base`."""
+    found: type[Class] = getattr(import_module(f"{package}.{name.removesuffix('Network').lower()}"), name)
+    if not issubclass(found, base):
+        raise TypeError(f"{name} is not a {base.__name__}")
+    return found
+
+
+@contextmanager
+def version_errors(path: Path, kind: str) -> Iterator[None]:
+    """Raises UserError for the errors of constructing a class that is missing or has other arguments or weights."""
+    try:
+        yield
+    except (ImportError, LookupError, TypeError, ValueError, AttributeError, RuntimeError) as error:
+        reason = " ".join(f"{type(error).__name__}: {error}".split())
+        raise UserError(f"{path}: not a {kind} of this version ({reason})") from error

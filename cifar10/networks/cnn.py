@@ -14,8 +14,8 @@ from cifar10.networks.feed_forward import FeedForwardNetwork, dense
 class CNNNetwork(FeedForwardNetwork):
     """Applies five convolutions, then three fully connected layers; 1,641,802 parameters for ten classes.
 
-    Input is standardized per pixel position and channel with the training images' mean and standard deviation. These
-    are buffers, (3, 32, 32) in units of [0, 1], so that a checkpoint needs nothing but raw images.
+    Input is standardized per pixel position and channel with the training images' mean and standard deviation,
+    buffers (3, 32, 32) in units of [0, 1].
     """
 
     mean: Tensor
@@ -25,8 +25,7 @@ class CNNNetwork(FeedForwardNetwork):
         super().__init__(*args, **kwargs)
         self.register_buffer("mean", torch.zeros(3, 32, 32))
         self.register_buffer("std", torch.ones(3, 32, 32))
-        # Convolutions on CPU and on tensor cores run faster with the channels innermost.
-        self.to(memory_format=torch.channels_last)
+        self.to(memory_format=torch.channels_last)  # faster on CPU and on tensor cores
 
     def make_layers(self, classes: int, batch_norm: bool) -> nn.Sequential:
         return nn.Sequential(
@@ -42,14 +41,12 @@ class CNNNetwork(FeedForwardNetwork):
         )
 
     def scale(self, images: Tensor) -> Tensor:
-        standardized = (to_unit(images) - self.mean) / self.std
-        return standardized.contiguous(memory_format=torch.channels_last)
+        return ((to_unit(images) - self.mean) / self.std).contiguous(memory_format=torch.channels_last)
 
     def fit_normalization(self, images: Tensor) -> None:
         """Computes mean and standard deviation of training images (N, 3, 32, 32) uint8."""
-        mean, std = pixel_statistics(images)
-        self.mean.copy_(mean)
-        self.std.copy_(std)
+        for buffer, value in zip((self.mean, self.std), pixel_statistics(images), strict=True):
+            buffer.copy_(value)
 
     @torch.no_grad()
     def init_whitening(self, images: Tensor) -> None:
@@ -75,10 +72,10 @@ def whitening_filters(images: Tensor) -> Tensor:
 
 
 def pixel_statistics(images: Tensor) -> tuple[Tensor, Tensor]:
-    """Returns mean and population standard deviation of each pixel position and channel over all images.
+    """Returns mean and population standard deviation of each pixel position and channel, (3, 32, 32) in [0, 1] units.
 
-    images: (N, 3, 32, 32) uint8. Returns two (3, 32, 32) float32 in units of [0, 1]; the deviation of a constant
-    position is one grey level. Sums are of integers, so exact and the same on every device.
+    images: (N, 3, 32, 32) uint8. The deviation of a constant position is one grey level. Sums are of integers, so exact
+    and the same on every device.
     """
     total = torch.zeros(images.shape[1:], dtype=torch.float64)
     squares = torch.zeros_like(total)
@@ -95,7 +92,7 @@ def _convolution(channels_in: int, channels_out: int, batch_norm: bool, pool: bo
     """Yields a convolution and the modules up to its ReLU.
 
     The study pools after the ReLU. Pooling first gives bit-identical values and gradients, since both are monotonic,
-    and leaves a quarter of the work to the ReLU. Batch normalization follows the pooling.
+    and leaves a quarter of the work to the ReLU.
     """
     yield nn.Conv2d(channels_in, channels_out, 3, padding=1, bias=not batch_norm)
     if pool:

@@ -12,9 +12,8 @@ from cifar10.networks.base import CIFAR10_CLASSES, Network, to_unit
 
 
 class FeedForwardNetwork(Network):
-    """Applies one `torch.nn.Sequential` (`layers`) to scaled images.
+    """Applies one `torch.nn.Sequential` (`layers`) to scaled images. Weights are Glorot uniform, biases zero (Keras).
 
-    Weights are Glorot uniform and biases zero, as in Keras.
     batch_norm: adds batch normalization to each hidden layer, which loses its bias.
     tta_flip, tta_shift_px: in evaluation, average the logits over horizontal flips, and over shifts by up to so many
     pixels.
@@ -45,27 +44,25 @@ class FeedForwardNetwork(Network):
         return to_unit(images)
 
     def forward(self, images: Tensor) -> Tensor:
-        if self.training:
+        if self.training or not (self.tta_flip or self.tta_shift_px):
             return self.layers(self.scale(images))
-        logits = [self.layers(self.scale(augmented)) for augmented in self._augmentations(images)]
-        return torch.stack(logits).mean(0) if len(logits) > 1 else logits[0]
+        return torch.stack([self.layers(self.scale(augmented)) for augmented in self._augmentations(images)]).mean(0)
 
     def _augmentations(self, images: Tensor) -> Iterator[Tensor]:
-        """Yields the original images, then those of the test-time augmentation."""
+        """Yields the images with each combination of flip and shift, the original ones first."""
         yield images
         shifts = range(-self.tta_shift_px, self.tta_shift_px + 1)
-        others = list(product((0, 1) if self.tta_flip else (0,), shifts, shifts))
-        others.remove((0, 0, 0))
         zeros = images.new_zeros(images.shape[:1], dtype=torch.int64)
-        for flipped, row, column in others:
-            yield flip_and_shift(images, zeros + flipped, torch.stack([zeros + row, zeros + column], 1))
+        for flipped, row, column in product((0, 1) if self.tta_flip else (0,), shifts, shifts):
+            if flipped or row or column:
+                yield flip_and_shift(images, zeros + flipped, torch.stack([zeros + row, zeros + column], 1))
 
     def embed(self, images: Tensor) -> Tensor:
         """Returns the last layer's input, (N, D), of the original images: 150 features in the MLP, 64 in the CNN."""
         return self.layers[:-1](self.scale(images))
 
     def first_layer(self) -> Tensor:
-        weight = next(layer.weight for layer in self.layers if isinstance(layer, nn.Linear | nn.Conv2d)).detach()
+        weight = next(self.layers.parameters()).detach()
         return weight if weight.ndim == 4 else weight.unflatten(1, (3, 32, 32))
 
 

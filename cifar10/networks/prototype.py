@@ -19,7 +19,7 @@ class PrototypeNetwork(Network):
     Logits are the negative distances to the nearest prototype. With `discriminative` they are a log-sum-exp over the
     negative distances to all prototypes of a class, times a learned inverse temperature exp(`log_temperature`), as in
     robust soft learning vector quantization (Seo and Obermayer, Neural Computation 15, 2003).
-    compile: allows kernels compiled for the processor, about ten times as fast; results differ by rounding.
+    compile: allows compiled kernels, about ten times as fast; results differ by rounding. See `use_compiled`.
     """
 
     def __init__(
@@ -31,14 +31,8 @@ class PrototypeNetwork(Network):
         tta_flip: bool = False,
         compile: bool = False,
     ) -> None:
-        super().__init__(
-            class_names,
-            delta=delta,
-            discriminative=discriminative,
-            prototypes_per_class=prototypes_per_class,
-            tta_flip=tta_flip,
-            compile=compile,
-        )
+        arguments = {"prototypes_per_class": prototypes_per_class, "tta_flip": tta_flip, "compile": compile}
+        super().__init__(class_names, delta=delta, discriminative=discriminative, **arguments)
         self.delta, self.discriminative, self.per_class = delta, discriminative, prototypes_per_class
         self.tta_flip = tta_flip
         self.compiled: bool | None = False  # None: to be compiled at the next batch
@@ -47,6 +41,7 @@ class PrototypeNetwork(Network):
             self.log_temperature = nn.Parameter(torch.zeros(()))
 
     def use_compiled(self, enabled: bool) -> None:
+        """Switches kernels on, if constructed with compile=True, or off, as at first: compiling takes seconds."""
         self.compiled = None if enabled and self.arguments["compile"] else False
 
     def forward(self, images: Tensor) -> Tensor:
@@ -61,13 +56,16 @@ class PrototypeNetwork(Network):
 
     def _distances(self, images: Tensor) -> Tensor:
         """Returns the mean difference to every prototype, (N, C, K), or (N, C, 2 K) with flipped images."""
-        colours, prototypes = to_color_space(to_unit(images), self.delta), to_color_space(self.prototypes, self.delta)
+        colours, prototypes = self._colours(images)
         if self.compiled is None:  # not before the first batch, so that its seconds count
             self.compiled = can_compile(prototypes, self.delta)
         measure = compiled_mean_difference if self.compiled else mean_difference
         augmented = [colours, colours.flip(-1)] if self.tta_flip else [colours]
         distances = torch.stack([measure(batch, prototypes, self.delta) for batch in augmented], 2)
         return distances.unflatten(1, (len(self.class_names), -1)).flatten(2)
+
+    def _colours(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        return to_color_space(to_unit(images), self.delta), to_color_space(self.prototypes, self.delta)
 
     @torch.no_grad()
     def difference_maps(self, images: Tensor) -> tuple[Tensor, Tensor]:
@@ -76,12 +74,10 @@ class PrototypeNetwork(Network):
         images: as of `forward`. The mean of a map is the distance. The mask marks prototypes whose flipped image was
         compared, because of `tta_flip` and the smaller distance.
         """
-        colours, prototypes = to_color_space(to_unit(images), self.delta), to_color_space(self.prototypes, self.delta)
+        colours, prototypes = self._colours(images)
         difference = difference_function(self.delta)
         maps = difference(colours[:, None], prototypes)
-        if not self.tta_flip:
-            return maps, torch.zeros(maps.shape[:2], dtype=torch.bool, device=maps.device)
-        others = difference(colours[:, None], prototypes.flip(-1))
+        others = difference(colours[:, None], prototypes.flip(-1)) if self.tta_flip else maps
         nearer = others.mean((2, 3)) < maps.mean((2, 3))
         return torch.where(nearer[..., None, None], others, maps), nearer
 

@@ -51,7 +51,7 @@ def test_the_mean_distance_is_that_of_an_independent_minimiser(colours):
     assert (medians.medians[0] - means).norm(dim=0).min() > 2  # and not that of the means
 
 
-def test_the_gap_bounds_what_is_missing_and_vanishes(colours):
+def test_duality_gap_bounds_the_error_and_vanishes(colours):
     least = minima(colours).mean()
     gaps = []
     for passes in (1, 2, 4, 8, 60):
@@ -69,12 +69,12 @@ def test_every_pass_leads_downhill(colours):
     assert all(later <= earlier + 1e-3 for earlier, later in pairwise(distances))
 
 
-def test_the_start_does_not_matter(colours):
+def test_result_does_not_depend_on_the_start(colours):
     first, second = (solved(colours, start, 5).medians for start in (torch.zeros(3, 3, 2, 2), colours[:3]))
     torch.testing.assert_close(first, second, rtol=0, atol=1e-3)
 
 
-def test_the_sums_of_two_processes_are_those_of_one(colours):
+def test_sums_of_two_ranks_add_up_to_those_of_one(colours):
     start = colours[:3]
     whole, *halves = (GeometricMedians(start, initialized=True) for _ in range(3))
     whole.update(colours, GROUPS)

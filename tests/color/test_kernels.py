@@ -49,7 +49,7 @@ def test_images_and_prototypes_that_do_not_fit_are_named():
         ("", "RuntimeError"),
     ],
 )
-def test_what_keeps_kernels_from_being_made_is_one_line(error, reason, monkeypatch, caplog):
+def test_failed_compilation_warns_in_one_line(error, reason, monkeypatch, caplog):
     def kernels(delta):
         raise RuntimeError(error)
 

@@ -21,7 +21,7 @@ def test_the_solver_chooses_the_class(solver, cls):
     assert {name: model.hparams[name] for name in expected} == expected
 
 
-def test_gradient_descent_is_not_asked_for_the_exact_solution():
+def test_prototype_refuses_solver_weiszfeld():
     with pytest.raises(UserError, match=r"model.solver=weiszfeld is the class cifar10.models.weiszfeld.Weiszfeld"):
         Prototype(solver="weiszfeld")
 
@@ -37,7 +37,7 @@ def test_any_other_model_is_its_target():
     [{"model": "os.system"}, {"model": "Classifier"}, {"model": "Forgotten"}, {"model": "MLP"}, {"model": 3}],
     ids=str,
 )
-def test_a_model_of_another_version_is_one_line(content, tmp_path):
+def test_unknown_models_raise_one_line(content, tmp_path):
     torch.save(content | {"hyper_parameters": {}, "state_dict": {}}, tmp_path / "a.ckpt")
     with pytest.raises(UserError, match=r"a.ckpt: not a model of this version"):
         load_model(tmp_path / "a.ckpt")

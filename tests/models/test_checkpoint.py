@@ -38,7 +38,7 @@ def walk(value: Any) -> list[Any]:
     return [value]
 
 
-def test_loaded_model_gives_the_trained_model_s_logits_to_the_bit(trained):
+def test_loaded_logits_are_bit_identical(trained):
     model, path = trained
     images = torch.randint(256, (5, 3, 32, 32), dtype=torch.uint8, generator=torch.Generator().manual_seed(2))
     for loaded in (type(model).load_from_checkpoint(path).eval(), load_model(path), load_network(path)):
@@ -46,7 +46,7 @@ def test_loaded_model_gives_the_trained_model_s_logits_to_the_bit(trained):
             assert torch.equal(loaded(images), model(images))
 
 
-def test_class_names_travel_along(trained):
+def test_class_names_are_loaded(trained):
     model, path = trained
     loaded = type(model).load_from_checkpoint(path, weights_only=True)
     assert loaded.class_names == ["class 0", "class 1", "class 2", "class 3"]

@@ -15,7 +15,7 @@ both = pytest.mark.parametrize("model", [MLP, CNN])
 
 
 @both
-def test_adam_is_keras_s(model):
+def test_adam_has_the_settings_of_keras(model):
     optimizer = model(learning_rate=0.003).configure_optimizers()
     assert type(optimizer) is torch.optim.Adam
     settings = {"lr": 0.003, "betas": (0.9, 0.999), "eps": 1e-7, "weight_decay": 0, "amsgrad": False}
@@ -23,11 +23,11 @@ def test_adam_is_keras_s(model):
 
 
 @both
-def test_the_study_s_learning_rate_is_the_default(model):
+def test_default_learning_rate(model):
     assert model().configure_optimizers().defaults["lr"] == 0.001
 
 
-def test_whitened_network_begins_with_identities(random_data, quiet_trainer):
+def test_whitening_init(random_data, quiet_trainer):
     data = random_data([0, 1] * 20, val_size=8)
     model = CNN(class_names=["a", "b"], whitening_init=True)
     data.setup()
@@ -42,7 +42,7 @@ def test_whitened_network_begins_with_identities(random_data, quiet_trainer):
         assert torch.equal(layer(images)[:, : layer.in_channels], images)
 
 
-def test_label_smoothing_is_of_training_alone():
+def test_label_smoothing_in_training_only():
     logits, labels = torch.randn(6, 10), torch.arange(6)
     model = MLP(label_smoothing=0.2)
     target = 0.8 * F.one_hot(labels, 10) + 0.2 / 10
@@ -58,13 +58,13 @@ def test_label_smoothing_is_of_training_alone():
         ("sgd", torch.optim.SGD, {"momentum": 0.9, "nesterov": True, "weight_decay": 0.02}),
     ],
 )
-def test_recipes_choose_their_optimizer(name, kind, defaults):
+def test_optimizer_setting(name, kind, defaults):
     optimizer = MLP(optimizer=name, weight_decay=0.02, learning_rate=0.3).configure_optimizers()
     assert type(optimizer) is kind
     assert {key: optimizer.defaults[key] for key in defaults} == defaults
 
 
-def test_the_rate_rises_and_falls_in_straight_lines(random_data, quiet_trainer):
+def test_warmup_and_decay_are_linear(random_data, quiet_trainer):
     """Warm-up over a quarter of 20 steps: from nearly 0 to 0.4 at step 4, then to nearly 0 at the last."""
     rates = []
 

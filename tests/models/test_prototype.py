@@ -64,7 +64,7 @@ def test_prototypes_begin_as_uniform_noise(model):
 
 
 @pytest.mark.parametrize(("seed", "same"), [(0, True), (1, False)])
-def test_the_seed_alone_sets_the_start(model, seed, same):
+def test_initial_prototypes_depend_on_the_seed_only(model, seed, same):
     torch.manual_seed(seed)
     assert torch.equal(Prototype(class_names=["a", "b", "c"]).network.prototypes, model.network.prototypes) is same
 
@@ -90,7 +90,7 @@ def test_gradient_descent_ends_at_the_geometric_median_of_each_class(quiet_train
         assert np.linalg.norm(prototype - median[:, None, None], axis=0).max() < 0.01
 
 
-def test_prototypes_stay_colours_at_every_step(quiet_trainer):
+def test_prototypes_stay_in_range(quiet_trainer):
     class Record(Callback):
         def on_train_batch_end(self, trainer, model, *args):
             ranges.append((model.network.prototypes.min().item(), model.network.prototypes.max().item()))
@@ -102,7 +102,7 @@ def test_prototypes_stay_colours_at_every_step(quiet_trainer):
     assert ranges == [(0.0, 1.0)] * 3
 
 
-def test_the_rate_falls_to_zero_over_the_training(quiet_trainer, images):
+def test_learning_rate_decays_to_zero(quiet_trainer, images):
     class Record(Callback):
         def on_train_batch_start(self, trainer, *args):
             rates.append(trainer.optimizers[0].param_groups[0]["lr"])
@@ -114,7 +114,7 @@ def test_the_rate_falls_to_zero_over_the_training(quiet_trainer, images):
     assert trainer.optimizers[0].param_groups[0]["lr"] == 0
 
 
-def test_several_prototypes_begin_as_different_images_of_their_class(random_data, quiet_trainer):
+def test_several_prototypes_are_initialized_as_images_of_their_class(random_data, quiet_trainer):
     data = random_data([0, 1, 1, 0] * 4, batch_size=4, val_size=4)
     data.setup()
     model = Prototype(data.class_names, prototypes_per_class=3, learning_rate=1e-30)
@@ -124,10 +124,10 @@ def test_several_prototypes_begin_as_different_images_of_their_class(random_data
         assert data.train_labels[same].tolist() == [place // 3]
 
 
-def test_more_prototypes_than_images_are_one_error(random_data, quiet_trainer):
+def test_more_prototypes_than_images_raise(random_data, quiet_trainer):
     data = random_data([0, 1] * 8, batch_size=4, val_size=4)
     data.setup()
-    with pytest.raises(UserError, match="prototypes_per_class=7: class class 0 has only 6 training images; choose"):
+    with pytest.raises(UserError, match="prototypes_per_class=7: class class 0 has only 6 training images"):
         quiet_trainer().fit(Prototype(data.class_names, prototypes_per_class=7), data)
 
 
@@ -167,9 +167,7 @@ def test_ciede2000_is_not_compiled():
         Prototype(delta="ciede2000", compile=True)
 
 
-def test_where_no_kernel_can_be_made_a_warning_says_why_and_training_goes_on(
-    random_data, quiet_trainer, monkeypatch, caplog
-):
+def test_without_a_compiler_training_warns_and_goes_on(random_data, quiet_trainer, monkeypatch, caplog):
     calls = []
 
     def kernels(delta):
@@ -189,6 +187,7 @@ def test_where_no_kernel_can_be_made_a_warning_says_why_and_training_goes_on(
     assert len(calls) == 1  # not tried anew in each batch
 
 
+@pytest.mark.slow  # tests/color/test_kernels.py compares them outside of training
 def test_compiled_kernels_train_and_test_as_the_plain_functions_do(random_data, quiet_trainer, compiler):
     """Batches of 20 and 16 images, the validation's without gradients, the test's in inference mode."""
     found = []
@@ -206,7 +205,7 @@ def test_compiled_kernels_train_and_test_as_the_plain_functions_do(random_data, 
         torch.testing.assert_close(compiled, plain, rtol=1e-4, atol=1e-3)
 
 
-def test_difference_maps_are_the_reference_at_each_pixel_and_their_means_the_distances(model, images):
+def test_difference_maps_are_the_reference_at_each_pixel(model, images):
     maps, turned = model.network.difference_maps(images)
     assert maps.shape == (4, 3, 32, 32)
     assert not turned.any()
@@ -219,7 +218,7 @@ def test_difference_maps_are_the_reference_at_each_pixel_and_their_means_the_dis
     np.testing.assert_allclose(maps.mean((2, 3)), -model(images).detach(), rtol=1e-5)
 
 
-def test_difference_maps_are_of_the_mirrored_prototype_where_it_is_nearer(images):
+def test_difference_maps_are_of_the_flipped_prototype_where_it_is_nearer(images):
     model = Prototype(["a", "b"], tta_flip=True)
     with torch.no_grad():
         model.network.prototypes.copy_(to_unit(torch.stack([images[0].flip(-1), images[1]])))
@@ -229,12 +228,10 @@ def test_difference_maps_are_of_the_mirrored_prototype_where_it_is_nearer(images
     torch.testing.assert_close(-maps.mean((2, 3)), model(images).detach())
 
 
-def test_what_it_decides_by_are_the_distances(model, images):
+def test_embedding_is_the_distances(model, images):
     torch.testing.assert_close(model.network.embed(images), -model(images))
 
 
 def test_several_prototypes_need_all_images_not_a_loader(images, quiet_trainer):
-    with pytest.raises(
-        UserError, match=r"prototypes_per_class > 1 need all training images: call fit with datamodule="
-    ):
+    with pytest.raises(UserError, match=r"needs all training images: call fit with datamodule="):
         quiet_trainer().fit(Prototype(["a", "b"], prototypes_per_class=2), repeated(2, images, torch.zeros(4).long()))

@@ -1,4 +1,4 @@
-"""What a run said of each test image: kept whole, read back, and what is asked of it."""
+"""Predictions of all test images: file, confusion matrix, errors."""
 
 import numpy as np
 import pytest
@@ -8,35 +8,35 @@ from cifar10.models.test_predictions import TestPredictions, most_confused
 
 
 @pytest.fixture
-def said():
+def predictions():
     random = np.random.default_rng(0)
     return TestPredictions(random.dirichlet([1, 1, 1], 200).astype(np.float32), random.integers(3, size=200))
 
 
-def test_they_come_back_to_the_bit(said, tmp_path):
-    said.save(tmp_path)
+def test_save_and_load_are_bit_identical(predictions, tmp_path):
+    predictions.save(tmp_path)
     again = TestPredictions.load(tmp_path)
-    np.testing.assert_array_equal(again.probabilities, said.probabilities)
-    np.testing.assert_array_equal(again.labels, said.labels)
+    np.testing.assert_array_equal(again.probabilities, predictions.probabilities)
+    np.testing.assert_array_equal(again.labels, predictions.labels)
 
 
-def test_the_confusion_matrix_is_scikit_learn_s(said):
-    np.testing.assert_array_equal(said.confusion(3), confusion_matrix(said.labels, said.predicted))
+def test_confusion_matrix_equals_scikit_learn(predictions):
+    np.testing.assert_array_equal(predictions.confusion(3), confusion_matrix(predictions.labels, predictions.predicted))
 
 
-def test_mistakes_are_wrong_and_the_surest_come_first(said):
-    worst = said.confident_errors(10)
-    wrong = [place for place in range(200) if said.probabilities[place].argmax() != said.labels[place]]
-    assert list(worst) == sorted(wrong, key=lambda place: -said.probabilities[place].max())[:10]
-    assert len(said.confident_errors(1000)) == len(wrong)
+def test_confident_errors_are_sorted_by_confidence(predictions):
+    worst = predictions.confident_errors(10)
+    wrong = [place for place in range(200) if predictions.probabilities[place].argmax() != predictions.labels[place]]
+    assert list(worst) == sorted(wrong, key=lambda place: -predictions.probabilities[place].max())[:10]
+    assert len(predictions.confident_errors(1000)) == len(wrong)
 
 
-def test_taken_are_the_images_of_one_cell_in_their_order(said):
+def test_taken_returns_one_cell_of_the_confusion_matrix(predictions):
     for true, guess in [(0, 0), (1, 2)]:
-        taken = said.taken(true, guess)
-        assert len(taken) == said.confusion(3)[true, guess]
+        taken = predictions.taken(true, guess)
+        assert len(taken) == predictions.confusion(3)[true, guess]
         assert list(taken) == sorted(taken)
-        assert set(said.labels[taken]) == {true}
+        assert set(predictions.labels[taken]) == {true}
 
 
 @pytest.mark.parametrize(
@@ -47,5 +47,5 @@ def test_taken_are_the_images_of_one_cell_in_their_order(said):
         ([[1, 0, 0], [0, 0, 0], [1, 0, 1]], (0, 2)),  # a class without images
     ],
 )
-def test_the_pair_that_is_confused_most(confusion, pair):
+def test_most_confused(confusion, pair):
     assert most_confused(np.array(confusion)) == pair

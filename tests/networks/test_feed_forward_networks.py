@@ -45,7 +45,7 @@ def test_there_is_one_logit_per_class_name(network, classes):
 
 
 @pytest.mark.parametrize(("network", "tolerance"), [(MLPNetwork, 0.5), (CNNNetwork, 0.05)])
-def test_an_untrained_network_guesses(network, tolerance):
+def test_initial_loss_is_that_of_guessing(network, tolerance):
     """Loss near ln 10. The MLP's input is not centred, so its logits are not yet small: it was 0.1 to 0.4 above."""
     model, images = network(), random_images(50)
     if network is CNNNetwork:
@@ -158,7 +158,7 @@ def test_whitening_filters_whiten():
 
 
 @both
-def test_evaluation_averages_the_views_that_it_is_told_to(network):
+def test_tta_averages_logits_over_augmentations(network):
     model, images = network(tta_flip=True, tta_shift_px=1), random_images(3)
     with torch.no_grad():
         assert torch.equal(model.train()(images), model.layers(model.scale(images)))  # training sees one view

@@ -32,7 +32,7 @@ def saved(path, network, **changes):
     ],
     ids=lambda network: network.name,
 )
-def test_a_network_comes_back_bit_identical_with_its_arguments(network, tmp_path):
+def test_loaded_network_is_bit_identical(network, tmp_path):
     loaded = load_network(saved(tmp_path / "a.ckpt", network))
     assert type(loaded) is type(network)
     assert (loaded.arguments, loaded.class_names) == (network.arguments, network.class_names)
@@ -67,20 +67,20 @@ print([name for name in ("lightning", "torchmetrics", "torchvision", "hydra", "k
     ],
     ids=str,
 )
-def test_a_network_of_another_version_is_one_line(changes, tmp_path):
+def test_unknown_networks_raise_one_line(changes, tmp_path):
     with pytest.raises(UserError, match=r"a.ckpt: not a network of this version") as raised:
         load_network(saved(tmp_path / "a.ckpt", MLPNetwork(["a", "b"]), **changes))
     assert "\n" not in str(raised.value)
 
 
-def test_arguments_that_ask_for_memory_get_none(tmp_path):
+def test_huge_arguments_allocate_no_memory(tmp_path):
     network = PrototypeNetwork(["a", "b"])
     path = saved(tmp_path / "a.ckpt", network, arguments=network.arguments | {"prototypes_per_class": 10**9})
     with pytest.raises(UserError, match=r"a.ckpt: not a network of this version"):
         load_network(path)
 
 
-def test_a_byte_that_changed_in_a_tensor_is_found(tmp_path):
+def test_a_changed_byte_is_detected(tmp_path):
     """Which PyTorch itself would read as another number."""
     path = tmp_path / "last.ckpt"
     torch.save({"weights": torch.full((1000,), 7.0)}, path)
@@ -92,7 +92,7 @@ def test_a_byte_that_changed_in_a_tensor_is_found(tmp_path):
         read_checkpoint(path)
 
 
-def test_a_checkpoint_that_unfolds_to_more_than_its_size_is_not_opened(tmp_path):
+def test_compressed_checkpoints_are_refused(tmp_path):
     torch.save({"weights": torch.zeros(10**6)}, tmp_path / "whole.ckpt")
     with ZipFile(tmp_path / "whole.ckpt") as whole, ZipFile(tmp_path / "bomb.ckpt", "w", ZIP_DEFLATED) as bomb:
         for name in whole.namelist():
@@ -102,7 +102,7 @@ def test_a_checkpoint_that_unfolds_to_more_than_its_size_is_not_opened(tmp_path)
         read_checkpoint(tmp_path / "bomb.ckpt")
 
 
-def test_a_checkpoint_that_is_not_there(tmp_path):
+def test_missing_checkpoint(tmp_path):
     with pytest.raises(UserError, match=r"none.ckpt: No such file or directory"):
         read_checkpoint(tmp_path / "none.ckpt")
 
@@ -112,7 +112,7 @@ class Large:
         return bytearray, (10**13,)
 
 
-def test_a_checkpoint_that_asks_for_memory_is_not_opened(tmp_path):
+def test_checkpoints_that_allocate_memory_are_refused(tmp_path):
     """PyTorch's weights-only reader allocates a bytearray of any size on request."""
     torch.save({"model": "MLP", "weights": Large()}, tmp_path / "large.ckpt")
     with pytest.raises(UserError, match=r"large.ckpt: not a whole checkpoint of this project"):
