@@ -142,13 +142,14 @@ def test_sweep_in_each_of_several_processes_is_refused(sweep, monkeypatch):
     assert sweep("model=mlp", "seed=1,2")[0].startswith("train.py: 2 processes were started")
 
 
-def test_job_that_starts_in_another_folder_runs_in_the_sweep_s(sweep, tmp_path, elsewhere):
-    pytest.importorskip("optuna", reason="Optuna is not installed")
-    search = ("search=mlp", "hydra.sweeper.n_trials=1", "hydra.sweeper.storage=sqlite:///s.db")
-    assert sweep(*search, *SMALL)[0] == 0
+def test_job_that_starts_in_another_folder_runs_in_the_sweep_s(sweep, tmp_path, elsewhere, monkeypatch, fake_train):
+    folders = []
+    monkeypatch.setattr(run, "train", lambda *a, **more: folders.append(Path.cwd()) or fake_train(*a, **more))
+    assert sweep("model=mlp", *SMALL)[0] == 0
+    assert folders == [tmp_path]
     assert not list(elsewhere.iterdir())
     assert rows(tmp_path)[0]["n"] == "1"
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["runs", "s.db"]
+    assert [path.name for path in tmp_path.iterdir()] == ["runs"]
 
 
 def test_job_in_the_sweep_s_own_process_does_not_end_with_its_parent(sweep, monkeypatch, fake_train):

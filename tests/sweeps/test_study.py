@@ -5,7 +5,7 @@ import sqlite3
 import pytest
 from hydra.core.override_parser.overrides_parser import OverridesParser
 
-from cifar10.errors import UserError
+from cifar10.errors import StorageError, UserError
 
 optuna = pytest.importorskip("optuna", reason="Optuna is not installed")
 errors = pytest.importorskip("sqlalchemy.exc")
@@ -59,14 +59,26 @@ def test_two_processes_create_a_study_at_once(study, monkeypatch):
     assert study().trials == []
 
 
-def test_file_that_is_no_database(search, tmp_path):
+@pytest.mark.parametrize(
+    ("url", "cause"),
+    [("abc", "Could not parse"), ("postgresql+none://a/b", "Can't load"), ("sqlite:////proc/x", "")],
+)
+def test_storage_that_cannot_be_opened(url, cause):
+    location = studies.StudyLocation("s", url)
+    with pytest.raises(StorageError, match=f"study s cannot be used: {cause}"), studies.storage_errors(location):
+        location.connect()
+
+
+def test_file_that_is_no_database(tmp_path, place):
     (tmp_path / "s.db").write_text("no database " * 100)
-    assert search()[0].startswith("train.py: study s cannot be used: file is not a database")
+    with pytest.raises(StorageError, match="file is not a database"), studies.storage_errors(place):
+        place.connect()
 
 
-def test_locked_database(search, tmp_path, monkeypatch, study):
+def test_locked_database(tmp_path, monkeypatch, study, place):
     monkeypatch.setattr(studies, "LOCK_SECONDS", 0.1)
     study()
     with sqlite3.connect(tmp_path / "s.db", isolation_level=None) as other:
         other.execute("BEGIN EXCLUSIVE")
-        assert search()[0].startswith("train.py: study s cannot be used: database is locked")
+        with pytest.raises(StorageError, match="database is locked"), studies.storage_errors(place):
+            place.open("val/loss")
