@@ -1,14 +1,12 @@
-"""Runs the jobs of a sweep and collects their results."""
+"""Runs the jobs of a sweep, collects their results and summarizes them."""
 
-import json
 import logging
 import multiprocessing
 import os
+from collections import Counter
 from collections.abc import Sequence
-from contextlib import suppress
 from pathlib import Path
-from time import time
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.plugins import Plugins
@@ -21,18 +19,14 @@ from omegaconf.errors import OmegaConfBaseException
 from cifar10.errors import UserError
 from cifar10.training.config import explain
 from cifar10.training.distributed import end_with_parent
-from cifar10.training.run_folder import STATUS, monitored, status_of
-
-if TYPE_CHECKING:
-    from lightning import Callback
+from cifar10.training.run_folder import monitored, safe_name, status_of, words
 
 log = logging.getLogger(__name__)
 
 STATUSES = ("finished", "pruned", "failed", "lost")
 """failed: by its settings or a bug. lost: its worker or launcher ended, or another process uses its folder."""
-
 NO_FOLDER = Path()
-"""The folder of a job whose settings cannot be composed."""
+"""Of a job whose settings cannot be composed, or whose launcher failed."""
 
 
 class JobResult(NamedTuple):
@@ -52,14 +46,20 @@ def run_job(cfg: DictConfig, folder: Path) -> JobResult:
     from cifar10.results.figures import log_figures
     from cifar10.training.run import train
 
-    hydra = HydraConfig.get()
+    hydra, callbacks = HydraConfig.get(), []
     if hydra.launcher._target_.endswith("JoblibLauncher") and multiprocessing.parent_process():
         end_with_parent()  # otherwise joblib's workers train on after the sweep was killed
         multiprocessing.set_start_method("spawn", force=True)  # the ranks of a run cannot be started joblib's way
+    if (trial := hydra.sweeper.get("trial")) is not None:
+        from cifar10.sweeps.pruning import PruningCallback
+        from cifar10.sweeps.study import StudyLocation
+
+        location = StudyLocation(hydra.sweeper.study, hydra.sweeper.storage, hydra.sweeper.pruner)
+        callbacks = [PruningCallback(location, trial, folder / "metrics.csv", cfg.monitor)]
     try:
         os.chdir(hydra.runtime.cwd)  # a worker of Ray starts in another folder
-        task = list(hydra.overrides.task)
-        record = train(cfg, folder, overrides=task, callbacks=_callbacks(cfg, folder), on_finish=log_figures)
+        overrides = list(hydra.overrides.task)
+        record = train(cfg, folder, overrides=overrides, callbacks=callbacks, on_finish=log_figures)
     except (UserError, HydraException, OmegaConfBaseException, OSError) as error:
         status = status_of(error)
         log.error("%s: %s", status, explain(error))
@@ -68,17 +68,6 @@ def run_job(cfg: DictConfig, folder: Path) -> JobResult:
         log.exception("failed")
         raise
     return JobResult(folder, "finished", value=monitored(record))
-
-
-def _callbacks(cfg: DictConfig, folder: Path) -> "list[Callback]":
-    from cifar10.sweeps.pruning import PruningCallback
-    from cifar10.sweeps.study import StudyLocation
-
-    sweeper = HydraConfig.get().sweeper
-    if sweeper.get("trial") is None:
-        return []
-    location = StudyLocation(sweeper.study, sweeper.storage, sweeper.pruner)
-    return [PruningCallback(location, sweeper.trial, folder / "metrics.csv", cfg.monitor)]
 
 
 class JobLauncher:
@@ -94,44 +83,21 @@ class JobLauncher:
     def launch(self, jobs: Sequence[Sequence[str]]) -> list[JobResult]:
         """Returns the results of the jobs, and appends them to `results`.
 
-        Where the launcher itself raises an error, as joblib, submitit and Ray do for a worker that was killed, the
-        results are read from the run folders. Raises HydraException for invalid settings.
+        All are lost where the launcher itself raises an error, as joblib, submitit and Ray do for a worker that was
+        killed: the next launch finds those that finished.
         """
-        start = time()
         try:
             returns = self.launcher.launch([list(job) for job in jobs], initial_job_idx=len(self.results))
             found = [_result(job) for job in returns]
-        except HydraException:
-            raise
         except Exception as error:
-            message = f"{type(error).__name__}: {explain(error)}"
-            log.error("the launcher failed: %s", message)
-            found = [self._read_result(job, start, message) for job in jobs]
+            message = f"the launcher failed: {type(error).__name__}: {explain(error)}"
+            found = [JobResult(NO_FOLDER, "lost", message)] * len(jobs)
         self.results += found
         return found
 
-    def folder(self, job: Sequence[str]) -> tuple[Path, bool]:
-        """Returns the job's run folder, and its `overwrite`. Raises HydraException for invalid settings."""
-        config = self.config_loader.load_sweep_config(self.config, list(job))
-        hydra_config = HydraConfig.instance()
-        before = hydra_config.cfg
-        hydra_config.set_config(config)  # the folder's name is resolved by it
-        try:
-            return Path(config.hydra.sweep.dir, config.hydra.sweep.subdir).absolute(), config.overwrite
-        finally:
-            hydra_config.cfg = before
-
-    def _read_result(self, job: Sequence[str], start: float, message: str) -> JobResult:
-        """Reads a job's result from its folder. start: the time of its launch. message: of a job without a result."""
-        folder, overwrite = self.folder(job)
-        result, status_file = folder / "metrics.json", folder / STATUS
-        if result.exists() and (not overwrite or result.stat().st_mtime >= start):
-            with suppress(OSError, ValueError, KeyError, TypeError):  # damaged: the next command reports it
-                return JobResult(folder, "finished", value=monitored(json.loads(result.read_text())))
-        if status_file.exists() and status_file.stat().st_mtime >= start:
-            status, _, message = status_file.read_text().strip().partition(": ")
-            return JobResult(folder, status, message)
-        return JobResult(folder, "lost", message)
+    def check(self, job: Sequence[str]) -> None:
+        """Raises HydraException for settings that cannot be composed."""
+        self.config_loader.load_sweep_config(self.config, list(job))
 
 
 def _result(job: JobReturn) -> JobResult:
@@ -140,3 +106,28 @@ def _result(job: JobReturn) -> JobResult:
     except Exception as error:  # a bug: Hydra raises again what the job raised
         folder = job.hydra_cfg.hydra.runtime.output_dir if job.hydra_cfg else NO_FOLDER
         return JobResult(Path(folder), "failed", f"{type(error).__name__}: {explain(error)}")
+
+
+def summarize(results: Sequence[JobResult], arguments: Sequence[str], config: DictConfig) -> None:
+    """Logs the results and the table of the finished runs, best first, which is also written to `<runs>/sweeps/`.
+
+    The overrides `arguments` make the file's name. Raises UserError where a job failed or was lost.
+    """
+    from cifar10.files import write_atomically
+    from cifar10.results import load
+    from cifar10.results.table import aggregate, best_first, to_csv, to_text
+
+    counts = Counter(result.status for result in results)
+    lines = [", ".join(f"{counts[status]} {status}" for status in STATUSES if counts[status]) or "no job"]
+    messages = [f"{result.status}: {result.message} ({result.folder})" for result in results if result.message]
+    lines += [line.removesuffix(f" ({NO_FOLDER})") for line in dict.fromkeys(messages)]
+    runs = load(dict.fromkeys(result.folder for result in results if result.status == "finished"))
+    lines += runs.attrs["skipped"]
+    if len(runs):
+        rows = best_first(aggregate(runs))
+        path = Path(str(config.runs), "sweeps", f"{safe_name(' '.join(words(arguments))) or 'defaults'}.csv")
+        write_atomically(path, lambda file: file.write(to_csv(rows).encode()))
+        lines += [to_text(rows), f"table: {path}"]
+    log.info("%s", "\n".join(lines))
+    if failed := [result.message for result in results if result.status in ("failed", "lost")]:
+        raise UserError(f"{len(failed)} of {len(results)} jobs failed: {failed[0]}")

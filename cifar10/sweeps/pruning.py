@@ -37,27 +37,23 @@ class PruningCallback(Callback):
         """Reports the epochs that the study lacks; returns whether to prune after any of them."""
         with readable(self.table), self.table.open(newline="") as file:
             values = {int(row["epoch"]): float(row[self.monitor]) for row in DictReader(file)}
-        try:
-            with storage_errors(self.location):
-                return self._report(values)
-        except StorageError as error:  # locked or unreachable for a moment: reported with the next epoch
-            log.warning("%s; the run continues", error)
-            return False
-
-    def _report(self, values: dict[int, float]) -> bool:
-        reported = self._trial.study.trials[self.number].intermediate_values
         prune = False
         try:
-            for epoch in sorted(values.keys() - reported.keys()):
-                self._trial.report(values[epoch], epoch)
-                prune |= self._trial.should_prune()
-        except optuna.exceptions.UpdateFinishedTrialError:
-            return False  # was considered stale: the run continues, and the requeued trial finds its result
+            with storage_errors(self.location):
+                reported = self._trial.study.trials[self.number].intermediate_values
+                for epoch in sorted(values.keys() - reported.keys()):
+                    self._trial.report(values[epoch], epoch)
+                    prune |= self._trial.should_prune()
+        except StorageError as error:
+            # The study is locked or unreachable for a moment: reported with the next epoch. Or the trial was considered
+            # stale: the requeued one finds this run's result.
+            log.warning("%s; the run continues", error)
+            return False
         return prune
 
     @cached_property
     def _trial(self) -> optuna.Trial:
         """The job's trial. Opened once: connecting checks the whole database."""
         storage = self.location.connect()
-        study = self.location.load(storage)
+        study = optuna.load_study(study_name=self.location.study, storage=storage, pruner=self.location.make_pruner())
         return optuna.Trial(study, trial_id(study, storage, self.number))

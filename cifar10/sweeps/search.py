@@ -2,18 +2,17 @@
 
 import logging
 from collections.abc import Sequence
-from itertools import product
 from time import sleep
 
 import optuna
 from hydra.core.override_parser.types import Override
 from hydra.errors import HydraException
-from optuna.distributions import BaseDistribution
+from optuna.storages import fail_stale_trials
 from optuna.trial import TrialState
 
 from cifar10.errors import UserError, shorten
 from cifar10.sweeps.jobs import NO_FOLDER, JobLauncher, JobResult
-from cifar10.sweeps.search_space import format_value, read_space
+from cifar10.sweeps.search_space import read_space
 from cifar10.sweeps.study import GRACE_SECONDS, HEARTBEAT_SECONDS, StudyLocation
 from cifar10.sweeps.trials import TrialQueue
 from cifar10.training.config import explain
@@ -45,30 +44,26 @@ def search(
     fixed = [str(override.input_line) for override in overrides if not override.is_sweep_override()]
     if not space:
         raise UserError("nothing to search: give a space, as in 'model.learning_rate=tag(log,interval(1e-4,1e-1))'")
-    _check_space(launcher, fixed, space)
+    if not any(launcher.config_loader.get_group_options(name) for name in space):  # a choice may bring settings along
+        launcher.check([*fixed, *(f"{name}=null" for name in space)])
     queue = TrialQueue(location, monitor)
-    study = queue.study
-    _check_overrides(study, words([str(override.input_line) for override in overrides]))
-    counts = queue.num_counted(), n_trials
-    log.info("study %s in %s: %d of %d trials done", location.study, location.display_url, *counts)
-    queue.fail_stale_trials()
-    if count := queue.num_running():  # of another process, or of a dead one: those are requeued before new ones
-        log.info("waiting %d seconds for heartbeats of %d running trials", GRACE_SECONDS, count)
+    _check_overrides(queue.study, [f"monitor={monitor}", *words([str(override.input_line) for override in overrides])])
+    log.info("study %s: %d of %d trials done", location.study, queue.count(), n_trials)
+    fail_stale_trials(queue.study)
+    if running := len(queue.running()):  # of another process, or of a dead one: those are requeued before new ones
+        log.info("waiting %d seconds for heartbeats of %d running trials", GRACE_SECONDS, running)
         sleep(GRACE_SECONDS + 1)
     done: list[JobResult] = []
     while not _must_stop(done):
-        queue.fail_stale_trials()
-        batch = range(min(batch_size, n_trials - queue.num_counted()))
+        fail_stale_trials(queue.study)
+        batch = range(min(batch_size, n_trials - queue.count()))
         if trials := [queue.ask(space, seed, startup_trials) for _ in batch]:
             with queue.heartbeat(trials):
                 done += _run_trials(queue, trials, [*fixed, *location.overrides()], launcher)
-        elif queue.num_running():
+        elif queue.running():
             sleep(HEARTBEAT_SECONDS)  # trials of another process, which may become stale
         else:
             break
-    if finished := len(study.get_trials(states=(TrialState.COMPLETE,))):
-        best = " ".join(study.best_trial.user_attrs["settings"])
-        log.info("best of %d finished trials: %s %.4f with %s", finished, monitor, study.best_value, best)
     return [*queue.results(), *(result for result in done if result.status == "lost")]
 
 
@@ -83,12 +78,11 @@ def _run_trials(
             settings = tuple(trial.user_attrs["settings"])
             job = [*fixed, *settings, f"hydra.sweeper.trial={trial.number}"]
             try:
-                launcher.folder(job)
+                launcher.check(job)
                 jobs.setdefault(settings, job)
             except HydraException as error:  # one of its choices does not allow one of its settings
                 done[settings] = JobResult(NO_FOLDER, "failed", explain(error))
-        if jobs:
-            done |= zip(jobs, launcher.launch(list(jobs.values())), strict=True)
+        done |= zip(jobs, launcher.launch(list(jobs.values())) if jobs else [], strict=True)
     except BaseException:  # mostly KeyboardInterrupt
         for trial in trials:
             queue.requeue_unfinished(trial)
@@ -103,24 +97,6 @@ def _must_stop(done: Sequence[JobResult]) -> bool:
     failed = all(result.status == "failed" and result.value is None for result in last)
     alike = failed and len(messages) == 1 and len({result.folder for result in last}) == MAX_IDENTICAL_FAILURES
     return alike or any(result.status == "lost" for result in done)
-
-
-def _check_space(launcher: JobLauncher, fixed: Sequence[str], space: dict[str, BaseDistribution]) -> None:
-    """Raises HydraException where no choice of config groups, such as `model`, allows all of the settings."""
-    examples: list[list[str]] = []
-    for name, distribution in space.items():
-        values = getattr(distribution, "choices", None) or [getattr(distribution, "low", None)]
-        is_group = launcher.config_loader.get_group_options(name)
-        examples.append([f"{name}={format_value(value)}" for value in (values if is_group else values[:1])])
-    errors = []
-    for settings in product(*examples):
-        try:
-            launcher.folder([*fixed, *settings])
-        except HydraException as error:
-            errors.append(error)
-        else:
-            return
-    raise errors[0]
 
 
 def _check_overrides(study: optuna.Study, overrides: list[str]) -> None:

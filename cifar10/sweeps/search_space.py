@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
-from hydra.core.override_parser.types import ChoiceSweep, IntervalSweep, Override, RangeSweep
+from hydra.core.override_parser.types import IntervalSweep, Override, RangeSweep
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
 
 from cifar10.errors import UserError
@@ -28,13 +28,11 @@ def _distribution(override: Override) -> BaseDistribution:
         kind = IntDistribution if isinstance(low, int) and isinstance(high, int) else FloatDistribution
         return kind(low, high, log="log" in sweep.tags)
     if isinstance(sweep, RangeSweep):
-        bounds = [getattr(sweep, name) for name in ("start", "stop", "step")]
-        if all(isinstance(bound, int) for bound in bounds):
+        bounds = [bound for bound in (sweep.start, sweep.stop, sweep.step) if isinstance(bound, int)]
+        if len(bounds) == 3:
             numbers = range(*bounds)
             return IntDistribution(numbers[0], numbers[-1], step=numbers.step)
-    if isinstance(sweep, ChoiceSweep | RangeSweep):
-        return CategoricalDistribution(list(override.sweep_string_iterator()))
-    raise ValueError("not a supported sweep")
+    return CategoricalDistribution(list(override.sweep_string_iterator()))
 
 
 def format_value(value: Any) -> str:

@@ -1,12 +1,11 @@
 """Opens the Optuna study shared by the search process and its jobs."""
 
-import re
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from time import sleep
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 import optuna
 from hydra.core.override_parser.types import Quote, QuotedString
@@ -40,42 +39,25 @@ class StudyLocation(NamedTuple):
         return [f"hydra.sweeper.{name}={text}" for name, text in zip(("study", "storage"), quoted, strict=True)]
 
     def open(self, monitor: str, storage: RDBStorage | None = None) -> optuna.Study:
-        """Creates or loads the study. Raises UserError where it optimizes in another direction than `monitor`."""
-        direction: Literal["minimize", "maximize"] = "minimize" if monitor.endswith("loss") else "maximize"
-        study = optuna.create_study(
+        """Creates or loads the study, which minimizes a loss and maximizes any other `monitor`."""
+        return optuna.create_study(
             study_name=self.study,
             storage=storage or self.connect(),
-            pruner=self._pruner(),
-            direction=direction,
+            pruner=self.make_pruner(),
+            direction="minimize" if monitor.endswith("loss") else "maximize",
             load_if_exists=True,
         )
-        if (other := study.direction.name.lower()) != direction:
-            raise UserError(
-                f"study {self.study} is to {other} its values, but monitor={monitor} to {direction}; set it back, or "
-                "choose another study: hydra.sweeper.study=NAME"
-            )
-        return study
 
-    def load(self, storage: RDBStorage) -> optuna.Study:
-        """Loads the study for one of its jobs. Raises UserError where it does not exist."""
-        try:
-            return optuna.load_study(study_name=self.study, storage=storage, pruner=self._pruner())
-        except KeyError:
-            raise UserError(f"study {self.study} not found in {self.display_url}") from None
-
-    def connect(self, retries: int = 5) -> RDBStorage:
-        """Connects to the database, whose tables it creates. Retries where another process creates them too."""
+    def connect(self, retry: bool = True) -> RDBStorage:
+        """Connects to the database, whose tables it creates. Retries once: another process may create them too."""
         warnings.filterwarnings("ignore", category=optuna.exceptions.ExperimentalWarning)
         warnings.filterwarnings("ignore", "Heartbeat of storage is supposed")  # to be used by Study.optimize
         optuna.logging.set_verbosity(optuna.logging.WARNING)
         engine = {}
         if (url := make_url(self.storage)).get_backend_name() == "sqlite":
-            if not url.database or url.database == ":memory:":
-                raise UserError(
-                    f"hydra.sweeper.storage={self.storage}: an in-memory study cannot be shared with jobs: use "
-                    "sqlite:///PATH"
-                )
-            Path(url.database).parent.mkdir(parents=True, exist_ok=True)
+            if url.database in (None, "", ":memory:"):
+                raise UserError(f"hydra.sweeper.storage={self.storage}: jobs cannot share it: use sqlite:///PATH")
+            Path(str(url.database)).parent.mkdir(parents=True, exist_ok=True)
             engine = {"connect_args": {"timeout": LOCK_SECONDS}}
         try:
             return RDBStorage(
@@ -85,13 +67,13 @@ class StudyLocation(NamedTuple):
                 grace_period=GRACE_SECONDS,
                 heartbeat_stale_trial_callback=requeue,
             )
-        except SQLAlchemyError as error:
-            if not retries or not re.search("unique|already exists", _cause(error), re.IGNORECASE):
+        except SQLAlchemyError:
+            if not retry:
                 raise
         sleep(1)
-        return self.connect(retries - 1)
+        return self.connect(retry=False)
 
-    def _pruner(self) -> optuna.pruners.BasePruner:
+    def make_pruner(self) -> optuna.pruners.BasePruner:
         choices = {
             None: optuna.pruners.NopPruner(),
             "median": optuna.pruners.MedianPruner(n_startup_trials=2),  # few: they take the time that pruning saves
@@ -101,11 +83,6 @@ class StudyLocation(NamedTuple):
         if self.pruner not in choices:
             raise UserError(f"hydra.sweeper.pruner={self.pruner}: choose halving, hyperband, median or null")
         return choices[self.pruner]
-
-    @property
-    def display_url(self) -> str:
-        """The URL without the password that it may contain."""
-        return re.sub(r"(://[^:@/]*):[^@/]*@", r"\1:***@", self.storage)
 
 
 def requeue(study: optuna.Study, trial: optuna.trial.FrozenTrial) -> None:
@@ -125,15 +102,9 @@ def storage_errors(location: StudyLocation) -> Iterator[None]:
     try:
         yield
     except (optuna.exceptions.OptunaError, SQLAlchemyError, OSError, ImportError) as error:  # or a driver's import
-        raise StorageError(
-            f"the study in {location.display_url} cannot be used: {_cause(error)}; set hydra.sweeper.storage=URL"
-        ) from error
-
-
-def _cause(error: BaseException) -> str:
-    """Returns the first line of the database's own message."""
-    cause = getattr(error, "orig", None) or error.__cause__ or error
-    return str(getattr(cause, "orig", None) or cause).partition("\n")[0]
+        cause = getattr(error, "orig", None) or error.__cause__ or error
+        line = str(getattr(cause, "orig", None) or cause).partition("\n")[0]
+        raise StorageError(f"study {location.study} cannot be used: {line}; set hydra.sweeper.storage=URL") from error
 
 
 def sqlite_url(path: str) -> str:

@@ -32,12 +32,12 @@ class TrialQueue:
         Each trial has its own sampler, seeded by the number of trials before it. An interrupted search therefore
         proposes the same parameters as an uninterrupted one.
         """
-        seed = (seed * 1_000_003 + self.num_counted()) % 2**32
+        seed = (seed * 1_000_003 + self.count()) % 2**32
         # constant_liar: running trials count as poor, so that the trials of one batch differ.
         sampler = optuna.samplers.TPESampler(seed=seed, n_startup_trials=startup_trials, constant_liar=True)
         self.study.sampler = sampler
         trial = self.study.ask(fixed_distributions=space)
-        self._start_heartbeat(trial.number)
+        self.storage.record_heartbeat(trial_id(self.study, self.storage, trial.number))
         trial.set_user_attr("settings", [f"{name}={format_value(value)}" for name, value in trial.params.items()])
         return trial
 
@@ -63,19 +63,6 @@ class TrialQueue:
             self.study.tell(trial, state=TrialState.FAIL)
             requeue(self.study, frozen)
 
-    def fail_stale_trials(self) -> None:
-        """Fails and requeues the running trials whose search process no longer sends heartbeats."""
-        for trial in self.study.get_trials(states=(TrialState.RUNNING,)):
-            if "heartbeat" not in trial.user_attrs:  # Optuna never considers such a trial stale: its time starts now
-                with suppress(UpdateFinishedTrialError):
-                    self._start_heartbeat(trial.number)
-        optuna.storages.fail_stale_trials(self.study)
-
-    def _start_heartbeat(self, number: int) -> None:
-        key = trial_id(self.study, self.storage, number)
-        self.storage.record_heartbeat(key)
-        self.storage.set_trial_user_attr(key, "heartbeat", True)
-
     @contextmanager
     def heartbeat(self, trials: Sequence[optuna.Trial]) -> Iterator[None]:
         """Records heartbeats of the trials in a thread until the end of the block."""
@@ -95,22 +82,22 @@ class TrialQueue:
             ended.set()
             thread.join()
 
-    def num_running(self) -> int:
-        return sum(trial.state == TrialState.RUNNING for trial in self.study.trials)
+    def running(self) -> list[FrozenTrial]:
+        """Returns the running trials, without those of a process that died before their first heartbeat."""
+        running = self.study.get_trials(states=(TrialState.RUNNING,))
+        return [trial for trial in running if "settings" in trial.user_attrs]
 
-    def num_counted(self) -> int:
-        """Returns the number of running and ended trials, without those that were lost or interrupted."""
-        return sum(trial.state == TrialState.RUNNING or _has_result(trial) for trial in self.study.trials)
+    def ended(self) -> list[FrozenTrial]:
+        """Returns the trials that have a result, so neither lost nor interrupted ones, which have no error."""
+        ended = self.study.get_trials(states=tuple(STATUSES))
+        return [trial for trial in ended if trial.state != TrialState.FAIL or "error" in trial.user_attrs]
+
+    def count(self) -> int:
+        return len(self.running()) + len(self.ended())
 
     def results(self) -> list[JobResult]:
         """Returns the results of the study's trials, including those of other processes."""
         return [
             JobResult(Path(trial.user_attrs["folder"]), STATUSES[trial.state], trial.user_attrs.get("error", ""))
-            for trial in self.study.trials
-            if _has_result(trial) and "folder" in trial.user_attrs
+            for trial in self.ended()
         ]
-
-
-def _has_result(trial: FrozenTrial) -> bool:
-    # A trial that failed by its own settings has an error; one that was lost has none.
-    return trial.state in STATUSES and (trial.state != TrialState.FAIL or "error" in trial.user_attrs)

@@ -32,6 +32,20 @@ SMALL = (
 )
 
 
+@pytest.fixture(autouse=True)
+def no_fsync(monkeypatch: pytest.MonkeyPatch) -> None:
+    """SQLite does not wait for the disk, which takes longest on a busy machine."""
+    import sqlite3
+
+    class Connection(sqlite3.Connection):
+        def __init__(self, *arguments: Any, **keywords: Any) -> None:
+            super().__init__(*arguments, **keywords)
+            self.execute("PRAGMA synchronous = OFF")
+
+    connect = sqlite3.dbapi2.connect
+    monkeypatch.setattr(sqlite3.dbapi2, "connect", partial(connect, factory=Connection))
+
+
 @pytest.fixture
 def sweep(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, run_script: Callable[..., tuple[Any, str]]

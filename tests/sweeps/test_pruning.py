@@ -5,8 +5,6 @@ import sqlite3
 
 import pytest
 
-from cifar10.errors import UserError
-
 optuna = pytest.importorskip("optuna", reason="Optuna is not installed")
 studies = pytest.importorskip("cifar10.sweeps.study")
 PruningCallback = pytest.importorskip("cifar10.sweeps.pruning").PruningCallback
@@ -29,14 +27,14 @@ def write_epochs(tmp_path):
 @pytest.mark.parametrize("ranks", [(), pytest.param(TWO_RANKS, marks=pytest.mark.slow)], ids=["one", "two"])
 def test_poor_trial_is_pruned(ranks, search, tmp_path, study):
     """Good learning rates first, then one that can only be poor."""
-    settings = ("epochs=3", "hydra.sweeper.n_trials=3", "model.learning_rate=interval(1e-9,0.002)", *ranks)
+    settings = ("hydra.sweeper.n_trials=3", "model.learning_rate=interval(1e-9,0.002)", *ranks)
     for rate in (0.002, 0.001, 1e-9):
         study().enqueue_trial({"model.learning_rate": rate})
     status, output = search(*settings, "hydra.sweeper.pruner=halving")
     assert status == 0
     first, *_, last = study().trials
     assert (first.state.name, last.state.name) == ("COMPLETE", "PRUNED")
-    assert 1 <= len(last.intermediate_values) <= 2
+    assert list(last.intermediate_values) == [1]
     folder = tmp_path / last.user_attrs["folder"]
     assert (folder / "status.txt").read_text().startswith("pruned: after epoch ")
     assert (folder / "last.ckpt").exists()
@@ -44,15 +42,13 @@ def test_poor_trial_is_pruned(ranks, search, tmp_path, study):
     assert " pruned" in output
 
 
-@pytest.mark.parametrize(
-    ("pruner", "prunes"), [("median", True), ("halving", True), ("hyperband", True), (None, False)]
-)
+@pytest.mark.parametrize(("pruner", "prunes"), [("median", True), ("hyperband", True), (None, False)])
 def test_each_pruner_compares_with_other_trials(pruner, prunes, place, write_epochs):
     place = place._replace(pruner=pruner)
     opened = place.open("val/accuracy")
     for accuracy in (0.7, 0.8, 0.9, 0.7, 0.8, 0.9):
         other = opened.ask()
-        for epoch in range(1, 10):
+        for epoch in (1, 3, 9):
             other.report(accuracy, epoch)
             other.should_prune()
         opened.tell(other, accuracy)
@@ -61,12 +57,13 @@ def test_each_pruner_compares_with_other_trials(pruner, prunes, place, write_epo
     assert callback.should_prune() == prunes
 
 
-def test_trial_that_was_considered_stale_continues(study, place, write_epochs, caplog):
+def test_trial_that_was_considered_stale_continues(study, place, write_epochs, monkeypatch, caplog):
+    monkeypatch.setattr("logging.raiseExceptions", False)
     trial = study().ask()
     study().tell(trial, state=optuna.trial.TrialState.FAIL)
     callback = PruningCallback(place._replace(pruner="median"), trial.number, write_epochs(0.25), "val/accuracy")
     assert not callback.should_prune()
-    assert caplog.text == ""
+    assert "the run continues" in caplog.text
 
 
 def test_trial_is_pruned_by_epochs_that_are_reported_late(study, place, write_epochs):
@@ -82,6 +79,7 @@ def test_trial_is_pruned_by_epochs_that_are_reported_late(study, place, write_ep
 
 def test_locked_database_does_not_fail_a_run(tmp_path, study, place, write_epochs, monkeypatch, caplog):
     monkeypatch.setattr(studies, "LOCK_SECONDS", 0.1)
+    monkeypatch.setattr(studies, "sleep", lambda _: None)
     monkeypatch.setattr("logging.raiseExceptions", False)
     study().ask()
     callback = PruningCallback(place, 0, write_epochs(0.25), "val/accuracy")
@@ -97,7 +95,7 @@ def test_locked_database_does_not_fail_a_run(tmp_path, study, place, write_epoch
 
 
 def test_job_creates_no_study(place, write_epochs):
-    with pytest.raises(UserError, match="study s not found in sqlite:///"):
+    with pytest.raises(KeyError):
         PruningCallback(place, 0, write_epochs(0.25), "val/accuracy").should_prune()
 
 

@@ -1,9 +1,12 @@
 """Hydra's sweeps as the space of a search."""
 
+import re
 import sys
 
 import pytest
 from hydra.core.override_parser.overrides_parser import OverridesParser
+
+from cifar10.errors import UserError
 
 optuna = pytest.importorskip("optuna", reason="Optuna is not installed")
 spaces = pytest.importorskip("cifar10.sweeps.search_space")
@@ -22,6 +25,12 @@ spaces = pytest.importorskip("cifar10.sweeps.search_space")
 )
 def test_hydra_sweeps_are_distributions(line, distribution):
     assert spaces.read_space([OverridesParser.create().parse_override(line)]) == {"a": distribution}
+
+
+@pytest.mark.parametrize("line", ["a=interval(1,0)", "a=range(5,5)", "a=tag(log,interval(0,1))"])
+def test_space_without_values_is_refused(line):
+    with pytest.raises(UserError, match=re.escape(f"{line}: ")):
+        spaces.read_space([OverridesParser.create().parse_override(line)])
 
 
 def test_without_optuna_the_error_names_the_extra(search, monkeypatch):

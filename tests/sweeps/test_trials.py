@@ -4,18 +4,22 @@ import json
 import os
 import signal
 import subprocess
+from pathlib import Path
 from time import sleep
 
 import pytest
 from hydra.core.plugins import Plugins
 
 from cifar10.errors import Busy, Interrupted
+from cifar10.sweeps.jobs import JobResult
 from cifar10.training import run
 
 optuna = pytest.importorskip("optuna", reason="Optuna is not installed")
 searches = pytest.importorskip("cifar10.sweeps.search")
 studies = pytest.importorskip("cifar10.sweeps.study")
 trials = pytest.importorskip("cifar10.sweeps.trials")
+
+SPACE = {"x": optuna.distributions.FloatDistribution(0, 1)}
 
 
 @pytest.fixture
@@ -32,13 +36,13 @@ def test_interrupted_trial_is_requeued(search, tmp_path, monkeypatch, study, fak
         raise Interrupted("stopped")
 
     monkeypatch.setattr(run, "train", interrupt)
-    assert search("hydra.sweeper.n_trials=2")[0] == 130
+    assert search("hydra.sweeper.n_trials=1")[0] == 130
     monkeypatch.setattr(run, "train", fake_train)
-    assert search("hydra.sweeper.n_trials=2")[0] == 0
+    assert search("hydra.sweeper.n_trials=1")[0] == 0
     found = study().trials
-    assert [trial.state.name for trial in found] == ["FAIL", "COMPLETE", "COMPLETE"]
+    assert [trial.state.name for trial in found] == ["FAIL", "COMPLETE"]
     assert found[1].params == found[0].params
-    assert len(list(tmp_path.rglob("metrics.json"))) == 2
+    assert len(list(tmp_path.rglob("metrics.json"))) == 1
 
 
 @pytest.mark.slow
@@ -61,34 +65,55 @@ def test_killed_search_resumes(search, tmp_path, study, command, short_grace):
     assert json.loads(record.read_text())["epochs"] == 60
 
 
-def test_trial_that_died_before_its_first_heartbeat_is_requeued(search, study, short_grace, fake_train):
-    """The first died after its parameters were set, the second before."""
+def test_trial_of_a_dead_process_is_requeued_before_new_ones(search, place, study, short_grace, fake_train):
     assert search("hydra.sweeper.n_trials=1")[0] == 0
-    opened = study()
-    first = opened.ask(fixed_distributions=opened.trials[0].distributions)
-    opened.enqueue_trial({"data.random_shift_px": 4})
-    opened.ask()
-    status, output = search("hydra.sweeper.n_trials=3")
+    space = study().trials[0].distributions
+    trials.TrialQueue(place, "val/accuracy").ask(space, seed=5, startup_trials=9)
+    status, output = search("hydra.sweeper.n_trials=2")
     assert status == 0
-    assert "waiting 1 seconds for heartbeats of 2 running trials" in output
+    assert "waiting 1 seconds for heartbeats of 1 running trials" in output
     found = study().trials
-    assert [trial.state.name for trial in found] == ["COMPLETE", "FAIL", "FAIL", "COMPLETE", "COMPLETE"]
-    assert found[3].params == first.params
-    assert found[4].params["data.random_shift_px"] == 4
+    assert [trial.state.name for trial in found] == ["COMPLETE", "FAIL", "COMPLETE"]
+    assert found[2].params == found[1].params
+
+
+def test_trial_that_died_before_its_first_heartbeat_is_replaced(place):
+    queue = trials.TrialQueue(place, "val/accuracy")
+    queue.study.ask()
+    assert queue.running() == []
+    assert queue.count() == 0
+
+
+def test_interrupted_search_proposes_the_same_trials(place):
+    """Interrupted in its second trial, which is random, and in its fourth, which TPE proposes."""
+
+    def proposals(study, interrupt_at):
+        queue = trials.TrialQueue(place._replace(study=study), "val/accuracy")
+        for number in range(4 + len(interrupt_at)):
+            trial = queue.ask(SPACE, seed=1, startup_trials=2)
+            if number in interrupt_at:
+                queue.requeue_unfinished(trial)
+                queue = trials.TrialQueue(place._replace(study=study), "val/accuracy")
+            else:
+                queue.tell(trial, JobResult(Path("a"), "finished", value=trial.params["x"]))
+        return [trial.params for trial in queue.ended()]
+
+    whole = proposals("whole", ())
+    assert len(whole) == 4
+    assert proposals("s", (1, 4)) == whole
 
 
 def test_trial_with_heartbeats_is_not_stale(place, study, short_grace, monkeypatch):
     queue = trials.TrialQueue(place, "val/accuracy")
-    trial = queue.study.ask()
+    trial = queue.ask(SPACE, seed=1, startup_trials=2)
     monkeypatch.setattr(trials, "HEARTBEAT_SECONDS", 0.2)
     with queue.heartbeat([trial]):
-        for _ in range(3):
-            sleep(1)
-            queue.fail_stale_trials()
+        sleep(2.5)
+        optuna.storages.fail_stale_trials(queue.study)
     assert [trial.state.name for trial in study().trials] == ["RUNNING"]
 
 
-def test_launcher_that_raises_an_error_loses_only_unfinished_jobs(search, monkeypatch, study, fake_train):
+def test_launcher_that_raises_an_error_loses_its_jobs(search, monkeypatch, study, fake_train):
     """As submitit does for a job that ran out of memory: here after the first of two."""
     original = Plugins.instantiate_launcher
 
@@ -107,15 +132,15 @@ def test_launcher_that_raises_an_error_loses_only_unfinished_jobs(search, monkey
     with monkeypatch.context() as patch:
         patch.setattr(Plugins, "instantiate_launcher", instantiate)
         status, output = search(*two)
-    assert status == "train.py: 1 of 2 jobs failed: RuntimeError: a worker was killed"
-    assert "1 finished, 1 lost" in output
+    assert status == "train.py: 2 of 2 jobs failed: the launcher failed: RuntimeError: a worker was killed"
+    assert "2 lost" in output
     assert "Traceback" not in output
     status, output = search(*two)
     assert status == 0
     assert "2 finished" in output
     found = study().trials
-    assert [trial.state.name for trial in found] == ["COMPLETE", "FAIL", "COMPLETE"]
-    assert found[2].params == found[1].params
+    assert [trial.state.name for trial in found] == ["FAIL", "FAIL", "COMPLETE", "COMPLETE"]
+    assert [trial.params for trial in found[2:]] == [trial.params for trial in found[:2]]
 
 
 def test_trial_whose_folder_is_in_use_is_requeued(search, monkeypatch, study, fake_train):
@@ -139,12 +164,6 @@ def test_stale_trial_that_is_requeued_already_is_not_requeued_again(place):
     for trial in (first, second):
         queue.requeue_unfinished(trial)
     assert [trial.state.name for trial in opened.trials] == ["FAIL", "FAIL", "WAITING"]
-
-
-def test_trial_without_a_folder_has_no_result(place):
-    queue = trials.TrialQueue(place, "val/accuracy")
-    queue.study.tell(queue.study.ask(), 0.5)
-    assert queue.results() == []
 
 
 def test_results_of_another_process_are_reported_too(search, tmp_path, study, fake_train):

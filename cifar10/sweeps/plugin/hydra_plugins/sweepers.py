@@ -13,8 +13,7 @@ from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig
 
 from cifar10.errors import UserError
-from cifar10.sweeps.jobs import JobLauncher
-from cifar10.sweeps.summary import summarize
+from cifar10.sweeps.jobs import JobLauncher, summarize
 from cifar10.training.config import check_arguments
 from cifar10.training.distributed import launched_world_size
 from cifar10.training.run_folder import safe_name, words
@@ -22,7 +21,7 @@ from cifar10.training.run_folder import safe_name, words
 
 @dataclass
 class JobSweeper(Sweeper):
-    """The base of both: sets up the launcher, checks the sweeper's own settings and parses its overrides."""
+    """Sets up the launcher, checks the sweeper's own settings and parses its overrides: the base of both."""
 
     params: DictConfig | None
 
@@ -30,15 +29,10 @@ class JobSweeper(Sweeper):
         self.jobs = JobLauncher(hydra_context, task_function, config)
 
     def parse(self, arguments: list[str]) -> list[Override]:
-        """Returns the overrides of `params` and the command line; of equal keys the last one.
-
-        Raises UserError for invalid settings of the sweeper, and in one of several processes.
-        """
+        """Returns the overrides of `params` and the command line; of equal keys the last one."""
         if (started := launched_world_size()) > 1:
-            raise UserError(
-                f"{started} processes were started, and each would run all jobs of -m: start one, whose jobs start "
-                "theirs, by trainer=ddp trainer.devices=N; docs/scale.md shows how with SLURM"
-            )
+            hint = "start one, whose jobs start theirs by trainer=ddp trainer.devices=N; docs/scale.md shows how"
+            raise UserError(f"{started} processes were started, and each would run all jobs of -m: {hint}")
         settings = {field.name: getattr(self, field.name) for field in fields(self) if field.name != "params"}
         check_arguments("hydra.sweeper", type(self), settings, ())
         params = {} if self.params is None else self.params
@@ -51,17 +45,14 @@ class JobSweeper(Sweeper):
 
 @dataclass
 class Grid(JobSweeper):
-    """Runs every combination of the listed values, `model=mlp,cnn seed=1,2`. A failed job does not stop the others.
-
-    `conf/hydra/sweeper/grid.yaml` describes the settings.
-    """
+    """Runs every combination of listed values. `conf/hydra/sweeper/grid.yaml` describes the settings."""
 
     max_batch_size: Annotated[int, Gt(0)] | None
 
     def sweep(self, arguments: list[str]) -> None:
         jobs = list(dict.fromkeys(product(*map(_values, self.parse(arguments)))))
         for job in jobs:
-            self.jobs.folder(job)  # raises an error for invalid settings before the first job is launched
+            self.jobs.check(job)  # before the first one is launched
         size = self.max_batch_size or len(jobs)
         for first in range(0, len(jobs), size):
             self.jobs.launch(jobs[first : first + size])
@@ -70,10 +61,7 @@ class Grid(JobSweeper):
 
 @dataclass
 class Search(JobSweeper):
-    """Runs trials that Optuna proposes from the results so far, and prunes poor ones. See `cifar10.sweeps.search`.
-
-    `conf/search/custom.yaml` describes the settings.
-    """
+    """Runs trials that Optuna proposes, and prunes poor ones. `conf/search/custom.yaml` describes the settings."""
 
     study: str | None
     storage: str | None
