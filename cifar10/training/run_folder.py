@@ -58,7 +58,7 @@ def run_name(choices: Mapping[str, str], overrides: Sequence[str]) -> str:
         elif key not in ("model", "data", "experiment", "search", *WITHOUT_EFFECT) and not key.startswith("hydra"):
             changes[("~" if override.is_delete() else "") + key] = value.replace("/", "-")
     name = _shortened(",".join(f"{key}={value}" for key, value in sorted(changes.items())))
-    return "/".join(filter(None, (base or choices["model"], name, f"seed={seed}")))
+    return "/".join([base or choices["model"], *([name] if name else []), f"seed={seed}"])
 
 
 def words(overrides: Sequence[str]) -> list[str]:
