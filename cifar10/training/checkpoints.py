@@ -105,8 +105,7 @@ class LastCheckpoint(Checkpoint):
             self._interrupt()
 
     def on_test_batch_end(self, *args: Any) -> None:
-        # Each rank by itself: they may have different numbers of batches, and nothing is saved.
-        if self.stop.asked:
+        if self.stop.asked:  # in any rank alone: they may have different numbers of batches, and nothing is saved
             self._interrupt()
 
     def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:

@@ -78,9 +78,8 @@ def check_settings(cfg: DictConfig) -> None:
         try:
             cls = get_class(target)
         except (ImportError, ValueError, AttributeError, TypeError) as error:
-            raise UserError(
-                f"{group}._target_={target}: no such class; leave it out, and choose one by {group}=NAME"
-            ) from error
+            message = f"{group}._target_={target}: no such class; leave it out, and choose one by {group}=NAME"
+            raise UserError(message) from error
         check_arguments(group, cls, values[group])
     if values["batch_size"] == 1 and values["model"].get("batch_norm"):
         raise UserError("batch_size=1: model.batch_norm=true needs at least two images in a batch; choose more")
@@ -109,10 +108,7 @@ def compose_settings(*overrides: str) -> dict[str, Any]:
 
 
 def fill_defaults(config: dict[str, Any]) -> dict[str, Any]:
-    """Adds the constructors' defaults to the settings of model and data, which may be older than an option.
-
-    So the default of a new option must keep the earlier behavior. Raises ImportError if a class no longer exists.
-    """
+    """Adds the constructors' defaults to the settings of an older run. Raises ImportError for a class that is gone."""
     full = dict(config)
     for group in full.keys() & {"model", "data"}:
         if target := full[group].get("_target_"):

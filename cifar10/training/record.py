@@ -46,7 +46,12 @@ def make_record(
         "val_accuracy": float(best["val/accuracy"]),
         # Its `train/loss` and, of the exact solver, `train/gap` say how far training got. JSON knows no infinity.
         "last_epoch": {name: float(value) for name, value in epochs[-1].items() if value and isfinite(float(value))},
-        "seconds": {"train": train_seconds, "validation": val_seconds, **seconds},
+        "seconds": {
+            "data": seconds["data"],
+            "train": train_seconds,
+            "validation": val_seconds,
+            "test": seconds["test"],
+        },
         "images_per_second": trained / train_seconds,
         "parameters": sum(parameter.numel() for parameter in model.parameters()),
         "device": device if trainer.world_size == 1 else f"{trainer.world_size} x {device}",
@@ -80,9 +85,8 @@ def device_name(device: torch.device) -> str:
 
 def git_commit() -> str | None:
     """Returns the commit of the code, with "+" if files differ from it; None outside a repository."""
-    describe = ["describe", "--always", "--abbrev=40", "--exclude=*", "--dirty=+"]
-    command = ["git", "-C", str(Path(__file__).parent), *describe]
+    command = ["git", "describe", "--always", "--abbrev=40", "--exclude=*", "--dirty=+"]
     try:
-        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+        return subprocess.check_output(command, cwd=Path(__file__).parent, text=True, stderr=subprocess.DEVNULL).strip()
     except (OSError, subprocess.CalledProcessError):
         return None

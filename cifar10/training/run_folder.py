@@ -63,7 +63,7 @@ def run_name(choices: Mapping[str, str], overrides: Sequence[str]) -> str:
 
 def words(overrides: Sequence[str]) -> list[str]:
     """Returns a sweep's overrides in order, without those that change no result."""
-    parsed = {override.input_line: override.key_or_group for override in _parse(overrides)}
+    parsed = {str(override.input_line): override.key_or_group for override in _parse(overrides)}
     other_data = "data" in parsed.values() and f"data={DEFAULT_DATA}" not in parsed
     without_effect = set(WITHOUT_EFFECT) - ({"data.root"} if other_data else set())
     return sorted(line for line, key in parsed.items() if key not in without_effect)
