@@ -2,7 +2,7 @@
 
 from contextlib import nullcontext
 from io import BytesIO
-from math import isfinite
+from math import inf, isfinite
 from pathlib import Path
 from time import monotonic
 from typing import Any
@@ -58,8 +58,8 @@ def any_rank(trainer: Trainer, *flags: bool) -> list[bool]:
 class LastCheckpoint(Checkpoint):
     """Saves `last.ckpt`, with the state of all random number generators, to resume exactly there.
 
-    It is saved after each epoch, at the given intervals within one, and when `stop` asks, after the current batch. If a
-    loss or weight is not finite, it is not saved; with stop_on_divergence, Diverged is raised.
+    It is saved after each epoch, at the given intervals within one, and when `stop` asks, after the current batch.
+    With stop_on_divergence, Diverged is raised before a loss or weight that is not finite is saved.
     """
 
     def __init__(
@@ -80,9 +80,11 @@ class LastCheckpoint(Checkpoint):
         if self.random_states:  # only now: initializing the model has drawn random numbers
             set_random_state(self.random_states[trainer.global_rank], pl_module.device)
 
-    def on_train_batch_end(self, trainer: Trainer, pl_module: Classifier, *args: Any) -> None:
+    def on_train_batch_end(self, trainer: Trainer, pl_module: Any, *args: Any) -> None:
         last_of_epoch = trainer.fit_loop.epoch_loop.batch_progress.is_last_batch
-        stopping, due = any_rank(trainer, self.stop.asked, self._is_due(trainer))
+        minutes, steps = (monotonic() - self.saved) / 60, self.every_n_steps
+        due = bool(steps and trainer.global_step % steps == 0) or minutes >= (self.every_n_minutes or inf)
+        stopping, due = any_rank(trainer, self.stop.asked, due)
         # After an epoch's last batch the epoch is completed first: validation, log, checkpoint take seconds.
         saving = (stopping or due) and not last_of_epoch
         if saving or last_of_epoch or len(pl_module.recent_losses) == LOSSES_AT_ONCE:
@@ -93,7 +95,7 @@ class LastCheckpoint(Checkpoint):
             if stopping:
                 self._interrupt()
 
-    def on_validation_end(self, trainer: Trainer, pl_module: Classifier) -> None:
+    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self._check("val/loss", float(trainer.callback_metrics["val/loss"]), trainer.global_step, trainer)
         self._check_weights(trainer, pl_module)
 
@@ -103,8 +105,7 @@ class LastCheckpoint(Checkpoint):
             self._interrupt()
 
     def on_test_batch_end(self, *args: Any) -> None:
-        # Each rank by itself: they may have different numbers of batches, and nothing is saved.
-        if self.stop.asked:
+        if self.stop.asked:  # in any rank alone: they may have different numbers of batches, and nothing is saved
             self._interrupt()
 
     def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
@@ -118,25 +119,17 @@ class LastCheckpoint(Checkpoint):
                 f"set trainer.devices={saved}, or start over with overwrite=true"
             )
 
-    def _is_due(self, trainer: Trainer) -> bool:
-        by_steps = self.every_n_steps is not None and trainer.global_step % self.every_n_steps == 0
-        return by_steps or (self.every_n_minutes is not None and monotonic() - self.saved >= 60 * self.every_n_minutes)
-
     def _save(self, trainer: Trainer) -> None:
         sync_events(self.path.parent)  # a checkpoint's epochs have to be in them
         trainer.save_checkpoint(self.path)
         self.saved = monotonic()
 
     def _interrupt(self) -> None:
-        raise Interrupted(
-            f"{self.path} holds everything; the same command, without overwrite=true, goes on from there",
-            self.stop.status,
-        )
+        message = f"{self.path} holds everything; the same command, without overwrite=true, goes on from there"
+        raise Interrupted(message, self.stop.status)
 
     def _check_losses(self, trainer: Trainer, model: Classifier) -> None:
-        if not model.recent_losses:  # the exact solver has none
-            return
-        losses = torch.stack(list(model.recent_losses)).tolist()
+        losses = torch.stack([*model.recent_losses]).tolist() if model.recent_losses else []  # Weiszfeld has none
         model.recent_losses.clear()
         for step, loss in enumerate(losses, trainer.global_step - len(losses) + 1):
             self._check("train/loss", loss, step, trainer)
@@ -163,16 +156,10 @@ class BestCheckpoint(ModelCheckpoint):
     state_key = "BestCheckpoint"  # Lightning computes its own anew for each hook of each step
 
     def __init__(self, folder: Path, monitor: str, average: MovingAverage | None = None) -> None:
-        super().__init__(
-            dirpath=folder,
-            filename="best",
-            monitor=monitor,
-            mode="min" if monitor.endswith("loss") else "max",
-            save_weights_only=True,
-            save_on_train_epoch_end=True,
-            enable_version_counter=False,
-        )
-        self.average = average
+        once: Any = {"save_weights_only": True, "save_on_train_epoch_end": True, "enable_version_counter": False}
+        mode = "min" if monitor.endswith("loss") else "max"
+        super().__init__(folder, "best", monitor=monitor, mode=mode, **once)
+        self.best, self.average = str(folder.resolve() / "best.ckpt"), average
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         # WeightAveraging has no part in checkpoints with weights only.
@@ -181,10 +168,9 @@ class BestCheckpoint(ModelCheckpoint):
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         # If the folder was moved, Lightning drops the best epoch, and would overwrite it with a worse one.
-        path = str(Path(self.dirpath) / "best.ckpt")
-        best = dict.fromkeys(state_dict["best_k_models"] and [path], state_dict["best_model_score"])
-        moved = {"dirpath": self.dirpath, "best_k_models": best}
-        if best:
-            moved |= {"best_model_path": path, "kth_best_model_path": path}
+        moved: dict[str, Any] = {"dirpath": self.dirpath, "best_k_models": {}}
+        if state_dict["best_k_models"]:
+            moved |= {"best_k_models": {self.best: state_dict["best_model_score"]}}
+            moved |= {"best_model_path": self.best, "kth_best_model_path": self.best}
         super().load_state_dict(state_dict | moved)
         self.current_score = state_dict["current_score"]  # dropped by Lightning too

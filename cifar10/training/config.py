@@ -21,10 +21,12 @@ FROM_ELSEWHERE = ("class_names", "batch_size", "seed", "network")
 """Constructor arguments that are not settings: filled in from the data, from the top level, or by a subclass."""
 
 
-class TrainerSettings(BaseModel):
-    """The arguments of `lightning.Trainer` that may be set; the others would break this project's guarantees."""
-
+class _Group(BaseModel):
     model_config = ConfigDict(strict=True, extra="forbid")
+
+
+class TrainerSettings(_Group):
+    """The arguments of `lightning.Trainer` that may be set; the others would break this project's guarantees."""
 
     accelerator: str
     devices: int | str | list[int]
@@ -38,19 +40,15 @@ class TrainerSettings(BaseModel):
     profiler: Literal["simple", "advanced", "pytorch"] | None = None
 
 
-class CheckpointSettings(BaseModel):
+class CheckpointSettings(_Group):
     """The intervals at which `last.ckpt` is saved within an epoch."""
-
-    model_config = ConfigDict(strict=True, extra="forbid")
 
     every_n_minutes: Annotated[float, Gt(0)] | None = None
     every_n_steps: Annotated[int, Gt(0)] | None = None
 
 
-class Settings(BaseModel):
+class Settings(_Group):
     """The top level of `conf/train.yaml`, which documents each key."""
-
-    model_config = ConfigDict(strict=True, extra="forbid")
 
     experiment: Annotated[str, Field(pattern=r"^\w+$")]
     seed: Annotated[int, Interval(ge=0, lt=2**32)]
@@ -76,19 +74,15 @@ def check_settings(cfg: DictConfig) -> None:
     except ValidationError as error:
         raise _user_error("", values, error) from error
     for group in ("model", "data"):
-        arguments = values[group]
-        check_arguments(group, _class(group, arguments.pop("_target_", None)), arguments)
+        target = values[group].pop("_target_", None)
+        try:
+            cls = get_class(target)
+        except (ImportError, ValueError, AttributeError, TypeError) as error:
+            message = f"{group}._target_={target}: no such class; leave it out, and choose one by {group}=NAME"
+            raise UserError(message) from error
+        check_arguments(group, cls, values[group])
     if values["batch_size"] == 1 and values["model"].get("batch_norm"):
         raise UserError("batch_size=1: model.batch_norm=true needs at least two images in a batch; choose more")
-
-
-def _class(group: str, target: Any) -> type:
-    try:
-        return get_class(target)
-    except (ImportError, ValueError, AttributeError, TypeError) as error:
-        raise UserError(
-            f"{group}._target_={target}: no such class; leave it out, and choose one by {group}=NAME"
-        ) from error
 
 
 def check_arguments(
@@ -114,18 +108,13 @@ def compose_settings(*overrides: str) -> dict[str, Any]:
 
 
 def fill_defaults(config: dict[str, Any]) -> dict[str, Any]:
-    """Adds the constructors' defaults to a run's settings, which may be older than an option.
-
-    So the default of a new option must keep the earlier behavior. Raises ImportError or AttributeError for a model or
-    data module that no longer exists.
-    """
-    full = {"experiment": "study", "ema_decay": None} | config
-    for group, settings in config.items():
-        if isinstance(settings, dict) and "_target_" in settings:
-            settable = settable_arguments(get_class(settings["_target_"]))
-            defaults = {name: parameter.default for name, (parameter, _) in settable.items()}
-            full[group] = {name: default for name, default in defaults.items() if default is not Parameter.empty}
-            full[group] |= settings
+    """Adds the constructors' defaults to the settings of an older run. Raises ImportError for a class that is gone."""
+    full = dict(config)
+    for group in full.keys() & {"model", "data"}:
+        if target := full[group].get("_target_"):
+            arguments = settable_arguments(get_class(target)).items()
+            defaults = {name: parameter.default for name, (parameter, _) in arguments}
+            full[group] = {k: v for k, v in defaults.items() if v is not Parameter.empty} | full[group]
     return full
 
 
@@ -142,8 +131,8 @@ def settable_arguments(cls: type, from_elsewhere: Collection[str] = FROM_ELSEWHE
     """Returns name -> (parameter, type) of the constructor and, if it forwards `**kwargs`, of its base class."""
     found: dict[str, tuple[Parameter, Any]] = {}
     for base in cls.__mro__:
-        parameters = signature(base.__init__).parameters
-        types = get_type_hints(base.__init__, include_extras=True)
+        constructor = vars(base).get("__init__", object.__init__)
+        parameters, types = signature(constructor).parameters, get_type_hints(constructor, include_extras=True)
         for name in parameters.keys() & types.keys() - {*from_elsewhere, "kwargs"}:
             found.setdefault(name, (parameters[name], types[name]))
         if "kwargs" not in parameters:
@@ -166,24 +155,17 @@ def explain(error: Exception) -> str:
     unknown = re.match(r"Could not override '([^']+)'", str(error))
     if not unknown:
         return one_line(error)
-    close = get_close_matches(unknown[1], _settings(), n=1)
+    names = [name for file in CONF.rglob("*.yaml") for name in _keys(file)]
+    close = get_close_matches(unknown[1], names, n=1)
     if close == [unknown[1]]:
         return f"there is no setting {unknown[1]} here, only with another model=, data=, search= or trainer="
     hint = f"did you mean {close[0]}? " if close else ""
     return f"there is no setting {unknown[1]}; {hint}python train.py --help shows all"
 
 
-def _settings() -> list[str]:
-    """Returns every key that the files in `conf/` set, dotted."""
-    keys: list[str] = []
-
-    def walk(prefix: str, node: object) -> None:
-        if isinstance(node, dict):
-            for name, child in node.items():
-                keys.append(prefix + str(name))
-                walk(f"{prefix}{name}.", child)
-
-    for file in CONF.rglob("*.yaml"):
-        prefix = {"data": "data.", "trainer": "trainer.", "sweeper": "hydra.sweeper."}.get(file.parent.name, "")
-        walk(prefix, OmegaConf.to_container(OmegaConf.load(file)))
-    return keys
+def _keys(file: Path) -> Iterator[str]:
+    """Yields the settings and groups in a file of `conf/`, as named on the command line."""
+    prefix = {"data": "data.", "trainer": "trainer.", "sweeper": "hydra.sweeper."}.get(file.parent.name, "")
+    content: Any = OmegaConf.to_container(OmegaConf.load(file))
+    for name, _ in flatten(content, prefix):
+        yield from (name, name.partition(".")[0])

@@ -8,8 +8,7 @@ import socket
 import sys
 import threading
 from collections.abc import Callable
-from contextlib import suppress
-from multiprocessing import get_context, parent_process
+from multiprocessing import get_context
 from multiprocessing.process import BaseProcess
 from multiprocessing.queues import SimpleQueue
 from time import sleep
@@ -28,10 +27,9 @@ GRACE_SECONDS = 1.0
 
 
 def ranks_to_start(cfg: DictConfig) -> int:
-    """Returns how many ranks this process has to start for `cfg.trainer`; 1 if it is to train itself.
+    """Returns how many ranks this process has to start for `cfg.trainer`; 1 if it trains itself, as a rank or alone.
 
-    It trains itself if it is a rank already, of `spawn_ranks`, torchrun or srun. Raises UserError for devices that this
-    machine does not have, and for several nodes without a launcher.
+    Raises UserError for devices that this machine does not have, and for several nodes without a launcher.
     """
     if cfg.trainer.devices in (1, "1") and cfg.trainer.get("num_nodes", 1) == 1:
         if (world_size := launched_world_size()) > 1:
@@ -46,22 +44,18 @@ def ranks_to_start(cfg: DictConfig) -> int:
     environment = getattr(trainer.strategy, "cluster_environment", None)
     if environment is None:
         return 1
+    devices, nodes, cores = trainer.num_devices, trainer.num_nodes, os.cpu_count() or 1
     if environment.creates_processes_externally:
         try:
-            environment.validate_settings(trainer.num_devices, trainer.num_nodes)
+            environment.validate_settings(devices, nodes)
         except ValueError as error:  # not the numbers that SLURM was asked for
             raise UserError(f"trainer: {one_line(error)}; docs/scale.md shows numbers that fit") from error
         return 1
-    if trainer.num_nodes > 1:
-        raise UserError(
-            f"trainer.num_nodes={trainer.num_nodes}: start it on every node by torchrun or srun; see docs/scale.md"
-        )
-    cores = os.cpu_count() or 1
-    if trainer.strategy.root_device.type == "cpu" and trainer.num_devices > cores:
-        raise UserError(
-            f"trainer.devices={trainer.num_devices}: this machine has {cores} cores; choose as many at most"
-        )
-    return trainer.num_devices
+    if nodes > 1:
+        raise UserError(f"trainer.num_nodes={nodes}: start it on every node by torchrun or srun; see docs/scale.md")
+    if trainer.strategy.root_device.type == "cpu" and devices > cores:
+        raise UserError(f"trainer.devices={devices}: this machine has {cores} cores; choose as many at most")
+    return devices
 
 
 def launched_world_size() -> int:
@@ -84,14 +78,8 @@ def spawn_ranks(world_size: int, train: Callable[[], Any]) -> None:
     """
     from torch.multiprocessing import ProcessExitedException, ProcessRaisedException, start_processes
 
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    threads = int(os.environ.get("OMP_NUM_THREADS", os.cpu_count() or 1))
-    environment = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "NODE_RANK": "0"}
-    environment |= {"WORLD_SIZE": str(world_size), "OMP_NUM_THREADS": str(max(threads // world_size, 1))}
+    errors: SimpleQueue[BaseException] = get_context("spawn").SimpleQueue()
     logs = OmegaConf.to_container(HydraConfig.get().job_logging, resolve=True) if HydraConfig.initialized() else None
-    errors: SimpleQueue[Exception] = get_context("spawn").SimpleQueue()
     ranks: list[BaseProcess] = []
 
     def terminate() -> None:
@@ -103,7 +91,8 @@ def spawn_ranks(world_size: int, train: Callable[[], Any]) -> None:
     with stop.caught():
         try:
             # New interpreters: a fork would share locks of this one's threads, and its accelerator.
-            context = start_processes(_run_rank, (train, environment, logs, errors), world_size, join=False)
+            arguments = train, _environment(world_size), logs, errors
+            context = start_processes(_run_rank, arguments, world_size, join=False)
             ranks += context.processes
             if stop.asked:  # before there were ranks to terminate
                 terminate()
@@ -127,9 +116,16 @@ def spawn_ranks(world_size: int, train: Callable[[], Any]) -> None:
         raise Interrupted("the run is finished", stop.status)
 
 
-def _run_rank(
-    rank: int, train: Callable[[], Any], environment: dict[str, str], logs: dict[str, Any] | None, errors: SimpleQueue
-) -> None:
+def _environment(world_size: int) -> dict[str, str]:
+    """Returns torchrun's variables that all ranks share, with a free port and a part of the CPU threads each."""
+    with socket.create_server(("127.0.0.1", 0)) as probe:
+        port = probe.getsockname()[1]
+    threads = int(os.environ.get("OMP_NUM_THREADS", os.cpu_count() or 1)) // world_size
+    shared = {"MASTER_PORT": port, "NODE_RANK": 0, "WORLD_SIZE": world_size, "OMP_NUM_THREADS": max(threads, 1)}
+    return {"MASTER_ADDR": "127.0.0.1", **{name: str(value) for name, value in shared.items()}}
+
+
+def _run_rank(rank: int, train: Callable[[], Any], environment: dict[str, str], logs: Any, errors: SimpleQueue) -> None:
     # A terminal sends SIGINT to all processes; the parent passes it on as SIGTERM.
     signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     end_with_parent()
@@ -153,11 +149,8 @@ def end_with_parent() -> None:
     name, parent_id = "end with parent", os.getppid()
 
     def watch() -> None:
-        if parent := parent_process():
-            with suppress(ValueError):  # a process started by another library has no such handle
-                parent.join()
         while os.getppid() == parent_id:
-            sleep(1)
+            sleep(0.2)
         os._exit(1)
 
     if not any(thread.name == name for thread in threading.enumerate()):

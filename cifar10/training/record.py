@@ -14,6 +14,7 @@ from omegaconf import DictConfig, OmegaConf
 from cifar10.data.datamodule import ImageData
 from cifar10.models.classifier import Classifier
 from cifar10.training.loggers.csv_logger import read_epochs
+from cifar10.training.precision import cpu_capabilities
 from cifar10.training.run_folder import readable
 
 PACKAGES = ("torch", "torchvision", "lightning", "torchmetrics", "kornia", "hydra-core")
@@ -22,12 +23,15 @@ PACKAGES = ("torch", "torchvision", "lightning", "torchmetrics", "kornia", "hydr
 def make_record(
     cfg: DictConfig, trainer: Trainer, model: Classifier, data: ImageData, folder: Path, seconds: dict[str, float]
 ) -> dict[str, Any]:
-    """Returns everything about a finished run, as plain Python. seconds: that reading the data and the test took."""
+    """Returns everything about a finished run, as plain Python. seconds: those of "data" (reading) and "test"."""
     monitor = cfg.monitor
     with readable(folder / "metrics.csv"):
         epochs = read_epochs(folder / "metrics.csv")
         best = (min if monitor.endswith("loss") else max)(epochs, key=lambda row: float(row[monitor]))
         train_seconds, val_seconds = (sum(float(row[name]) for row in epochs) for name in ("seconds", "val_seconds"))
+    device = device_name(trainer.strategy.root_device)
+    if trainer.strategy.root_device.type == "cpu":
+        device += f", {torch.get_num_threads()} threads"
     trained = len(epochs) * min(trainer.num_training_batches * data.batch_size, len(data.train_labels))
     return {
         "model": OmegaConf.select(cfg, "model._target_").rpartition(".")[2],
@@ -50,49 +54,39 @@ def make_record(
         },
         "images_per_second": trained / train_seconds,
         "parameters": sum(parameter.numel() for parameter in model.parameters()),
-        "device": _device(trainer),
+        "device": device if trainer.world_size == 1 else f"{trainer.world_size} x {device}",
         "precision": str(trainer.precision),
         "versions": {"python": platform.python_version(), **{name: version(name) for name in PACKAGES}},
         "config": OmegaConf.to_container(cfg, resolve=True),
     }
 
 
-def summary(results: dict[str, Any], folder: Path) -> str:
+def summary(record: dict[str, Any], folder: Path) -> str:
     """Returns the lines that a run logs last."""
-    seconds = results["seconds"]
     rows = {
-        "model": f"{results['model']}, {results['parameters']:,} parameters, seed {results['seed']}",
-        "data": results["data"] + (" (drawn images, not CIFAR-10)" if results["data"] == "synthetic" else ""),
-        "test accuracy": f"{results['test']['accuracy']:.2%} of {results['images']['test']:,} images",
-        "test loss": f"{results['test']['loss']:.4f}",
-        "best epoch": f"{results['best_epoch']} of {results['epochs']} (validation accuracy "
-        f"{results['val_accuracy']:.2%}, loss {results['val_loss']:.4f})",
-        "seconds": ", ".join(f"{phase} {value:.1f}" for phase, value in seconds.items()),
-        "training": f"{results['images_per_second']:,.0f} images/s, {results['precision']}, {results['device']}",
-        "folder": str(folder),
+        "model": "{model}, {parameters:,} parameters, seed {seed}",
+        "data": "{data} (synthetic images, not CIFAR-10)" if record["data"] == "synthetic" else "{data}",
+        "test accuracy": "{test[accuracy]:.2%} of {images[test]:,} images",
+        "test loss": "{test[loss]:.4f}",
+        "best epoch": "{best_epoch} of {epochs} (validation accuracy {val_accuracy:.2%}, loss {val_loss:.4f})",
+        "seconds": ", ".join(f"{phase} {value:.1f}" for phase, value in record["seconds"].items()),
+        "training": "{images_per_second:,.0f} images/s, {precision}, {device}",
     }
-    width = max(map(len, rows))
-    return "\n".join(f"  {name:<{width}}  {value}" for name, value in rows.items())
-
-
-def _device(trainer: Trainer) -> str:
-    device = trainer.strategy.root_device
-    name = device_name(device) + (f", {torch.get_num_threads()} threads" if device.type == "cpu" else "")
-    return name if trainer.world_size == 1 else f"{trainer.world_size} x {name}"
+    lines = {name: template.format_map(record) for name, template in rows.items()} | {"folder": folder}
+    return "\n".join(f"  {name:<13}  {value}" for name, value in lines.items())
 
 
 def device_name(device: torch.device) -> str:
     """Returns the name of the accelerator or the processor."""
     if device.type == "cuda":
         return torch.cuda.get_device_name(device)
-    return getattr(torch.cpu, "get_capabilities", dict)().get("cpu_name") or platform.processor() or "CPU"
+    return cpu_capabilities().get("cpu_name") or platform.processor() or "CPU"
 
 
 def git_commit() -> str | None:
     """Returns the commit of the code, with "+" if files differ from it; None outside a repository."""
-    describe = ["describe", "--always", "--abbrev=40", "--exclude=*", "--dirty=+"]
-    command = ["git", "-C", str(Path(__file__).parent), *describe]
+    command = ["git", "describe", "--always", "--abbrev=40", "--exclude=*", "--dirty=+"]
     try:
-        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+        return subprocess.check_output(command, cwd=Path(__file__).parent, text=True, stderr=subprocess.DEVNULL).strip()
     except (OSError, subprocess.CalledProcessError):
         return None

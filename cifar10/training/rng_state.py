@@ -8,8 +8,9 @@ import torch
 
 
 def random_state(device: torch.device) -> dict[str, Any]:
-    """Of Python's, NumPy's and PyTorch's generators, on the CPU and on `device`, which dropout there draws from."""
-    name, keys, *rest = np.random.get_state()
+    """Returns the state of Python's, NumPy's and PyTorch's generators, on the CPU and on `device`."""
+    legacy: Any = np.random.get_state()
+    name, keys, *rest = legacy
     state = {"python": random.getstate(), "numpy": (name, keys.tolist(), *rest), "cpu": torch.get_rng_state()}
     if device.type != "cpu":
         state[device.type] = torch.get_device_module(device).get_rng_state()
@@ -17,7 +18,7 @@ def random_state(device: torch.device) -> dict[str, Any]:
 
 
 def set_random_state(state: dict[str, Any], device: torch.device) -> None:
-    """Goes on from a state that `random_state` told; that of another kind of device is left out."""
+    """Restores a state of `random_state`; that of another kind of device is left out."""
     random.setstate(state["python"])
     np.random.set_state(state["numpy"])
     torch.set_rng_state(state["cpu"])

@@ -29,6 +29,8 @@ from cifar10.training.run_folder import (
 if TYPE_CHECKING:
     from lightning import Callback
 
+    from cifar10.models.classifier import Classifier
+
 log = logging.getLogger("cifar10")
 
 Record = dict[str, Any]
@@ -96,6 +98,7 @@ def _fit_and_test(cfg: DictConfig, folder: Path, overrides: Any, callbacks: Any,
         record = make_record(cfg, trainer, model, data, folder, seconds)
         record |= {"commit": commit, "overrides": overrides and list(overrides)}
         if trainer.is_global_zero:
+            assert model.test_predictions is not None  # the test computes them
             model.test_predictions.save(folder)
             log_results(folder, record)
             _call_on_finish(on_finish, folder, record)
@@ -118,34 +121,30 @@ def _finished_before(folder: Path, cfg: DictConfig) -> Record | None:
 
 def _load_data(cfg: DictConfig) -> tuple[Any, float]:
     """Returns the data module, set up, and the seconds that reading took, without a download."""
-    data = _instantiate(cfg.data, batch_size=cfg.batch_size, seed=cfg.seed)
+    try:
+        data = instantiate(cfg.data, _convert_="all", batch_size=cfg.batch_size, seed=cfg.seed)
+    except InstantiationException as error:  # which wraps a UserError of the constructor
+        raise error.__cause__ if isinstance(error.__cause__, UserError) else error from None
     data.prepare_data()
     start = perf_counter()
     data.setup()
     return data, perf_counter() - start
 
 
-def _make_model(cfg: DictConfig, class_names: Sequence[str]) -> Any:
+def _make_model(cfg: DictConfig, class_names: Sequence[str]) -> "Classifier":
     from lightning import seed_everything
 
     from cifar10.models.build import build_model
 
     seed_everything(cfg.seed, verbose=False)
     os.environ.pop("PL_GLOBAL_SEED")  # each of several ranks would seed itself again, after the model is made
-    return build_model(OmegaConf.to_container(cfg.model, resolve=True), class_names)
-
-
-def _instantiate(settings: DictConfig, **arguments: Any) -> Any:
-    """Instantiates what the settings describe. A UserError of its constructor is raised as it is, not in Hydra's."""
-    try:
-        return instantiate(settings, _convert_="all", **arguments)
-    except InstantiationException as error:
-        raise error.__cause__ if isinstance(error.__cause__, UserError) else error from None
+    settings: Any = OmegaConf.to_container(cfg.model, resolve=True)
+    return build_model(settings, class_names)
 
 
 def _call_on_finish(on_finish: Callable[[Path, Record], None] | None, folder: Path, record: Record) -> None:
-    if on_finish is not None:
-        try:
+    try:
+        if on_finish is not None:
             on_finish(folder, record)
-        except Exception as error:
-            log.warning("%s failed: %s: %s", getattr(on_finish, "__name__", on_finish), type(error).__name__, error)
+    except Exception as error:
+        log.warning("%s failed: %s: %s", getattr(on_finish, "__name__", on_finish), type(error).__name__, error)

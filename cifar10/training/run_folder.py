@@ -15,6 +15,7 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Override
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
@@ -28,25 +29,16 @@ WITHOUT_EFFECT = (
     *("runs", "overwrite", "stop_on_divergence", "checkpoint.every_n_minutes", "checkpoint.every_n_steps"),
     *("data.root", "data.mirrors", "data.eval_batch_size", "trainer.enable_progress_bar"),
 )
-"""Settings that change no result: locations, display, speed, and what happens when training fails.
-
-With data=folder, data.root is part of the run's name.
-"""
-NAME_LENGTH = 120
+"""Settings that change no result: locations, display, speed, and what happens when training fails."""
 RESULT, CONFIG, STATUS = "metrics.json", "config.yaml", "status.txt"
 """STATUS holds one line: why the last attempt failed or was pruned."""
-LOCK, LOCK_HOLDER = ".lock", ".holder"
 # Removed in this order: a kill in between leaves an unfinished run with its own settings.
-RUN_FILES: tuple[str, ...] = (RESULT, "last.ckpt", "best.ckpt", "predictions.npz", "metrics.csv")
-RUN_FILES += ("evolution", "tensorboard", STATUS, CONFIG)
-UNREADABLE = (OSError, ValueError, KeyError, csv.Error, YAMLError, OmegaConfBaseException)
-"""What reading a damaged YAML, JSON or CSV file raises."""
+RUN_FILES = f"{RESULT} last.ckpt best.ckpt predictions.npz metrics.csv evolution tensorboard {STATUS} {CONFIG}".split()
 
 
 def run_name(choices: Mapping[str, str], overrides: Sequence[str]) -> str:
-    """`<model or experiment>/<what differs>/seed=<n>`, from Hydra's choices of groups and its task overrides.
+    """Returns `<model or experiment>/<changes>/seed=<n>`, from Hydra's choices of groups and its task overrides.
 
-    It depends on the overrides, not on the composed values: `epochs=10` is another folder even if 10 is the default.
     run_name({"model": "cnn", "data": "cifar10"}, ["epochs=3", "seed=2"]) == "cnn/epochs=3/seed=2"
     """
     seed, search = "1", choices.get("search")
@@ -54,29 +46,31 @@ def run_name(choices: Mapping[str, str], overrides: Sequence[str]) -> str:
     base = f"search_{search}" if search else experiment
     changes = {} if choices["data"] == DEFAULT_DATA else {"data": choices["data"]}
     changes |= {"experiment": experiment} if search and experiment else {}
-    for override in OverridesParser.create().parse_overrides(list(overrides)):
+    for override in _parse(overrides):
         key, value = override.key_or_group, override.get_value_element_as_str()
         if key == "seed":
             seed = value.replace("/", "-")
         elif key == "data.root" and choices["data"] != DEFAULT_DATA:
             path = Path(value.strip("'\"")).resolve()  # another data set; its whole path is too long for a name
-            changes[key] = f"{path.name}-{_short_hash(str(path))}"
+            changes[key] = f"{path.name}-{_hash(path)}"
         elif key == "model" and base:
             changes[key] = value
         elif key not in ("model", "data", "experiment", "search", *WITHOUT_EFFECT) and not key.startswith("hydra"):
             changes[("~" if override.is_delete() else "") + key] = value.replace("/", "-")
-    name = ",".join(f"{key}={value}" for key, value in sorted(changes.items()))
-    name = _shortened(name)
-    return "/".join(filter(None, (base or choices["model"], name, f"seed={seed}")))
+    name = _shortened(",".join(f"{key}={value}" for key, value in sorted(changes.items())))
+    return "/".join([base or choices["model"], *([name] if name else []), f"seed={seed}"])
 
 
 def words(overrides: Sequence[str]) -> list[str]:
     """Returns a sweep's overrides in order, without those that change no result."""
-    without_effect = set(WITHOUT_EFFECT)
-    parsed = OverridesParser.create().parse_overrides(list(overrides))
-    if any(override.key_or_group == "data" and override.value() != DEFAULT_DATA for override in parsed):
-        without_effect.remove("data.root")
-    return sorted(override.input_line for override in parsed if override.key_or_group not in without_effect)
+    parsed = {str(override.input_line): override.key_or_group for override in _parse(overrides)}
+    other_data = "data" in parsed.values() and f"data={DEFAULT_DATA}" not in parsed
+    without_effect = set(WITHOUT_EFFECT) - ({"data.root"} if other_data else set())
+    return sorted(line for line, key in parsed.items() if key not in without_effect)
+
+
+def _parse(overrides: Sequence[str]) -> list[Override]:
+    return OverridesParser.create().parse_overrides(list(overrides))
 
 
 def monitored(record: Mapping[str, Any]) -> float:
@@ -90,11 +84,11 @@ def safe_name(text: str) -> str:
 
 
 def _shortened(name: str) -> str:
-    return name if len(name) <= NAME_LENGTH else f"{name[: NAME_LENGTH - 9]}-{_short_hash(name)}"
+    return name if len(name) <= 120 else f"{name[:111]}-{_hash(name)}"
 
 
-def _short_hash(text: str) -> str:
-    return hashlib.sha256(text.encode()).hexdigest()[:8]
+def _hash(value: object) -> str:
+    return hashlib.sha256(str(value).encode()).hexdigest()[:8]
 
 
 def finished_result(folder: Path, cfg: DictConfig) -> dict[str, Any] | None:
@@ -106,11 +100,10 @@ def finished_result(folder: Path, cfg: DictConfig) -> dict[str, Any] | None:
         return None
     if (folder / CONFIG).exists():
         _check_same_settings(folder, cfg)
-    result = folder / RESULT
-    if not result.exists():
+    if not (folder / RESULT).exists():
         return None
-    with readable(result):
-        record = json.loads(result.read_text())
+    with readable(folder / RESULT):
+        record = json.loads((folder / RESULT).read_text())
         if not isinstance(record, dict) or "test" not in record:
             raise ValueError("no result")
         return record
@@ -118,29 +111,24 @@ def finished_result(folder: Path, cfg: DictConfig) -> dict[str, Any] | None:
 
 def _check_same_settings(folder: Path, cfg: DictConfig) -> None:
     with readable(folder / CONFIG):
-        config: Any = OmegaConf.to_container(OmegaConf.load(folder / CONFIG), resolve=True)
-        if not isinstance(config, dict):
-            raise ValueError("no settings")
-    try:
-        stored = dict(flatten(fill_defaults(config)))
-    except (ImportError, AttributeError) as error:
-        raise UserError(f"{folder} holds a run of another version: {error}; start over with overwrite=true") from error
-    settings: Any = OmegaConf.to_container(cfg, resolve=True)
-    asked = dict(flatten(fill_defaults(settings)))
-    for key in sorted(stored.keys() | asked.keys()):
-        if key not in WITHOUT_EFFECT and stored.get(key) != asked.get(key):
+        stored, new = (
+            dict(flatten(fill_defaults(OmegaConf.to_container(config, resolve=True))))  # type: ignore[arg-type]
+            for config in (OmegaConf.load(folder / CONFIG), cfg)
+        )
+    for key in sorted((stored.keys() | new.keys()) - set(WITHOUT_EFFECT)):
+        if stored.get(key) != new.get(key):
             raise UserError(
-                f"{folder} holds a run with {key}={stored.get(key)}, now it is {asked.get(key)}; "
+                f"{folder} holds a run with {key}={stored.get(key)}, now it is {new.get(key)}; "
                 "set it back, choose another folder with runs=PATH, or start over with overwrite=true"
             )
 
 
 @contextmanager
 def readable(path: Path) -> Iterator[None]:
-    """Reports a damaged file of a run as UserError."""
+    """Reports a damaged YAML, JSON or CSV file of a run, or settings of an incompatible version, as UserError."""
     try:
         yield
-    except UNREADABLE as error:
+    except (OSError, ValueError, KeyError, ImportError, csv.Error, YAMLError, OmegaConfBaseException) as error:
         raise UserError(f"{path} cannot be read; start over with overwrite=true") from error
 
 
@@ -156,11 +144,8 @@ def init_run_folder(folder: Path, cfg: DictConfig) -> None:
 
 @contextmanager
 def lock_run_folder(folder: Path) -> Iterator[None]:
-    """Creates the folder if needed and locks it until the end of the block or of the process, however it ends.
-
-    Raises Busy with the process that holds it.
-    """
-    lock, holder = FileLock(folder / LOCK), folder / LOCK_HOLDER
+    """Creates the folder if needed and locks it until the end of the block or process. Raises Busy if it is locked."""
+    lock, holder = FileLock(folder / ".lock"), folder / ".holder"
     try:
         folder.mkdir(parents=True, exist_ok=True)
         lock.acquire(blocking=False)
@@ -190,15 +175,14 @@ def failure_in_status(folder: Path) -> Iterator[None]:
     """Writes into STATUS why the block failed. An interruption is no failure, nor is a folder that is in use."""
     try:
         yield
+    except Busy:
+        raise
     except Exception as error:
-        if not isinstance(error, Busy):
-            with suppress(OSError):
-                (folder / STATUS).write_text(f"{status_of(error)}: {one_line(error) or type(error).__name__}\n")
+        with suppress(OSError):
+            (folder / STATUS).write_text(f"{status_of(error)}: {one_line(error) or type(error).__name__}\n")
         raise
 
 
 def status_of(error: Exception) -> str:
     """Returns the status of a job that ended with this error."""
-    if isinstance(error, Busy):
-        return "lost"
-    return "pruned" if isinstance(error, Pruned) else "failed"
+    return "lost" if isinstance(error, Busy) else "pruned" if isinstance(error, Pruned) else "failed"

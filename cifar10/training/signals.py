@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM as a wish that is met after the batch at hand."""
+"""Stops training cleanly after the current batch on SIGINT or SIGTERM."""
 
 import signal
 import threading
@@ -9,14 +9,13 @@ from types import FrameType
 
 from cifar10.errors import CTRL_C, RESUME_ME, Interrupted
 
-SIGNALS = (signal.SIGINT, signal.SIGTERM)
 ONE_PRESS_SECONDS = 1.0
-"""A terminal's signal that a launcher passes on as well comes twice, and is meant once."""
+"""A terminal's signal that a launcher passes on too arrives twice within this time, and counts once."""
 
 
 @contextmanager
 def sigterm_interrupts() -> Iterator[None]:
-    """Within it SIGTERM raises Interrupted at once, where nothing else catches it: before and after training."""
+    """Makes SIGTERM raise Interrupted at once, before and after training."""
 
     def interrupt(signum: int, frame: FrameType | None) -> None:
         raise Interrupted("the same command goes on", RESUME_ME)
@@ -29,7 +28,7 @@ def sigterm_interrupts() -> Iterator[None]:
 
 
 class StopSignals:
-    """Remembers that SIGINT or SIGTERM asked to stop; a second SIGINT raises Interrupted at once."""
+    """Sets `asked` on SIGINT or SIGTERM, and calls on_first; a second SIGINT raises Interrupted at once."""
 
     def __init__(self, on_first: Callable[[], None] = lambda: None) -> None:
         self.asked, self.status = False, CTRL_C
@@ -37,11 +36,11 @@ class StopSignals:
 
     @contextmanager
     def caught(self) -> Iterator[None]:
-        """Within it the signals come here; in a thread, which can catch none, nothing changes."""
+        """Handles the signals until the end of the block. Does nothing outside the main thread."""
         if threading.current_thread() is not threading.main_thread():
             yield
             return
-        before = {signum: signal.signal(signum, self._remember) for signum in SIGNALS}
+        before = {signum: signal.signal(signum, self._remember) for signum in (signal.SIGINT, signal.SIGTERM)}
         try:
             yield
         finally:

@@ -33,10 +33,9 @@ def make_trainer(
     callbacks: Iterable[Callback] = (),
     epochs_done: int | None = None,
 ) -> Trainer:
-    """Returns a Trainer for `model` that leaves its checkpoints, tables and TensorBoard files in `folder`.
+    """Returns a Trainer for `model` that writes into `folder`. epochs_done: of the run that is resumed.
 
-    epochs_done: of the run that is resumed; its later events are not shown. Raises UserError if Lightning refuses an
-    argument of `cfg.trainer`.
+    Raises UserError if Lightning refuses an argument of `cfg.trainer`.
     """
     average = MovingAverage(cfg.ema_decay) if cfg.ema_decay else None
     callbacks = [EpochTimer(), TensorBoardImages(), BestCheckpoint(folder, cfg.monitor, average), last, *callbacks]

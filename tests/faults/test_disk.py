@@ -1,6 +1,8 @@
-"""A disk that is full: one line, the last good checkpoint stays, and there is more room: the run goes on."""
+"""A full disk: one line, the last good checkpoint stays, and the run resumes when there is room."""
 
+import shutil
 import subprocess
+from pathlib import Path
 
 import pytest
 import torch
@@ -27,19 +29,26 @@ def whole(tmp_path_factory):
     return folder, Attempt(SETTINGS, folder).finish()
 
 
-@pytest.mark.parametrize("spare_kb", [0, 4, 40, 120])
-def test_a_full_disk(spare_kb, small_disk, whole, tally):
-    """Filled up but for some room after a kill in the second half; so each of the run's files meets it once."""
-    expected, moments = whole
-    folder = small_disk / "run"
-    assert Attempt(SETTINGS, folder, die_at=moments // 2).end() == "killed"
+@pytest.fixture(scope="module")
+def stopped(whole, tmp_path_factory):
+    """An unfinished run with a checkpoint, killed in its second half."""
+    folder = tmp_path_factory.mktemp("stopped")
+    assert Attempt(SETTINGS, folder, die_at=whole[1] // 2).end() == "killed"
+    return folder
+
+
+@pytest.mark.parametrize("spare_kb", [0, *(pytest.param(kb, marks=pytest.mark.slow) for kb in (4, 40, 120))])
+def test_full_disk(spare_kb, small_disk, whole, stopped, tally):
+    """Filled but for some room, so that different files of the run do not fit."""
+    expected, _ = whole
+    folder = Path(shutil.copytree(stopped, small_disk / "run"))
     before = torch.load(folder / "last.ckpt", weights_only=True)["global_step"]
     free = int(subprocess.check_output(["df", "--output=avail", small_disk], text=True).split()[1])
     (small_disk / "others").write_bytes(bytes(1024 * max(free - spare_kb, 0)))
 
-    said = Attempt(SETTINGS, folder).end()
-    assert "No space left on device" in said
-    assert len(said.splitlines()) == 1
+    line = Attempt(SETTINGS, folder).end()
+    assert "No space left on device" in line
+    assert len(line.splitlines()) == 1
     assert torch.load(folder / "last.ckpt", weights_only=True)["global_step"] >= before
     assert not (folder / "metrics.json").exists()
 
@@ -49,15 +58,14 @@ def test_a_full_disk(spare_kb, small_disk, whole, tally):
     tally("a full disk, in a run's middle", 1, "one line, last checkpoint whole, ends to the same bits with room")
 
 
-def test_a_limit_on_a_file_s_size(tmp_path, whole, tally):
-    """As quotas set it: last.ckpt, the largest file, is not written, and the run says so."""
-    expected, moments = whole
-    folder = tmp_path / "run"
-    assert Attempt(SETTINGS, folder, die_at=moments // 2).end() == "killed"
+def test_limit_of_file_size(tmp_path, whole, stopped, tally):
+    """As quotas set it: last.ckpt, the largest file, cannot be written."""
+    expected, _ = whole
+    folder = Path(shutil.copytree(stopped, tmp_path / "run"))
     largest = (folder / "last.ckpt").stat().st_size
     before = (folder / "last.ckpt").read_bytes()
-    said = Attempt(SETTINGS, folder, largest_file=largest - 1000).end()
-    assert said == (
+    line = Attempt(SETTINGS, folder, largest_file=largest - 1000).end()
+    assert line == (
         f"cannot write {folder / 'last.ckpt'}: File too large; what was saved before is whole: make room and repeat "
         "the command"
     )

@@ -20,15 +20,20 @@ from cifar10.errors import UserError
 from cifar10.training.checkpoints import SafeCheckpointIO
 
 CASES = int(os.environ.get("CASES", "100"))
-"""Random cases of each kind; CI and scripts/reliability.py set more."""
-
-fuzz = settings(
-    max_examples=CASES,
-    deadline=20_000,  # milliseconds of one case: a hang
-    derandomize=True,
-    database=None,
-    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+"""Random cases of each kind in the slow tests; CI and scripts/reliability.py set more."""
+few_and_many = pytest.mark.parametrize(
+    "cases", [pytest.param(15, id="few"), pytest.param(CASES, id="many", marks=pytest.mark.slow)]
 )
+
+
+def fuzz(cases):
+    return settings(
+        max_examples=cases,
+        deadline=20_000,  # milliseconds of one case: a hang
+        derandomize=True,
+        database=None,
+        suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+    )
 
 
 @st.composite
@@ -51,15 +56,16 @@ def one_line(error):
     return True
 
 
+@few_and_many
 @pytest.mark.parametrize("name", ["best.ckpt", "last.ckpt"])
-def test_damaged_checkpoints(name, drawn_runs, tmp_path, tally):
+def test_damaged_checkpoints(cases, name, drawn_runs, tmp_path, tally):
     whole = (drawn_runs / "model=prototype" / name).read_bytes()
     images = torch.randint(256, (5, 3, 32, 32), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
     expected = cifar10.load(drawn_runs / "model=prototype" / name, "cpu").logits(images)
     path = tmp_path / name
     found = {"refused in one line": 0, "unharmed": 0}
 
-    @fuzz
+    @fuzz(cases)
     @given(damage(len(whole)))
     def check(change):
         path.write_bytes(change(whole))
@@ -76,14 +82,15 @@ def test_damaged_checkpoints(name, drawn_runs, tmp_path, tally):
     tally(f"{name} damaged: bytes changed, missing, doubled", sum(found.values()), told(found))
 
 
-def test_damaged_batch_files(tmp_path, monkeypatch, tally):
+@few_and_many
+def test_damaged_batch_files(cases, tmp_path, monkeypatch, tally):
     folder = write_miniature(tmp_path, monkeypatch)
     expected = CIFAR10Data(root=str(folder.parent)).read()
     files = sorted(folder.iterdir())
     contents = {file: file.read_bytes() for file in files}
     found = {"refused in one line": 0, "unharmed": 0}
 
-    @fuzz
+    @fuzz(cases)
     @given(st.sampled_from(files).flatmap(lambda file: st.tuples(st.just(file), damage(len(contents[file])))))
     def check(case):
         file, change = case
@@ -100,7 +107,7 @@ def test_damaged_batch_files(tmp_path, monkeypatch, tally):
             file.write_bytes(contents[file])
 
     check()
-    assert sum(found.values()) >= CASES
+    assert sum(found.values()) >= cases
     tally("CIFAR-10's files damaged", sum(found.values()), told(found))
 
 
@@ -124,11 +131,12 @@ def pictures():
         yield kind, content.getvalue()
 
 
-def test_damaged_images(tmp_path, tally):
+@few_and_many
+def test_damaged_images(cases, tmp_path, tally):
     whole = list(pictures())
     found = {"refused in one line": 0, "read": 0}
 
-    @fuzz
+    @fuzz(cases)
     @given(st.sampled_from(whole).flatmap(lambda one: st.tuples(st.just(one), damage(len(one[1])))))
     def check(case):
         (kind, content), change = case
@@ -171,7 +179,8 @@ WORDS += ["[]", "[1,2]", "{}", "{a:1}", "''", "'a b'", "${seed}", "${nothing}", 
 WORDS += ["cifar10.models.mlp.MLP", "os.system", "x" * 300, "ü", "/", "99999999999999999999"]
 
 
-def test_random_settings(tmp_path, monkeypatch, run_script, tally):
+@few_and_many
+def test_random_settings(cases, tmp_path, monkeypatch, run_script, tally):
     """As typed, up to where training would begin: a run, or one line."""
     from lightning import Trainer
 
@@ -187,7 +196,7 @@ def test_random_settings(tmp_path, monkeypatch, run_script, tally):
     override = st.one_of(usual, usual, odd, st.text(min_size=1, max_size=12))
     found = {"refused in one line": 0, "would train": 0}
 
-    @settings(fuzz, max_examples=CASES if "CASES" in os.environ else 40)
+    @fuzz(cases)
     @given(st.lists(override.filter(lambda text: not text.startswith("-")), min_size=1, max_size=3))
     def check(overrides):
         with warnings.catch_warnings():
@@ -202,13 +211,14 @@ def test_random_settings(tmp_path, monkeypatch, run_script, tally):
     tally("random settings", sum(found.values()), told(found))
 
 
+@few_and_many
 @pytest.mark.parametrize("delta", ["cie76", "cie94", "ciede2000", "redmean"])
-def test_random_colours(delta, tally):
+def test_random_colours(cases, delta, tally):
     """A difference is 0 of equal colours, never negative, the same both ways but for cie94, and has a finite slope."""
     colours = st.lists(st.floats(0, 1, width=32), min_size=3, max_size=3)
     count = [0]
 
-    @fuzz
+    @fuzz(cases)
     @given(colours, colours)
     def check(one, other):
         first, second = (torch.tensor(rgb).view(1, 3, 1, 1).requires_grad_() for rgb in (one, other))

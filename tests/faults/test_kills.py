@@ -11,7 +11,7 @@ import pytest
 from harness import SMALL, Attempt, difference
 
 KILLS = int(os.environ.get("KILLS", "5"))
-"""How many in all; KILLS=100 pytest tests/faults/test_kills.py"""
+"""Kills in all scenarios together; KILLS=100 pytest -m slow tests/faults/test_kills.py"""
 
 TWO = ("model=mlp", "data.random_flip=true", "trainer=ddp", "trainer.devices=2", "trainer.accelerator=cpu", "epochs=6")
 TRAIN = Path(__file__).resolve().parents[2] / "train.py"
@@ -26,42 +26,49 @@ SCENARIOS = {
 }
 
 
-EACH = max(KILLS // len(SCENARIOS), 1)
+def settings_of(scenario):
+    return [*SCENARIOS[scenario].split(), "epochs=3", "checkpoint.every_n_steps=3"]
 
 
-@pytest.fixture(scope="module", params=SCENARIOS)
-def whole(request, tmp_path_factory):
-    """A run that was let alone: what it was, its folder, and how many moments it had."""
-    settings = [*SCENARIOS[request.param].split(), "epochs=3", "checkpoint.every_n_steps=3"]
-    folder = tmp_path_factory.mktemp("whole")
-    return request.param, settings, folder, Attempt(settings, folder).finish()
-
-
-def test_a_killed_run_ends_as_if_it_had_not_been(whole, tmp_path, tally):
-    name, settings, folder, moments = whole
-    dice, kills = random.Random(f"kills of {name}"), 0
-    for run in range(KILLS):
-        if kills == EACH:
-            break
-        broken = tmp_path / str(run)
-        for _ in range(3):  # killed up to three times on its way
-            die_at = dice.randint(1, moments)
-            ending = Attempt(settings, broken, die_at).end()
-            kills += ending == "killed"
-            if ending != "killed" or kills == EACH:
+def kill_at_random_moments(settings, whole, moments, dice, kills, folder):
+    """Kills a run up to three times, resumes it and compares it with `whole`, until there were that many kills."""
+    killed = 0
+    for run in range(2 * kills):
+        broken = folder / str(run)
+        for _ in range(min(3, kills - killed)):
+            ending = Attempt(settings, broken, die_at := dice.randint(1, moments)).end()
+            killed += ending == "killed"
+            if ending != "killed":
                 break
         if ending == "killed":
             Attempt(settings, broken).finish()
-        assert difference(broken, folder) == "", f"{run}, at the last {die_at}"
-    assert kills == EACH
-    tally(f"SIGKILL at a random moment ({name})", kills, "same weights, tables, curves and results to the bit")
+        assert difference(broken, whole) == "", f"{run}, at the last {die_at}"
+        if killed == kills:
+            return
+    pytest.fail(f"{killed} of {kills} kills")
+
+
+def test_run_killed_twice_equals_uninterrupted_run(tmp_path):
+    settings = ["model=mlp", "data.random_flip=true", "ema_decay=0.9", "epochs=2", "checkpoint.every_n_steps=3"]
+    moments = Attempt(settings, tmp_path / "whole").finish()
+    kill_at_random_moments(settings, tmp_path / "whole", moments, random.Random(0), 2, tmp_path)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("scenario", SCENARIOS)
+def test_killed_runs_equal_uninterrupted_run(scenario, tmp_path, tally):
+    settings, kills = settings_of(scenario), max(KILLS // len(SCENARIOS), 1)
+    moments = Attempt(settings, tmp_path / "whole").finish()
+    dice = random.Random(f"kills of {scenario}")
+    kill_at_random_moments(settings, tmp_path / "whole", moments, dice, kills, tmp_path)
+    tally(f"SIGKILL at a random moment ({scenario})", kills, "same weights, tables, curves and results to the bit")
 
 
 @pytest.mark.slow
 @pytest.mark.fault("SIGKILL of the first process of a run of two", "the other ends too; ends to the same bits")
 @pytest.mark.parametrize("epoch", [1, 3])
-def test_a_killed_run_of_two_processes_ends_as_if_it_had_not_been(epoch, tmp_path):
-    """As typed; its second process dies with it, and holds nothing."""
+def test_killed_run_of_two_processes_equals_uninterrupted_run(epoch, tmp_path):
+    """On the command line. The other process ends too, and the folder is free."""
     for name in ("whole", "broken"):
         command = [
             sys.executable,

@@ -1,10 +1,16 @@
-"""Files of a run that something else has damaged, or put there: named in one line, never opened, never overwritten."""
+"""Damaged or harmful files in a run folder: reported in one line, never opened, never overwritten."""
 
 import os
+import shutil
+from pathlib import Path
 
 import pytest
 import torch
-from harness import Attempt
+from harness import CONF, SMALL, Attempt
+from hydra import compose, initialize_config_dir
+
+from cifar10.errors import UserError
+from cifar10.training.run import train
 
 SETTINGS = ("model=prototype", "checkpoint.every_n_steps=3")
 
@@ -18,30 +24,36 @@ class Harmful:
 
 
 @pytest.fixture(scope="module")
-def whole(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("whole")
-    return folder, Attempt(SETTINGS, folder).finish()
-
-
-@pytest.fixture
-def killed(whole, tmp_path):
-    """An unfinished run with a checkpoint."""
-    folder = tmp_path / "run"
-    assert Attempt(SETTINGS, folder, die_at=whole[1] // 2).end() == "killed"
+def stopped(tmp_path_factory):
+    """An unfinished run with a checkpoint, killed after it has validated an epoch."""
+    folder = tmp_path_factory.mktemp("stopped")
+    assert Attempt(SETTINGS, folder, die_at=40).end() == "killed"
     return folder
 
 
-@pytest.mark.parametrize("kind", ["last.ckpt", "best.ckpt"])
-def test_a_checkpoint_that_would_run_code(kind, killed, tmp_path, tally):
-    """In the run's folder, where a stranger with access could put it."""
-    torch.save({"state_dict": Harmful(tmp_path / "harm"), "loops": {}}, killed / kind)
-    if kind == "best.ckpt":  # read when training has ended
-        Attempt(SETTINGS, killed).finish()  # a better epoch has replaced it
-        (killed / "metrics.json").unlink()
-        torch.save({"state_dict": Harmful(tmp_path / "harm"), "loops": {}}, killed / kind)
-    said = Attempt(SETTINGS, killed).end()
-    assert said.startswith(f"{killed / kind}: not a whole checkpoint of this project; what holds more than tensors and")
-    assert said.endswith("is not opened; start over with overwrite=true")
+@pytest.fixture
+def folder(stopped, tmp_path):
+    return Path(shutil.copytree(stopped, tmp_path / "run"))
+
+
+def error_of_train(folder):
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        cfg = compose("train", [*SMALL, *SETTINGS])
+    with pytest.raises(UserError) as error:
+        train(cfg, folder)
+    assert len(str(error.value).splitlines()) == 1
+    return str(error.value)
+
+
+@pytest.mark.parametrize("name", ["last.ckpt", "best.ckpt"])
+def test_checkpoint_that_would_run_code_is_refused(name, folder, tmp_path, tally):
+    if name == "best.ckpt":  # read when training has ended
+        Attempt(SETTINGS, folder).finish()
+        (folder / "metrics.json").unlink()
+    torch.save({"state_dict": Harmful(tmp_path / "harm"), "loops": {}}, folder / name)
+    line = error_of_train(folder)
+    assert line.startswith(f"{folder / name}: not a whole checkpoint of this project; what holds more than tensors and")
+    assert line.endswith("is not opened; start over with overwrite=true")
     assert not (tmp_path / "harm").exists()
     tally("a checkpoint that would run code, in a run's folder", 1, "refused in one line, nothing ran")
 
@@ -56,15 +68,14 @@ def test_a_checkpoint_that_would_run_code(kind, killed, tmp_path, tally):
         ("metrics.json", b'{"test": ', "metrics.json cannot be read; start over with overwrite=true"),
     ],
 )
-def test_a_damaged_file_is_named(name, content, line, killed, tally):
-    (killed / name).write_bytes(content)
-    said = Attempt(SETTINGS, killed).end()
-    assert line in said
-    assert len(said.splitlines()) == 1
-    assert (killed / name).read_bytes() == content
-    Attempt([*SETTINGS, "overwrite=true"], killed).finish()
-    tally(
-        "a damaged checkpoint, table, result or settings of a run",
-        1,
-        "named in one line, not overwritten",
-    )
+def test_damaged_file_is_named_and_kept(name, content, line, folder, tally):
+    (folder / name).write_bytes(content)
+    assert line in error_of_train(folder)
+    assert (folder / name).read_bytes() == content
+    tally("a damaged checkpoint, table, result or settings of a run", 1, "named in one line, not overwritten")
+
+
+def test_overwrite_replaces_damaged_files(folder):
+    for name in ("last.ckpt", "config.yaml", "metrics.csv", "metrics.json"):
+        (folder / name).write_bytes(b"\xff")
+    Attempt([*SETTINGS, "overwrite=true"], folder).finish()

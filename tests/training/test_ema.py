@@ -19,7 +19,7 @@ def composed(*overrides):
         return compose("train", [*SMALL, "trainer.enable_progress_bar=false", *overrides])
 
 
-@pytest.mark.parametrize("batch_norm", [False, True])
+@pytest.mark.parametrize("batch_norm", [pytest.param(False, marks=pytest.mark.slow), True])
 def test_best_is_the_average_and_last_has_both(batch_norm, tmp_path, monkeypatch):
     """The average by its formula over the weights after each step, which begins with those after the first."""
     seen, validated = [], []

@@ -72,9 +72,7 @@ def test_a_setting_that_is_newer_than_the_run_has_its_default(tmp_path):
         "data": {"_target_": "cifar10.data.synthetic.SyntheticData"},
     }
     init_run_folder(tmp_path, settings(**older))
-    newer = OmegaConf.merge(
-        settings(**older), {"experiment": "study", "data": {"random_flip": False}, "model": {"warmup_fraction": None}}
-    )
+    newer = OmegaConf.merge(settings(**older), {"data": {"random_flip": False}, "model": {"warmup_fraction": None}})
     assert finished_result(tmp_path, newer) is None
     with pytest.raises(UserError, match=r"holds a run with data.random_flip=False, now it is True"):
         finished_result(tmp_path, OmegaConf.merge(newer, {"data": {"random_flip": True}}))

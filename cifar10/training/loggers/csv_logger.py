@@ -38,19 +38,13 @@ class EpochTable(Logger):
 
     @rank_zero_only
     def log_metrics(self, metrics: dict[str, float], step: int | None = None) -> None:
-        row = self.rows.setdefault(step, {"epoch": step})
+        """Adds an epoch's values. step: the epoch, from 1."""
+        row = self.rows.setdefault(step or 0, {"epoch": step})
         row.update(metrics)
         if "train/loss" in metrics:  # what an epoch logs last
-            accuracy = f", accuracy {row['train/accuracy']:.2%}" if "train/accuracy" in row else ""
-            log.info(
-                "epoch %d: train loss %.4f%s; validation loss %.4f, accuracy %.2f%%; %.1f s",
-                step,
-                row["train/loss"],
-                accuracy,
-                row["val/loss"],
-                100 * row["val/accuracy"],
-                row["seconds"],
-            )
+            accuracy = ", accuracy {train/accuracy:.2%}" if "train/accuracy" in row else ""
+            line = f"epoch {{epoch}}: train loss {{train/loss:.4f}}{accuracy}; validation loss {{val/loss:.4f}}, "
+            log.info((line + "accuracy {val/accuracy:.2%}; {seconds:.1f} s").format_map(row))
 
     @rank_zero_only
     def save(self) -> None:

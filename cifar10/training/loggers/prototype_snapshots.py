@@ -1,4 +1,4 @@
-"""How a model's pictures evolve: kept as files while it trains, for strips and animations."""
+"""Snapshots of the class prototypes during training, for strips and animations."""
 
 from pathlib import Path
 from typing import Any
@@ -10,45 +10,44 @@ from PIL import Image
 from torch import Tensor
 
 from cifar10.files import write_atomically
-from cifar10.models.classifier import Classifier
 
 
 class PrototypeSnapshots(Callback):
-    """Keeps `pictures()` at its start, after 1, 2, 4, 8 ... steps, and at its end, as `evolution/<step>.png`.
+    """Saves the prototypes before training, after 1, 2, 4, 8 ... steps, and at the end, as `evolution/<step>.png`.
 
-    A file shows the pictures of a class in a column, without gaps, rounded to 8 bits.
+    A file shows the prototypes of a class in a column, without gaps, rounded to 8 bits.
     """
 
     def __init__(self, run: Path) -> None:
         self.folder = run / "evolution"
-        self.kept = -1
+        self.last_step = -1
 
-    def on_train_start(self, trainer: Trainer, pl_module: Classifier) -> None:
+    def on_train_start(self, trainer: Trainer, pl_module: Any) -> None:
         if trainer.global_step == 0:  # not where it is resumed
-            self._keep(trainer, pl_module)
+            self._save(trainer, pl_module)
 
-    def on_train_batch_end(self, trainer: Trainer, pl_module: Classifier, *args: Any) -> None:
+    def on_train_batch_end(self, trainer: Trainer, pl_module: Any, *args: Any) -> None:
         step = trainer.global_step
         if step & (step - 1) == 0:  # most happens at the beginning
-            self._keep(trainer, pl_module)
+            self._save(trainer, pl_module)
 
-    def on_train_epoch_end(self, trainer: Trainer, pl_module: Classifier) -> None:
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: Any) -> None:
         # Before the last checkpoint is written: a run that is killed after it does not train again.
         if trainer.should_stop or trainer.current_epoch + 1 == trainer.max_epochs:
-            self._keep(trainer, pl_module)
+            self._save(trainer, pl_module)
 
-    def _keep(self, trainer: Trainer, model: Classifier) -> None:
-        if not trainer.is_global_zero or trainer.global_step == self.kept:
+    def _save(self, trainer: Trainer, model: Any) -> None:
+        if not trainer.is_global_zero or trainer.global_step == self.last_step:
             return
-        self.kept = trainer.global_step
+        self.last_step = trainer.global_step
         rows = model.network.prototype_images().unflatten(0, (len(model.class_names), -1)).transpose(0, 1)
         pixels = rows.mul(255).round().byte().permute(0, 3, 1, 4, 2).flatten(2, 3).flatten(0, 1)
         picture = Image.fromarray(pixels.cpu().numpy())
-        write_atomically(self.folder / f"{self.kept:07}.png", lambda file: picture.save(file, "png"))
+        write_atomically(self.folder / f"{self.last_step:07}.png", lambda file: picture.save(file, "png"))
 
 
 def read_snapshots(run: Path, classes: int) -> dict[int, Tensor]:
-    """Step -> the pictures after it, (K, C, 3, H, W) in [0, 1], by step; empty where the run kept none."""
+    """Returns step -> the K prototypes of each class after it, (K, C, 3, H, W) in [0, 1]; empty if there are none."""
     frames = {}
     for path in sorted((run / "evolution").glob("*.png")):
         with Image.open(path) as picture:

@@ -13,7 +13,6 @@ from torch.utils.tensorboard import SummaryWriter
 from torch.utils.tensorboard.summary import hparams
 from torchvision.utils import make_grid
 
-from cifar10.models.classifier import Classifier
 from cifar10.training.config import flatten
 from cifar10.training.run_folder import WITHOUT_EFFECT
 
@@ -26,10 +25,8 @@ CHARTS = {
 
 def tensorboard_logger(folder: Path, epochs_done: int | None) -> TensorBoardLogger:
     """Returns the logger of a run's training. TensorBoard drops what an earlier attempt logged after epochs_done."""
-    purge_step = None if epochs_done is None else epochs_done + 1
-    return TensorBoardLogger(
-        folder, name=FOLDER, version="", default_hp_metric=False, filename_suffix=SUFFIX, purge_step=purge_step
-    )
+    purge: dict[str, Any] = {} if epochs_done is None else {"purge_step": epochs_done + 1}
+    return TensorBoardLogger(folder, FOLDER, "", default_hp_metric=False, filename_suffix=SUFFIX, **purge)
 
 
 def remove_events(folder: Path, of_training: bool) -> None:
@@ -49,26 +46,24 @@ def sync_events(folder: Path) -> None:
 class TensorBoardImages(Callback):
     """Logs the layout of charts and the graph once, and the class prototypes after each epoch."""
 
-    def on_train_start(self, trainer: Trainer, pl_module: Classifier) -> None:
+    def on_train_start(self, trainer: Trainer, pl_module: Any) -> None:
         example = pl_module.example_input_array
         for writer in _writers(trainer) if trainer.global_step == 0 else []:  # not when resumed
             writer.add_custom_scalars(CHARTS)
             if example is not None:  # Lightning's log_graph would write it again for the test
                 writer.add_graph(pl_module, example.to(pl_module.device))
 
-    def on_train_epoch_end(self, trainer: Trainer, pl_module: Classifier) -> None:
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: Any) -> None:
         images = pl_module.network.prototype_images()
-        if images is not None:
-            for writer in _writers(trainer):
-                per_class = len(images) // len(pl_module.class_names)
-                grid = make_grid(images, nrow=per_class if per_class > 1 else 5)
-                writer.add_image("prototypes", grid, trainer.current_epoch + 1)
+        for writer in _writers(trainer) if images is not None else []:
+            per_class = len(images) // len(pl_module.class_names)
+            grid = make_grid(images, nrow=per_class if per_class > 1 else 5)
+            writer.add_image("prototypes", grid, trainer.current_epoch + 1)
 
 
 def log_results(folder: Path, record: dict[str, Any]) -> None:
     """Writes the results and the run's row in the tab HPARAMS. record: the run's `metrics.json`."""
-    # Without the list of columns that Lightning and add_hparams write with each run: TensorBoard would take one run's
-    # list for all of them. Without any, it shows the columns of all rows.
+    # Without the list of columns that add_hparams writes: TensorBoard would take one run's list for all runs.
     _, start, end = hparams(hyperparameters(record), {})
     with SummaryWriter(folder / FOLDER) as writer:
         for name in ("loss", "accuracy"):
@@ -80,11 +75,11 @@ def log_results(folder: Path, record: dict[str, Any]) -> None:
 
 def hyperparameters(record: dict[str, Any]) -> dict[str, bool | int | float | str]:
     """Returns the settings by their names on the command line, without those that are not set or change no result."""
-    named: dict[str, Any] = {"model": record["model"], "data": record["data"]}
-    for name, value in flatten(record["config"]):
-        if value is not None and name not in WITHOUT_EFFECT and not name.endswith("._target_"):
-            named[name] = value if isinstance(value, bool | int | float | str) else str(value)
-    return named
+    return {"model": record["model"], "data": record["data"]} | {
+        name: value if isinstance(value, bool | int | float | str) else str(value)
+        for name, value in flatten(record["config"])
+        if value is not None and name not in WITHOUT_EFFECT and not name.endswith("._target_")
+    }
 
 
 def _writers(trainer: Trainer) -> list[SummaryWriter]:

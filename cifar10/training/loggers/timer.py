@@ -1,9 +1,9 @@
-"""How long an epoch takes."""
+"""The seconds that each epoch takes."""
 
 from time import perf_counter
 from typing import Any
 
-from lightning import Callback, LightningModule, Trainer
+from lightning import Callback, Trainer
 
 
 class EpochTimer(Callback):
@@ -25,11 +25,11 @@ class EpochTimer(Callback):
     def on_validation_end(self, *args: Any) -> None:
         self.validation = perf_counter() - self.started
 
-    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: Any) -> None:
         pl_module.log_epoch({"seconds": self.train, "val_seconds": self.validation})
 
     def elapsed(self) -> float:
-        """Seconds that the epoch has trained so far."""
+        """Returns the seconds that the epoch has trained so far."""
         return self.train + perf_counter() - self.started
 
     def state_dict(self) -> dict[str, float]:
