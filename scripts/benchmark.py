@@ -3,7 +3,6 @@
 python scripts/benchmark.py                          all parts but search, half an hour on two CPU cores
 python scripts/benchmark.py --only training          one part
 python scripts/benchmark.py --only search            its rounds are seeds, 10 minutes each
-python scripts/benchmark.py --data synthetic         without CIFAR-10; the speeds are the same
 python scripts/benchmark.py --out docs               updates docs/benchmark.json and docs/benchmark.md
 """
 
@@ -17,40 +16,44 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # train.py and conf/ lie beside scripts/
+from benchmarks.tables import markdown
+from cifar10.errors import UserError
+from cifar10.inference.command_line import make_parser, one_line_errors, positive_int
 
 PARTS = ("training", "choices", "loading", "startup", "scale", "predict", "search")
 """Modules of `benchmarks`; each has a function of its name: (data, rounds) -> table -> rows. The page has its docs."""
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = make_parser(__doc__)
     parser.add_argument("--only", choices=PARTS, help="one part (default: all but search)")
-    parser.add_argument("--data", choices=("cifar10", "synthetic"), default="cifar10")
-    parser.add_argument("--rounds", type=int, choices=range(1, 100), default=5, metavar="N", help="(default: 5)")
+    parser.add_argument(
+        "--data", choices=("cifar10", "synthetic"), default="cifar10", help="synthetic needs no download"
+    )
+    parser.add_argument("--rounds", type=positive_int, default=5, metavar="N", help="(default: 5)")
     parser.add_argument("--out", type=Path, help="folder whose benchmark.json and benchmark.md are updated")
     args = parser.parse_args()
+    with one_line_errors():
+        print(markdown(measure(args)), end="")
 
-    from benchmarks.tables import markdown
-    from cifar10.errors import UserError
 
+def measure(args: argparse.Namespace) -> dict[str, Any]:
+    """Measures the chosen parts and returns what is stored of each, in a folder after each part."""
     warnings.filterwarnings("ignore")  # Lightning's advice about the standard baseline
-    try:
+    if args.out:
         update({}, args.out)  # fails before the first measurement where the folder is not writable
-        about, measured = describe(args), {}
-        for name in [args.only] if args.only else PARTS[:-1]:
-            print(f"measuring {name} ...", file=sys.stderr)
+    about, measured = describe(args), {}
+    for name in [args.only] if args.only else PARTS[:-1]:
+        print(f"measuring {name} ...", file=sys.stderr)
+        try:
             module = import_module(f"benchmarks.{name}")
-            tables = getattr(module, name)(args.data, args.rounds)
-            measured[name] = about | {"note": (module.__doc__ or "").strip(), "tables": tables}
+        except ImportError as error:
+            raise UserError(f"{error}; pip install -e '.[search,export]'") from error
+        tables = getattr(module, name)(args.data, args.rounds)
+        measured[name] = about | {"note": (module.__doc__ or "").strip(), "tables": tables}
+        if args.out:
             update(measured, args.out)
-    except ImportError as error:
-        sys.exit(f"benchmark.py: {error}; pip install -e '.[search,export]'")
-    except (UserError, OSError) as error:
-        sys.exit(f"benchmark.py: {error}")
-    except KeyboardInterrupt:
-        sys.exit("\nbenchmark.py: stopped; finished parts are written")
-    print(markdown(measured), end="")
+    return measured
 
 
 def describe(args: argparse.Namespace) -> dict[str, Any]:
@@ -60,23 +63,19 @@ def describe(args: argparse.Namespace) -> dict[str, Any]:
     from cifar10.training.precision import best_device
     from cifar10.training.record import PACKAGES, device_name, git_commit
 
-    command = f"python scripts/benchmark.py --data {args.data} --rounds {args.rounds}"
+    only = f" --only {args.only}" if args.only else ""
     return {
         "device": device_name(best_device()),
         "threads": torch.get_num_threads(),
         "versions": {"python": platform.python_version()} | {name: version(name) for name in PACKAGES},
         "commit": git_commit(),
         "rounds": args.rounds,
-        "command": command + (f" --only {args.only}" if args.only else ""),
+        "command": f"python scripts/benchmark.py --data {args.data} --rounds {args.rounds}{only}",
     }
 
 
-def update(measured: dict[str, Any], folder: Path | None) -> None:
+def update(measured: dict[str, Any], folder: Path) -> None:
     """Replaces the measured parts in the folder's benchmark.json and benchmark.md, and keeps the others."""
-    from benchmarks.tables import markdown
-
-    if not folder:
-        return
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / "benchmark.json"
     results = (json.loads(path.read_text()) if path.exists() else {}) | measured

@@ -28,23 +28,20 @@ def make_card(
     run: of the checkpoint; without it the training is unknown. tested: these weights in float32, on the images that
     the files were checked on.
     """
-    network = predictor.network
+    network, names = predictor.network, predictor.class_names
+    test = {name: tested.test[name] for name in ("accuracy", "loss", "class_accuracy")}
     return {
         "model": network.name,
         "description": (getdoc(type(network)) or "").partition("\n")[0],
         "parameters": sum(parameter.numel() for parameter in network.parameters()),
         "settings": {name: value for name, value in network.arguments.items() if name != "class_names"},
-        "classes": predictor.class_names,
+        "classes": names,
         "input": {"name": "images", "type": "uint8", "shape": ["N", 3, 32, 32], "colors": "RGB, 0 to 255"},
-        "output": {"name": "logits", "type": "float32", "shape": ["N", len(predictor.class_names)]},
+        "output": {"name": "logits", "type": "float32", "shape": ["N", len(names)]},
         "files": {name: {"bytes": len(data), "sha256": sha256(data).hexdigest()} for name, data in files.items()},
         "checks": {name: found._asdict() for name, found in checks.items()},
         "training": _training(run.record) if run else None,
-        "test": {
-            "images": len(tested.predictions.labels),
-            **{name: tested.test[name] for name in ("accuracy", "loss", "class_accuracy")},
-            "calibration_error": tested.ece,
-        },
+        "test": {"images": len(tested.predictions.labels), "calibration_error": tested.ece, **test},
         "calibrated": getattr(network, "discriminative", True),
         "versions": {name: version(name) for name in ("torch", "onnx", "onnxruntime")},
     }
@@ -61,7 +58,5 @@ def _training(record: dict[str, Any]) -> dict[str, Any]:
 
 def to_markdown(card: dict[str, Any]) -> str:
     """Renders the card from `model_card.md.jinja`."""
-    template = Path(__file__).with_name("model_card.md.jinja").read_text()
-    return Template(
-        template, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True
-    ).render(card)
+    text = Path(__file__).with_name("model_card.md.jinja").read_text()
+    return Template(text, undefined=StrictUndefined, trim_blocks=True, keep_trailing_newline=True).render(card)

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from cifar10.data.image_io import Layout, as_batch
 from cifar10.errors import UserError, shorten
-from cifar10.networks.checkpoint import load_network
+from cifar10.networks.checkpoint import load_network, weights_path
 from cifar10.training.precision import best_device
 
 
@@ -92,6 +92,4 @@ def find_checkpoint(path: Path) -> Path:
         below = [str(file.parent) for file in sorted(path.rglob("metrics.json"))]
         hint = f"found {shorten(below)}" if below else "name the folder that train.py reported"
         raise UserError(f"{path}: not a finished run; {hint}")
-    if not (path / "best.ckpt").is_file():
-        raise UserError(f"{path}/best.ckpt is missing; the run's weights are needed")
-    return path / "best.ckpt"
+    return weights_path(path)

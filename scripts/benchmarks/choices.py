@@ -30,8 +30,10 @@ def choices(data: str, rounds: int) -> dict[str, Rows]:
         "cnn: evaluation in batches of 500, not 32": (evaluation(500), evaluation(32)),
         "mlp: fused Adam": (mlp(), mlp(fused=False)),
         "mlp: torch.compile (not used)": (mlp(compiled=True), mlp()),
-        "prototypes: compiled kernels, not cdist": (differences(compiled_mean_difference), differences()),
-        "prototypes: cdist, not broadcasting": (differences(), differences(broadcast)),
+        "prototypes: compiled kernels, not cdist": (
+            differences(compiled_mean_difference),
+            differences(mean_difference),
+        ),
     }
     rows: Rows = {}
     for choice, (chosen, other) in pairs.items():
@@ -68,18 +70,12 @@ def steps(
 
 def evaluation(batch_size: int) -> Measurement:
     """Measures the seconds to classify 500 images."""
-    device = best_device()
-    model = CNN().to(device).eval()
-    images = torch.randint(256, (500, 3, 32, 32), dtype=torch.uint8, device=device)
-
+    model = CNN().to(best_device()).eval()
+    images = torch.randint(256, (500, 3, 32, 32), dtype=torch.uint8, device=best_device())
     return seconds(torch.inference_mode()(lambda: [model(batch) for batch in images.split(batch_size)]))
 
 
-def differences(measure: Callable[..., Tensor] = mean_difference) -> Measurement:
+def differences(measure: Callable[..., Tensor]) -> Measurement:
     """Measures the seconds of the mean differences of 250 images to 10 prototypes."""
     images, prototypes = to_color_space(torch.rand(260, 3, 32, 32, device=best_device()), "cie76").split(250)
     return seconds(partial(measure, images, prototypes, "cie76"), times=5)
-
-
-def broadcast(images: Tensor, prototypes: Tensor, delta: str) -> Tensor:
-    return (images[:, None] - prototypes).square().sum(2).sqrt().mean((-2, -1))

@@ -47,15 +47,14 @@ def loading(data: str, rounds: int) -> dict[str, Rows]:
 
 def throughput(make: Callable[[], Iterable[Any]]) -> float:
     """Returns images per second of one epoch; of workers without their start and first batch, and of fewer images."""
-    loader, count, limit = make(), 0, IMAGES
+    loader, limit = make(), IMAGES
     synchronize()
     start = perf_counter()
     batches = iter(loader)
     if isinstance(loader, DataLoader):
         next(batches)
         start, limit = perf_counter(), IMAGES_WITH_WORKERS
-    for _, labels in islice(batches, -(-limit // BATCH_SIZE)):
-        count += len(labels)
+    count = sum(len(labels) for _, labels in islice(batches, -(-limit // BATCH_SIZE)))
     synchronize()
     return count / (perf_counter() - start)
 

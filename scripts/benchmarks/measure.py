@@ -8,12 +8,12 @@ from pathlib import Path
 from time import perf_counter
 from typing import Any
 
-import hydra
 import torch
 from hydra.utils import instantiate
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 
 from cifar10.data.datamodule import ImageData
+from cifar10.training.config import compose_settings
 
 ROOT = Path(__file__).resolve().parents[2]
 Measurement = Callable[[], float]
@@ -61,8 +61,7 @@ def synchronize() -> None:
 
 def compose(*overrides: str) -> DictConfig:
     """Returns the settings of `python train.py <overrides>`."""
-    with hydra.initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
-        return hydra.compose("train", list(overrides))
+    return OmegaConf.create(compose_settings(*overrides))
 
 
 def load_data(cfg: DictConfig, at_least: int = 1) -> ImageData:

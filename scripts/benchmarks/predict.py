@@ -25,18 +25,17 @@ CALLS, FILES = 100, 10_000
 
 def predict(data: str, rounds: int) -> dict[str, Rows]:
     images = load_data(compose(f"data={data}")).test_images
-    with tempfile.TemporaryDirectory() as temporary:
-        folder = Path(temporary)
-        paths = [folder / f"images/{number:05}.png" for number in range(FILES)]
-        paths[0].parent.mkdir()
+    with tempfile.TemporaryDirectory() as pictures, tempfile.TemporaryDirectory() as runs:
+        folder = Path(pictures)
+        paths = [folder / f"{number:05}.png" for number in range(FILES)]
         for number, path in enumerate(paths):
             Image.fromarray(images[number % len(images)].permute(1, 2, 0).numpy()).save(path)
         commands: dict[str, Callable[[], Any]] = {"decoding alone": partial(read_images, paths)}
         one: Rows = {}
         for name in ("prototype", "mlp", "cnn"):
-            run = train_briefly(folder / name, f"model={name}", "data=synthetic")
+            run = train_briefly(Path(runs) / name, f"model={name}", "data=synthetic")
             one |= interleaved({name: latency(cifar10.load(run, "cpu"), images[:1], paths[0])}, rounds)
-            command = ("scripts/predict.py", run, folder / "images", "--csv", "--device", "cpu")
+            command = ("scripts/predict.py", run, folder, "--csv", "--device", "cpu")
             commands[f"predict.py, {name}"] = partial(python, *command)
         cells = {name: {"images per second": per_second(FILES, seconds(call))} for name, call in commands.items()}
         return {"milliseconds for one image": one, "10,000 files": interleaved(cells, rounds)}

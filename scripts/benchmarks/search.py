@@ -46,7 +46,6 @@ def summarize(trials: list[FrozenTrial]) -> dict[str, float]:
     """Returns the columns of one search."""
     complete = [trial for trial in trials if trial.state is TrialState.COMPLETE]
     return {
-        "trials": len(trials),
         "pruned": sum(trial.state is TrialState.PRUNED for trial in trials),
         # An epoch is reported when the next one begins, so the last one of a complete trial is not.
         "epochs": sum(len(trial.intermediate_values) for trial in trials) + len(complete),

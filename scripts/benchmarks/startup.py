@@ -1,7 +1,4 @@
-"""Measures the start of whole processes, their files in the cache.
-
-A training step counts until its checkpoint is written.
-"""
+"""Measures the start of whole processes, their files cached; a training step until its checkpoint is written."""
 
 import subprocess
 import sys

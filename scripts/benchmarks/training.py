@@ -15,7 +15,6 @@ from time import perf_counter
 from typing import Any
 
 import torch
-from hydra.utils import instantiate
 from lightning import Callback, LightningModule, Trainer
 from omegaconf import DictConfig
 from PIL import Image
@@ -28,6 +27,7 @@ from benchmarks.measure import Rows, compose, interleaved, load_data, per_second
 from cifar10.color.delta_e import to_lab
 from cifar10.data.batches import epoch_order
 from cifar10.data.datamodule import ImageData
+from cifar10.models.build import build_model
 from cifar10.models.classifier import Classifier
 from cifar10.networks.prototype import PrototypeNetwork
 from cifar10.training.checkpoints import LastCheckpoint
@@ -73,10 +73,6 @@ class StepTimer(Callback):
             self.seconds = perf_counter() - self.start
 
 
-def build_model(cfg: DictConfig, data: ImageData) -> Classifier:
-    return instantiate(cfg.model, _convert_="all", class_names=data.class_names)
-
-
 def make_optimizer(model: Classifier, network: nn.Module, fused: bool) -> torch.optim.Optimizer:
     learning_rate: Any = model.learning_rate
     if isinstance(model.network, PrototypeNetwork):
@@ -86,7 +82,7 @@ def make_optimizer(model: Classifier, network: nn.Module, fused: bool) -> torch.
 
 def bare_loop(cfg: DictConfig, data: ImageData, steps: int) -> float:
     """Trains as lean as PyTorch allows."""
-    device, model = best_device(), build_model(cfg, data)
+    device, model = best_device(), build_model(cfg.model, data.class_names)
     model.to(device).train()
     images, labels = data.train_images.to(device), data.train_labels.to(device)
     precision = chosen_precision(cfg.precision, cfg.trainer.accelerator)
@@ -108,7 +104,7 @@ def bare_loop(cfg: DictConfig, data: ImageData, steps: int) -> float:
 
 def this_project(cfg: DictConfig, data: ImageData, steps: int) -> float:
     """Trains under this project's Trainer, with all its callbacks and loggers."""
-    model, timer = build_model(cfg, data), StepTimer(steps)
+    model, timer = build_model(cfg.model, data.class_names), StepTimer(steps)
     with tempfile.TemporaryDirectory() as folder:
         last = LastCheckpoint(Path(folder) / "last.ckpt")
         make_trainer(cfg, Path(folder), last, model, [timer]).fit(model, data)
@@ -138,7 +134,7 @@ class Module(LightningModule):
 
 def lightning_alone(cfg: DictConfig, data: ImageData, steps: int) -> float:
     """Trains the same network under a Trainer without loggers, checkpoints and metrics."""
-    model = build_model(cfg, data)
+    model = build_model(cfg.model, data.class_names)
     module = Module(model, model.loss, make_optimizer(model, model, fused=True))
     off = dict.fromkeys(("logger", "enable_checkpointing", "enable_progress_bar"), False)
     return fit(module, data, cfg, steps, limit_val_batches=0, **off)
@@ -185,7 +181,7 @@ def standard_loader(data: ImageData, batch_size: int, *transform: Any) -> DataLo
 
 def standard_baseline(cfg: DictConfig, data: ImageData, steps: int) -> float:
     """Trains with Lightning's defaults, per-image transforms and a DataLoader with two workers."""
-    model, classes = build_model(cfg, data), len(data.class_names)
+    model, classes = build_model(cfg.model, data.class_names), len(data.class_names)
     network: Any = BroadcastPrototypes(classes) if isinstance(model.network, PrototypeNetwork) else model.network.layers
     network.to(memory_format=torch.contiguous_format)
     accuracy = MulticlassAccuracy(classes, average="micro")

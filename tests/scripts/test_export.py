@@ -72,11 +72,11 @@ def test_both_files_give_the_logits_of_the_run(name, exported, drawn_runs):
 @pytest.mark.parametrize(
     "model",
     [
-        Prototype(delta="cie94"),
+        pytest.param(Prototype(delta="cie94"), marks=pytest.mark.slow),
         Prototype(delta="ciede2000"),
-        Prototype(delta="redmean"),
+        pytest.param(Prototype(delta="redmean"), marks=pytest.mark.slow),
         Prototype(objective="discriminative", prototypes_per_class=2, tta_flip=True),
-        MLP(tta_shift_px=1),
+        pytest.param(MLP(tta_shift_px=1), marks=pytest.mark.slow),
         CNN(batch_norm=True, tta_flip=True),
     ],
     ids=["cie94", "ciede2000", "redmean", "discriminative", "tta_shift_px", "tta_flip"],
