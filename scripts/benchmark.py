@@ -1,8 +1,7 @@
 """Measures the speed of this project beside a bare loop and standard alternatives; writes JSON and Markdown.
 
 python scripts/benchmark.py                          all parts but search, half an hour on two CPU cores
-python scripts/benchmark.py --only training          one part
-python scripts/benchmark.py --only search            its rounds are seeds, 10 minutes each
+python scripts/benchmark.py --only search            one part; this one's rounds are seeds, 10 minutes each
 python scripts/benchmark.py --out docs               updates docs/benchmark.json and docs/benchmark.md
 """
 

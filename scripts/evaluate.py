@@ -53,10 +53,11 @@ def report(args: argparse.Namespace) -> dict[str, Any]:
     predictor = cifar10.load(args.checkpoint, args.device)
     data, run = chosen_data(predictor, args.data), run_of(predictor.checkpoint)
     classifier = load_model(predictor.checkpoint).to(predictor.device)
+    network: Any = classifier.network
     if args.tta_flip:
-        if getattr(classifier.network, "tta_flip", True):
+        if getattr(network, "tta_flip", True):
             raise cifar10.UserError("--tta-flip: this network does so by itself, or has no tta_flip; leave it out")
-        classifier.network.tta_flip = True
+        network.tta_flip = True
     precision = args.precision or (run.record["precision"] if run else "32-true")
     clean = evaluate(classifier, data, precision, num_images=args.images)
     about: dict[str, Any] = {
@@ -64,7 +65,7 @@ def report(args: argparse.Namespace) -> dict[str, Any]:
         "checkpoint": str(predictor.checkpoint),
         "data": data.name,
         "images": len(clean.predictions.labels),
-        "tta_flip": getattr(classifier.network, "tta_flip", False),
+        "tta_flip": getattr(network, "tta_flip", False),
         "precision": precision,
         "device": device_name(predictor.device),
     }

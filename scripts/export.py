@@ -9,6 +9,7 @@ written unless both files give PyTorch's logits of every test image to within 1e
 
 import json
 from io import BytesIO
+from operator import methodcaller
 from pathlib import Path
 from time import perf_counter
 
@@ -54,7 +55,7 @@ def export(checkpoint: Path, overrides: list[str], out: Path | None) -> None:
     files |= {"card.json": json.dumps(card, indent=2).encode() + b"\n", "card.md": to_markdown(card).encode()}
     folder = out or predictor.checkpoint.parent / "export"
     for name, content in files.items():
-        write_atomically(folder / name, lambda file, content=content: file.write(content))
+        write_atomically(folder / name, methodcaller("write", content))
         print(f"  {folder / name}  {len(content):,} bytes")
     for name, found in checks.items():
         print(

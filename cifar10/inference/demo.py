@@ -17,12 +17,9 @@ from cifar10.inference.predictor import Predictor
 from cifar10.networks.prototype import PrototypeNetwork
 from cifar10.results.figures.explanation import compare
 
-SAMPLES = 20
-"""Test images to choose from."""
-TOP = 5
-"""Classes shown for each network, and prototypes."""
-PIXEL = 8
-"""Screen pixels of an image's pixel."""
+SAMPLES = 20  # test images to choose from
+TOP = 5  # classes shown for each network, and prototypes
+PIXEL = 8  # screen pixels
 IMAGE: dict[str, Any] = {"height": 300, "buttons": [], "format": "png"}
 GALLERY: dict[str, Any] = {"interactive": False, "show_label": False, "buttons": [], "format": "png"}
 EVENT: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
@@ -133,10 +130,7 @@ def enlarge(pixels: np.ndarray) -> np.ndarray:
 
 
 def launch(page: gradio.Blocks, port: int | None) -> str:
-    """Serves the page in the background, to this machine only, without any request to others; returns its address.
-
-    Raises UserError if the port is not available.
-    """
+    """Serves the page to this machine only, without any request to others, in the background; returns its address."""
     theme = gradio.themes.Default(font=["system-ui", "sans-serif"], font_mono=["ui-monospace", "monospace"])
     address: dict[str, Any] = {"server_name": "127.0.0.1", "server_port": port, "share": False}
     options: dict[str, Any] = {"prevent_thread_lock": True, "ssr_mode": False, "quiet": True, "footer_links": []}

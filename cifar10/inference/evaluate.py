@@ -58,11 +58,9 @@ def evaluate(
     finally:
         classifier.teardown("test")
     classifier.finish_test()
-    predictions = classifier.test_predictions
-    assert predictions is not None
-    return Evaluation(
-        classifier.test_results, predictions, calibration(predictions.probabilities, predictions.labels).ece
-    )
+    found = classifier.test_predictions
+    assert found is not None
+    return Evaluation(classifier.test_results, found, calibration(found.probabilities, found.labels).ece)
 
 
 def run_of(checkpoint: Path) -> SavedRun | None:

@@ -26,7 +26,7 @@ class Predictions(NamedTuple):
 
     @property
     def labels(self) -> np.ndarray:
-        """The most probable class of each image, (N,) int64, an index of `class_names`."""
+        """The most probable class of each image, (N,) int64."""
         return self.probabilities.argmax(1)
 
     @property
@@ -36,11 +36,8 @@ class Predictions(NamedTuple):
 
     def top(self, count: int) -> list[list[tuple[str, float]]]:
         """Returns the `count` most probable classes of each image with their probabilities, best first."""
-        order = np.argsort(-self.probabilities, axis=1, kind="stable")[:, :count]
-        return [
-            [(self.class_names[label], float(row[label])) for label in labels]
-            for row, labels in zip(self.probabilities, order, strict=True)
-        ]
+        best = zip(self.probabilities, np.argsort(-self.probabilities, kind="stable"), strict=True)
+        return [[(self.class_names[label], float(row[label])) for label in order[:count]] for row, order in best]
 
 
 class Predictor:
@@ -86,10 +83,10 @@ def find_checkpoint(path: Path) -> Path:
         return path
     if not path.is_dir():
         raise UserError(f"{path}: no such file or folder; name a finished run's folder or a checkpoint")
-    if not (path / "metrics.json").exists():
-        if (path / "config.yaml").exists():
-            raise UserError(f"{path}: not finished; repeat its command to resume it, or name its best.ckpt")
-        below = [str(file.parent) for file in sorted(path.rglob("metrics.json"))]
-        hint = f"found {shorten(below)}" if below else "name the folder that train.py reported"
-        raise UserError(f"{path}: not a finished run; {hint}")
-    return weights_path(path)
+    if (path / "metrics.json").exists():
+        return weights_path(path)
+    if (path / "config.yaml").exists():
+        raise UserError(f"{path}: not finished; repeat its command to resume it, or name its best.ckpt")
+    below = [str(file.parent) for file in sorted(path.rglob("metrics.json"))]
+    hint = f"found {shorten(below)}" if below else "name the folder that train.py reported"
+    raise UserError(f"{path}: not a finished run; {hint}")

@@ -17,8 +17,7 @@ from cifar10.training.config import compose_settings
 
 ROOT = Path(__file__).resolve().parents[2]
 Measurement = Callable[[], float]
-Rows = dict[str, dict[str, list[float]]]
-"""Row -> column -> one value per round."""
+Rows = dict[str, dict[str, list[float]]]  # row -> column -> one value per round
 
 
 def interleaved(cells: Mapping[str, Mapping[str, Measurement]], rounds: int, warm_up: bool = True) -> Rows:

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 from statistics import median
 from typing import Any
 
-RATIOS = (
+RATIOS = (  # pairs of columns whose ratio is a column too
     ("this project", "bare loop"),
     ("this project", "Lightning alone"),
     ("this project", "standard DataLoader baseline"),
@@ -12,9 +12,7 @@ RATIOS = (
     ("two processes", "one process"),
     ("without", "with"),
 )
-"""Pairs of columns whose ratio is a column too."""
-BASELINES = ("import torch", "decoding alone")
-"""Rows to which the others of their table, of one column, are compared."""
+BASELINES = ("import torch", "decoding alone")  # rows to which the others of their table, of one column, are compared
 INTRODUCTION = """\
 Medians over the rounds, minimum and maximum in brackets. Alternatives are interleaved within each round. A ratio is the
 median of the ratios within the rounds."""

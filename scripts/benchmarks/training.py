@@ -82,8 +82,8 @@ def make_optimizer(model: Classifier, network: nn.Module, fused: bool) -> torch.
 
 def bare_loop(cfg: DictConfig, data: ImageData, steps: int) -> float:
     """Trains as lean as PyTorch allows."""
-    device, model = best_device(), build_model(cfg.model, data.class_names)
-    model.to(device).train()
+    device = best_device()
+    model = build_model(cfg.model, data.class_names).to(device).train()
     images, labels = data.train_images.to(device), data.train_labels.to(device)
     precision = chosen_precision(cfg.precision, cfg.trainer.accelerator)
     optimizer, start = make_optimizer(model, model, fused=True), 0.0
@@ -136,8 +136,8 @@ def lightning_alone(cfg: DictConfig, data: ImageData, steps: int) -> float:
     """Trains the same network under a Trainer without loggers, checkpoints and metrics."""
     model = build_model(cfg.model, data.class_names)
     module = Module(model, model.loss, make_optimizer(model, model, fused=True))
-    off = dict.fromkeys(("logger", "enable_checkpointing", "enable_progress_bar"), False)
-    return fit(module, data, cfg, steps, limit_val_batches=0, **off)
+    quiet = {"logger": False, "enable_checkpointing": False, "enable_progress_bar": False}
+    return fit(module, data, cfg, steps, limit_val_batches=0, **quiet)
 
 
 def fit(module: LightningModule, data: Any, cfg: DictConfig, steps: int, **settings: Any) -> float:
