@@ -26,7 +26,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 CONF = Path(__file__).resolve().parents[2] / "conf"
 FORKS = get_context("forkserver")  # a process that has imported what takes seconds, and is copied
-FORKS.set_forkserver_preload(["lightning", "torchmetrics", "torchvision", "kornia.color", "hydra", "matplotlib.pyplot"])
+FORKS.set_forkserver_preload(["cifar10.training.trainer", "cifar10.training.record", "cifar10.models.build"])
 
 SMALL = ("data=synthetic", "data.train_size=140", "data.val_size=40", "data.test_size=50", "data.eval_batch_size=20")
 SMALL += ("batch_size=25", "epochs=3", "trainer.enable_progress_bar=false")
@@ -157,11 +157,10 @@ def counted_moments(die_at: int | None) -> Iterator[list[str]]:
 
         setattr(owner, name, watched)
 
-    def fsync(descriptor: int, original: Callable[[int], None] = os.fsync) -> None:
+    def fsync(descriptor: int) -> None:  # syncs nothing: a kill loses no page that is written
         if len(moments) + 1 == die_at and Path(f"/proc/self/fd/{descriptor}").is_file():
             os.ftruncate(descriptor, os.fstat(descriptor).st_size // 2)
         passes("half of a file")
-        original(descriptor)
         passes("a file without its name")
 
     def flush(writer: SummaryWriter, original: Callable[[SummaryWriter], None] = SummaryWriter.flush) -> None:
