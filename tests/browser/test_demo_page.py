@@ -6,6 +6,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
+pytest.importorskip("gradio", reason="needs Gradio: pip install -e '.[demo]'")
+
 import cifar10
 from cifar10.inference.demo import launch, make_page
 from cifar10.results.saved_run import SavedRun

@@ -17,13 +17,16 @@ from cifar10.results.saved_run import SavedRun
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT / "scripts"))
 
-import benchmark  # noqa: E402
+for package in ("onnx", "onnxscript", "onnxruntime"):
+    pytest.importorskip(package, reason="needs ONNX: pip install -e '.[export]'")
 
-from benchmarks import loading, predict  # noqa: E402
-from benchmarks.measure import compose, interleaved, load_data  # noqa: E402
-from benchmarks.search import summarize  # noqa: E402
-from benchmarks.tables import markdown, ratios, spread, table  # noqa: E402
-from benchmarks.training import PerImage, bare_loop, lightning_alone, standard_baseline, this_project  # noqa: E402
+import benchmark
+
+from benchmarks import loading, predict
+from benchmarks.measure import compose, interleaved, load_data
+from benchmarks.search import summarize
+from benchmarks.tables import markdown, ratios, spread, table
+from benchmarks.training import PerImage, bare_loop, lightning_alone, standard_baseline, this_project
 
 ABOUT = {
     "device": "D",

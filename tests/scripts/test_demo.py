@@ -8,6 +8,8 @@ from pathlib import Path
 import pytest
 import torch
 
+pytest.importorskip("gradio", reason="needs Gradio: pip install -e '.[demo]'")
+
 from cifar10.errors import UserError
 from cifar10.inference.demo import first_samples, load_predictors
 from cifar10.results.saved_run import SavedRun

@@ -9,10 +9,14 @@ from functools import cache, partial
 from pathlib import Path
 
 import numpy as np
-import onnx
-import onnxruntime
 import pytest
 import torch
+
+for package in ("onnx", "onnxscript", "onnxruntime"):
+    pytest.importorskip(package, reason="needs ONNX: pip install -e '.[export]'")
+
+import onnx
+import onnxruntime
 
 from cifar10.errors import UserError
 from cifar10.inference.export import check, export_network, onnx_runtime, to_onnx
