@@ -6,11 +6,12 @@ from typing import Annotated, Any, ClassVar, Literal
 import torch
 from annotated_types import Ge, Interval
 from lightning.pytorch.utilities.types import OptimizerLRScheduler
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.optim.lr_scheduler import OneCycleLR
 
 from cifar10.data.augment import Pixels
+from cifar10.data.batches import TrainBatches
 from cifar10.errors import UserError
 from cifar10.models.classifier import Classifier, Rate
 from cifar10.networks.base import CIFAR10_CLASSES
@@ -49,6 +50,18 @@ class FeedForward(Classifier):
 
     def loss(self, logits: Tensor, labels: Tensor) -> Tensor:
         return F.cross_entropy(logits, labels, label_smoothing=self.label_smoothing if self.training else 0.0)
+
+    def on_train_start(self) -> None:
+        """Raises UserError if a rank on the CPU would normalize over one image; GPUs normalize over all ranks."""
+        batches, world_size = self.trainer.train_dataloader, self.trainer.world_size
+        normalizes = any(isinstance(layer, nn.BatchNorm1d) for layer in self.modules())
+        if normalizes and world_size > 1 and self.device.type == "cpu" and isinstance(batches, TrainBatches):
+            smallest = min(batches.size(batch) for batch in (0, len(batches) - 1))
+            if smallest < 2 * world_size:
+                raise UserError(
+                    f"model.batch_norm=true: a batch of {smallest} images is too small for {world_size} processes, "
+                    "each needs two of it; choose another batch_size, or fewer processes with trainer.devices=N"
+                )
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
         optimizer = self._optimizer()
