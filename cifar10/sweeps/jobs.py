@@ -1,11 +1,14 @@
 """Runs the jobs of a sweep, collects their results and summarizes them."""
 
+import json
 import logging
 import multiprocessing
 import os
 from collections import Counter
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
+from time import time
 from typing import NamedTuple
 
 from hydra.core.hydra_config import HydraConfig
@@ -19,14 +22,14 @@ from omegaconf.errors import OmegaConfBaseException
 from cifar10.errors import UserError
 from cifar10.training.config import explain
 from cifar10.training.distributed import end_with_parent
-from cifar10.training.run_folder import monitored, safe_name, status_of, words
+from cifar10.training.run_folder import RESULT, STATUS, monitored, safe_name, status_of, words
 
 log = logging.getLogger(__name__)
 
 STATUSES = ("finished", "pruned", "failed", "lost")
 """failed: by its settings or a bug. lost: its worker or launcher ended, or another process uses its folder."""
 NO_FOLDER = Path()
-"""Of a job whose settings cannot be composed, or whose launcher failed."""
+"""The folder of a job whose settings cannot be composed."""
 
 
 class JobResult(NamedTuple):
@@ -83,21 +86,41 @@ class JobLauncher:
     def launch(self, jobs: Sequence[Sequence[str]]) -> list[JobResult]:
         """Returns the results of the jobs, and appends them to `results`.
 
-        All are lost where the launcher itself raises an error, as joblib, submitit and Ray do for a worker that was
-        killed: the next launch finds those that finished.
+        Where the launcher itself raises an error, as joblib, submitit and Ray do for a worker that was killed, the
+        results are read from the run folders.
         """
+        start = time()
         try:
             returns = self.launcher.launch([list(job) for job in jobs], initial_job_idx=len(self.results))
             found = [_result(job) for job in returns]
         except Exception as error:
             message = f"the launcher failed: {type(error).__name__}: {explain(error)}"
-            found = [JobResult(NO_FOLDER, "lost", message)] * len(jobs)
+            found = [self._read_result(job, start, message) for job in jobs]
         self.results += found
         return found
 
     def check(self, job: Sequence[str]) -> None:
         """Raises HydraException for settings that cannot be composed."""
         self.config_loader.load_sweep_config(self.config, list(job))
+
+    def _read_result(self, job: Sequence[str], start: float, message: str) -> JobResult:
+        """Reads a job's result from its folder. start: the time of its launch. message: of a job without a result."""
+        config = self.config_loader.load_sweep_config(self.config, list(job))
+        hydra_config = HydraConfig.instance()
+        before = hydra_config.cfg
+        hydra_config.set_config(config)  # the folder's name is resolved by it
+        try:
+            folder = Path(config.hydra.sweep.dir, config.hydra.sweep.subdir).absolute()
+        finally:
+            hydra_config.cfg = before
+        result, status_file = folder / RESULT, folder / STATUS
+        if result.exists() and (not config.overwrite or result.stat().st_mtime >= start):
+            with suppress(OSError, ValueError, KeyError, TypeError):  # damaged: the next command reports it
+                return JobResult(folder, "finished", value=monitored(json.loads(result.read_text())))
+        if status_file.exists() and status_file.stat().st_mtime >= start:
+            status, _, message = status_file.read_text().strip().partition(": ")
+            return JobResult(folder, status, message)
+        return JobResult(folder, "lost", message)
 
 
 def _result(job: JobReturn) -> JobResult:
