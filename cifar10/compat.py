@@ -6,7 +6,7 @@ The functions import the library when they are called. tests/test_compat.py fail
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from lightning import Trainer
+    from lightning import LightningModule, Trainer
     from torch import Tensor
 
 
@@ -16,6 +16,11 @@ def keep_signal_handlers(trainer: "Trainer") -> None:
     It has no option for that, and under DDP the handler calls a collective operation wherever the signal arrives.
     """
     trainer._signal_connector.register_signal_handlers = lambda: None  # type: ignore[method-assign]
+
+
+def has_trainer(module: "LightningModule") -> bool:
+    """Returns whether a Trainer is attached: the property `trainer` raises an error without one (Lightning 2.6.6)."""
+    return module._trainer is not None
 
 
 def mark_dynamic_batch(tensor: "Tensor") -> None:

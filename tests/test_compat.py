@@ -3,7 +3,7 @@
 import signal
 
 import torch
-from lightning import Trainer
+from lightning import LightningModule, Trainer
 
 from cifar10 import compat
 
@@ -39,3 +39,11 @@ def test_mark_dynamic_batch_lets_one_graph_serve_all_batch_sizes():
         compat.mark_dynamic_batch(batch)
         function(batch)
     assert len(graphs) == 1
+
+
+def test_lightning_keeps_its_trainer_by_this_name(quiet_trainer):
+    module = LightningModule()
+    assert hasattr(module, "_trainer"), "lightning.LightningModule has lost _trainer: adapt compat.has_trainer"
+    assert not compat.has_trainer(module)
+    module.trainer = quiet_trainer()
+    assert compat.has_trainer(module)

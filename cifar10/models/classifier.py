@@ -13,6 +13,7 @@ from torch.nn import functional as F
 from torchmetrics import CatMetric, MeanMetric
 from torchmetrics.classification import MulticlassAccuracy
 
+from cifar10.compat import has_trainer
 from cifar10.data.batches import TrainBatches
 from cifar10.data.datamodule import ImageData
 from cifar10.errors import UserError
@@ -155,7 +156,7 @@ class Classifier(LightningModule):
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         self._check_is_own(checkpoint)
-        if self._trainer is not None and self.trainer.training:
+        if has_trainer(self) and self.trainer.training:
             self.loss_sum, self.correct, self.num_examples = checkpoint["train_totals"][self.trainer.global_rank]
 
 

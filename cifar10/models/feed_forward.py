@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.optim.lr_scheduler import OneCycleLR
 
+from cifar10.compat import has_trainer
 from cifar10.data.augment import Pixels
 from cifar10.data.batches import TrainBatches
 from cifar10.errors import UserError
@@ -85,7 +86,7 @@ class FeedForward(Classifier):
 
     def _optimizer(self) -> torch.optim.Optimizer:
         # Fused: one kernel for all parameters. Lightning cannot clip gradients before it in mixed precision.
-        clipped = self._trainer is not None and self.trainer.gradient_clip_val is not None
+        clipped = has_trainer(self) and self.trainer.gradient_clip_val is not None
         settings: dict[str, Any] = {"lr": self.learning_rate, "weight_decay": self.weight_decay, "fused": not clipped}
         if self.optimizer == "adam":
             return torch.optim.Adam(self.parameters(), eps=1e-7, **settings)  # Keras's epsilon, not 1e-8

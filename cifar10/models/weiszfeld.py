@@ -14,6 +14,7 @@ from torch import Tensor
 
 from cifar10.color.delta_e import delta_e_76, full_precision, to_lab, to_rgb
 from cifar10.color.geometric_median import GeometricMedians
+from cifar10.compat import has_trainer
 from cifar10.data.datamodule import ImageData
 from cifar10.errors import UserError
 from cifar10.models.classifier import Batch, all_gather_object, training_data
@@ -125,7 +126,7 @@ class Weiszfeld(Prototype):
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         super().on_load_checkpoint(checkpoint)
-        if "weiszfeld" in checkpoint and self._trainer is not None:
+        if "weiszfeld" in checkpoint and has_trainer(self):
             self.medians = restored(checkpoint["weiszfeld"], self.trainer)
 
 

@@ -1,4 +1,4 @@
-"""Snapshots of the class prototypes during training, for strips and animations."""
+"""Snapshots of the class prototypes during training, for the figures of their evolution."""
 
 from pathlib import Path
 from typing import Any
