@@ -3,24 +3,20 @@
 python scripts/explain.py runs/prototype/seed=1 --image 7       writes why.png
 """
 
-import argparse
-import sys
 from pathlib import Path
+
+from cifar10.inference.command_line import make_parser, one_line_errors
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = make_parser(__doc__)
     parser.add_argument("run", type=Path, help="the folder of a finished run of model=prototype")
     parser.add_argument("--image", type=int, default=0, metavar="N", help="which test image, from 0 (default: 0)")
     parser.add_argument("--out", type=Path, default=Path("why.png"), help="the picture (default: why.png)")
     args = parser.parse_args()
 
-    from cifar10.errors import UserError
-
-    try:
+    with one_line_errors():
         title = explain(args.run, args.image, args.out)
-    except (UserError, OSError) as error:
-        sys.exit(f"explain.py: {error}")
     print(f"{args.out}: {title}")
 
 

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from cifar10.errors import UserError
 from cifar10.files import write_atomically
+from cifar10.inference.command_line import make_parser, one_line_errors
 from cifar10.results import load
 from cifar10.results.table import aggregate, best_first, to_csv, to_markdown
 
@@ -19,16 +20,14 @@ ROOT = Path(__file__).resolve().parent.parent
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = make_parser(__doc__)
     parser.add_argument("runs", nargs="+", type=Path, metavar="RUN", help="a run folder, a folder of them, or a file")
     parser.add_argument("--page", type=Path, metavar="FILE", help="write a page of tables and figures, one HTML file")
     parser.add_argument("--csv", type=Path, metavar="FILE", help="write the table as CSV")
     parser.add_argument("--publish", action="store_true", help="rewrite docs/results, docs/*.png and README's table")
     args = parser.parse_args()
-    try:
+    with one_line_errors():
         report(args)
-    except (UserError, OSError) as error:
-        sys.exit(f"report.py: {error}")
 
 
 def report(args: argparse.Namespace) -> None:

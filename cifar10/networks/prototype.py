@@ -33,6 +33,7 @@ class PrototypeNetwork(Network):
     ) -> None:
         arguments = {"prototypes_per_class": prototypes_per_class, "tta_flip": tta_flip, "compile": compile}
         super().__init__(class_names, delta=delta, discriminative=discriminative, **arguments)
+        difference_function(delta)  # raises ValueError for an unknown one, as in a damaged checkpoint
         self.delta, self.discriminative, self.per_class = delta, discriminative, prototypes_per_class
         self.tta_flip = tta_flip
         self.compiled: bool | None = False  # None: to be compiled at the next batch

@@ -4,6 +4,7 @@ import hashlib
 import json
 import re
 from collections.abc import Sequence
+from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
@@ -67,7 +68,7 @@ def _keep_records(records: Sequence[Record], folder: Path) -> None:
     """Writes the records without local paths. A published file keeps its name when new settings are added."""
     folder.mkdir(parents=True, exist_ok=True)
     files = {(settings_key(run.record), run.seed): run.path for run in load(folder).itertuples()}
-    for record in records:
+    for record in map(deepcopy, records):  # the caller's keep the paths of their data
         record["config"].pop("runs", None)
         record["config"]["data"].pop("root", None)
         if record.get("overrides") is not None:

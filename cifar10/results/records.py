@@ -60,7 +60,7 @@ def read_runs(paths: str | PathLike[str] | Iterable[str | PathLike[str]]) -> pd.
     skipped: list[str] = []
     records: dict[Path, Record] = {}
     for path in map(Path, [paths] if isinstance(paths, str | PathLike) else paths):
-        files = [path] if path.is_file() else sorted(path.rglob("*.json"))
+        files = [path] if path.is_file() else sorted(file for file in path.rglob("*.json") if file.name != "card.json")
         unfinished = [run.parent for run in sorted(path.rglob("config.yaml")) if not run.with_name(RESULT).exists()]
         skipped += [f"{folder}: {_why_unfinished(folder)}" for folder in unfinished]
         if not files and not unfinished:

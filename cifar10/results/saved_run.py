@@ -52,7 +52,8 @@ class SavedRun:
         """The columns of `metrics.csv`, one value per epoch; columns with empty cells are left out."""
         path = self.folder / "metrics.csv"
         try:
-            return pd.read_csv(path, dtype=float).dropna(axis=1).to_dict("list")
+            cells = pd.read_csv(path, dtype=str, keep_default_na=False)  # the text "nan" is a value
+            return cells.loc[:, (cells != "").all()].astype(float).to_dict("list")
         except (OSError, ValueError) as error:
             raise _damaged(path, error) from error
 
@@ -114,6 +115,9 @@ def _read_data(path: Path, record: Record) -> ImageData:
     except (KeyError, ValueError, TypeError, ImportError) as error:
         raise _damaged(path, error) from error
     check_arguments("data", kind, arguments)
-    data = kind(**arguments)
+    try:
+        data = kind(**arguments)
+    except TypeError as error:  # a published record has no data.root
+        raise _damaged(path, error) from error
     data.setup()  # does not download missing files
     return data

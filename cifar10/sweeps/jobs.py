@@ -118,8 +118,9 @@ class JobLauncher:
             with suppress(OSError, ValueError, KeyError, TypeError):  # damaged: the next command reports it
                 return JobResult(folder, "finished", value=monitored(json.loads(result.read_text())))
         if status_file.exists() and status_file.stat().st_mtime >= start:
-            status, _, message = status_file.read_text().strip().partition(": ")
-            return JobResult(folder, status, message)
+            status, _, reason = status_file.read_text().strip().partition(": ")
+            if status in STATUSES:  # else the worker was killed while it wrote
+                return JobResult(folder, status, reason)
         return JobResult(folder, "lost", message)
 
 

@@ -107,3 +107,11 @@ def test_reading_a_run_writes_nothing(mlp):
     run = SavedRun(mlp, json.loads((mlp / "metrics.json").read_text()))
     _ = run.history, run.network, run.data, run.predictions, run.snapshots
     assert {path: path.stat().st_mtime_ns for path in mlp.rglob("*")} == before
+
+
+def test_a_loss_that_is_not_a_number_is_a_value_and_an_empty_cell_is_none(tmp_path):
+    (tmp_path / "metrics.csv").write_text("epoch,val/loss,train/accuracy\n1,0.5,\n2,nan,\n")
+    history = SavedRun(tmp_path, {"test": {"class_accuracy": {}}}).history
+    assert list(history) == ["epoch", "val/loss"]
+    assert history["val/loss"][0] == 0.5
+    assert history["val/loss"][1] != history["val/loss"][1]

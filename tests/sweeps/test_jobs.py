@@ -120,6 +120,7 @@ def test_run_of_the_study_has_the_folder_of_its_model():
     ("arguments", "line"),
     [
         (["model.learning_rate=interval(0,1)"], "a grid needs a list; to search in it add search=custom"),
+        (["seed=range(3,3)"], "seed=range(3,3): the list is empty"),
         (["hydra.sweeper.max_batch=1"], "there is no setting hydra.sweeper.max_batch; did you mean hydra.sweeper."),
         (["hydra/launcher=slurm"], "there is no hydra/launcher=slurm; choose from basic"),
         (["hydra.sweeper.max_batch_size=0"], "hydra.sweeper.max_batch_size=0: input should be greater than 0"),

@@ -95,6 +95,8 @@ def _values(override: Override) -> list[str]:
     if not override.is_discrete_sweep():
         raise UserError(f"{override.input_line}: a grid needs a list; to search in it add search=custom")
     group, values = override.key_or_group, list(override.sweep_string_iterator())
+    if not values:
+        raise UserError(f"{override.input_line}: the list is empty; expected at least one value")
     if group == "search" or (group == "experiment" and "study" in values):
         raise UserError(f"{override.input_line}: a search and experiment=study are many runs; start each by itself")
     return [f"{override.get_key_element()}={value}" for value in values]
