@@ -105,6 +105,7 @@ def _damaged(path: Path, error: Exception) -> UserError:
     return UserError(f"{path}: damaged, or of another version ({' '.join(f'{type(error).__name__}: {error}'.split())})")
 
 
+@torch.inference_mode(False)  # the images are shared, also with code that computes gradients
 def _read_data(path: Path, record: Record) -> ImageData:
     """Reads the data set of a record. The record may come from a stranger: only data sets are constructed from it."""
     try:
