@@ -1,6 +1,5 @@
 """Describes an exported network as JSON and Markdown: data and training, test results, use and limits."""
 
-import shlex
 from collections.abc import Mapping
 from hashlib import sha256
 from importlib.metadata import version
@@ -13,6 +12,7 @@ from jinja2 import StrictUndefined, Template
 from cifar10.inference.evaluate import Evaluation
 from cifar10.inference.export import Check
 from cifar10.inference.predictor import Predictor
+from cifar10.results.records import command, experiment
 from cifar10.results.saved_run import SavedRun
 
 
@@ -48,11 +48,10 @@ def make_card(
 
 
 def _training(record: dict[str, Any]) -> dict[str, Any]:
-    overrides = record.get("overrides")  # None for runs that were started from Python
     names = ("data", "data_sha256", "images", "seed", "epochs", "device", "commit")
     return {name: record[name] for name in names} | {
-        "experiment": record["config"].get("experiment", "study"),
-        "command": None if overrides is None else shlex.join(["python", "train.py", *overrides]),
+        "experiment": experiment(record),
+        "command": command(record),
     }
 
 

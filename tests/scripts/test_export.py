@@ -117,7 +117,7 @@ def test_the_card_describes_the_run(command, copied_run, tmp_path):
     assert (card["model"], card["parameters"], card["classes"]) == ("MLP", run.record["parameters"], run.class_names)
     assert card["test"]["accuracy"] == run.record["test"]["accuracy"]
     assert card["training"]["data_sha256"] == run.record["data_sha256"]
-    assert card["training"]["command"] == "python train.py model=mlp data=folder 'data.root=my images'"
+    assert card["training"]["command"] == "python train.py model=mlp data=folder 'data.root=my images' seed=1"
     for name, file in card["files"].items():
         assert file["sha256"] == hashlib.sha256((folder / name).read_bytes()).hexdigest()
     text = (folder / "card.md").read_text()
