@@ -97,8 +97,8 @@ def test_text_leaves_out_empty_columns(rows):
     assert line.split()[:4] == ["MLP", "study", "cifar10", "1"]
 
 
-def test_the_readme_shows_the_published_runs():
+def test_results_page_shows_the_published_runs():
     runs = load(ROOT / "docs/results")
     assert runs.attrs["skipped"] == []
-    shown = re.search(r"<!-- results -->\n(.*?)\n<!-- /results -->", (ROOT / "README.md").read_text(), re.DOTALL)
+    shown = re.search(r"<!-- results -->\n(.*?)\n<!-- /results -->", (ROOT / "docs/results.md").read_text(), re.DOTALL)
     assert shown[1] == to_markdown(aggregate(runs))

@@ -52,7 +52,7 @@ def test_every_command_of_the_pages_exists(words, monkeypatch):
 @pytest.mark.parametrize("page", SCRIPT["PAGES"])
 def test_every_command_has_its_output(page):
     blocks = SCRIPT["CONSOLE"].findall(PAGES[page])
-    assert blocks
+    assert blocks or page == "README.md"
     for block in blocks:
         outputs = dict(SCRIPT["commands"](block))
         assert SCRIPT["update_commands"](block, outputs.__getitem__) == block
