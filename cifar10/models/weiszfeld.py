@@ -157,5 +157,6 @@ def lab_batches(data: ImageData) -> list[Batch]:
     if 4 * data.train_images.numel() > LAB_BYTES:
         return []
     # In the order of the first epoch, resumed or not, so that the sums are bit-identical.
-    batches = replace(data.train_dataloader(), position=lambda: (0, 0))
+    assert data.train_batches is not None
+    batches = replace(data.train_batches, current_epoch=lambda: 0, position=(0, 0))
     return [(to_lab(to_unit(images)), labels) for images, labels in batches]
