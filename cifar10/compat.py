@@ -23,6 +23,15 @@ def has_trainer(module: "LightningModule") -> bool:
     return module._trainer is not None
 
 
+def count_batches(trainer: "Trainer", count: int) -> None:
+    """Adds batches to the Trainer's counters, for a `training_step` that trains on several (Lightning 2.6.6).
+
+    Its loop counts one per call. The private one counts optimizer steps for loggers and is part of checkpoints.
+    """
+    trainer.fit_loop.epoch_loop.batch_progress.increment_by(count)
+    trainer.fit_loop.epoch_loop._batches_that_stepped += count
+
+
 def mark_dynamic_batch(tensor: "Tensor") -> None:
     """Makes torch.compile treat the size of the first axis as variable from the first call on (PyTorch 2.14.1).
 

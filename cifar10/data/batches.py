@@ -22,18 +22,19 @@ NO_AUGMENTATION = RandomAugmentation()
 class TrainBatches:
     """An epoch of shuffled, augmented batches; each rank takes every world_size-th image of a batch.
 
-    images: (N, 3, 32, 32) uint8, labels: (N,) int64. `position` returns (epoch, batches already trained on), so that a
-    resumed epoch continues with the next batch.
+    images: (N, 3, 32, 32) uint8, labels: (N,) int64. `current_epoch` returns the epoch to iterate over, from 0.
+    position: the last epoch and the number of its batches returned; iterating over the same epoch continues there.
     """
 
     images: Tensor
     labels: Tensor
     batch_size: int
     seed: int
-    position: Callable[[], tuple[int, int]]
+    current_epoch: Callable[[], int]
     augmentation: RandomAugmentation = NO_AUGMENTATION
     rank: int = 0
     world_size: int = 1
+    position: tuple[int, int] = (0, 0)
 
     def __len__(self) -> int:
         full, rest = divmod(len(self.images), self.batch_size)
@@ -44,7 +45,8 @@ class TrainBatches:
         return self.batch_size if batch + 1 < len(self) else len(self.images) - batch * self.batch_size
 
     def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
-        epoch, done = self.position()
+        epoch = self.current_epoch()
+        done = self.position[1] if self.position[0] == epoch else 0
         device = self.images.device
         order = epoch_order(len(self.images), self.seed, epoch).to(device)
         augmented = any(self.augmentation)
@@ -53,7 +55,8 @@ class TrainBatches:
         # A rest of one image, or of fewer images than ranks, joins the batch before it: batch normalization needs two,
         # and a rank without images would have a loss of NaN.
         cuts = [self.batch_size * batch for batch in range(1, len(self))]
-        for batch in order.tensor_split(cuts)[done:]:
+        for count, batch in enumerate(order.tensor_split(cuts)[done:], done + 1):
+            self.position = epoch, count
             index = batch[self.rank :: self.world_size]
             images = self.images[index]
             yield self.augmentation(images, augmentations[index]) if augmented else images, self.labels[index]

@@ -58,6 +58,8 @@ class ImageData(LightningDataModule):
         self.val_size, self.val_split, self.val_seed = val_size, val_split, val_seed
         self.augmentation, self.seed = RandomAugmentation(random_flip, random_shift_px, cutout_px), seed
         self.class_names: list[str] = []
+        self.train_batches: TrainBatches | None = None
+        self.position = 0, 0  # of `TrainBatches`, where training starts
 
     def read(self) -> ImageSet:
         """Returns the whole data set, on the CPU. Raises UserError if it cannot be read."""
@@ -65,6 +67,7 @@ class ImageData(LightningDataModule):
 
     def setup(self, stage: str | None = None) -> None:
         """Reads and splits the data, once; moves it to the device of the Trainer, if there is one."""
+        self.position = 0, 0
         if not self.class_names:
             images = self.read()
             self.class_names, self.checksum = images.class_names, images.checksum()
@@ -101,14 +104,10 @@ class ImageData(LightningDataModule):
 
     def train_dataloader(self) -> TrainBatches:
         assert self.trainer is not None
-        loop = self.trainer.fit_loop
-
-        def position() -> tuple[int, int]:
-            done: Any = loop.epoch_progress.current  # its declared type is a base class without `processed`
-            return done.processed, loop.epoch_loop.batch_progress.current.ready
-
-        images, labels = self.train_images, self.train_labels
-        return TrainBatches(images, labels, self.batch_size, self.seed, position, self.augmentation, **self._shard())
+        trainer, images, labels = self.trainer, self.train_images, self.train_labels
+        shard, settings = self._shard(), (self.batch_size, self.seed, lambda: trainer.current_epoch, self.augmentation)
+        self.train_batches = TrainBatches(images, labels, *settings, **shard, position=self.position)
+        return self.train_batches
 
     def val_dataloader(self) -> EvalBatches:
         return EvalBatches(self.val_images, self.val_labels, self.eval_batch_size, **self._shard())
@@ -128,7 +127,8 @@ class ImageData(LightningDataModule):
         return {"rank": self.trainer.global_rank, "world_size": world_size}
 
     def state_dict(self) -> dict[str, Any]:
-        return {"checksum": self.checksum}
+        epoch, batches = self.train_batches.position if self.train_batches else self.position
+        return {"checksum": self.checksum, "epoch": epoch, "batches": batches}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         if state_dict["checksum"] != self.checksum:
@@ -136,3 +136,4 @@ class ImageData(LightningDataModule):
                 f"the images of data={self.name} are not those that the checkpoint was trained on; "
                 "bring them back, or start over with overwrite=true"
             )
+        self.position = state_dict["epoch"], state_dict["batches"]

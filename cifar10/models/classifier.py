@@ -1,19 +1,21 @@
-"""Shared by all models: counting in training, one log per epoch, evaluation, checkpoints."""
+"""Shared by all models: the training loop, one log per epoch, evaluation, checkpoints."""
 
-from collections import deque
+from collections.abc import Callable, Iterator
 from math import inf
 from pathlib import Path
+from time import monotonic
 from typing import Annotated, Any, Self
 
 import torch
 from annotated_types import Gt, Lt
-from lightning import LightningModule, Trainer
+from lightning import Callback, LightningModule, Trainer
+from lightning.pytorch.utilities.model_helpers import is_overridden
 from torch import Tensor
 from torch.nn import functional as F
 from torchmetrics import CatMetric, MeanMetric
 from torchmetrics.classification import MulticlassAccuracy
 
-from cifar10.compat import has_trainer
+from cifar10.compat import count_batches, has_trainer
 from cifar10.data.batches import TrainBatches
 from cifar10.data.datamodule import ImageData
 from cifar10.errors import UserError
@@ -22,8 +24,8 @@ from cifar10.networks.base import Network
 from cifar10.networks.checkpoint import read_checkpoint
 
 Batch = tuple[Tensor, Tensor]
-LOSSES_AT_ONCE = 50
-"""Maximum length of `Classifier.recent_losses`, for callbacks that check them."""
+SECONDS_PER_CALL = 0.1
+"""How long one call of `training_step` trains: long against Lightning's cost of a call, short for a signal to stop."""
 Rate = Annotated[float, Gt(0), Lt(inf)]
 """A learning rate."""
 
@@ -32,22 +34,24 @@ class Classifier(LightningModule):
     """Trains and tests a network from raw images to logits; subclasses implement `configure_optimizers`.
 
     A batch is images as of `Network.forward` and labels (N,) int64. Logged per epoch: `train/loss`, `train/accuracy`,
-    `val/loss`, `val/accuracy`, `lr`; accuracies are in [0, 1]. A checkpoint holds the counts of a begun epoch, and what
-    `load_network` needs.
+    `val/loss`, `val/accuracy`, `lr`; accuracies are in [0, 1]. A checkpoint within an epoch holds the epoch's sums so
+    far, and each checkpoint what `load_network` needs.
     """
+
+    gradient_clip_val: float | None = None
+    """Largest norm of the gradient, which `make_trainer` sets: Lightning does not clip in manual optimization."""
 
     def __init__(self, network: Network) -> None:
         super().__init__()
+        self.automatic_optimization = False  # `training_step` runs several optimizer steps
         self.network = network
         keep_nan: dict[str, Any] = {"nan_strategy": "disable"}  # else NaN losses and probabilities would be left out
         self.accuracy = MulticlassAccuracy(len(self.class_names), average="micro")
         self.mean_loss = MeanMetric(**keep_nan)
         self.probabilities, self.labels = CatMetric(**keep_nan), CatMetric(**keep_nan)
         # The epoch so far, counted by hand: metric objects take as long as the whole step of the small models.
-        self.loss_sum: Tensor | float = 0.0
-        self.correct: Tensor | int = 0
-        self.num_examples = 0
-        self.recent_losses: deque[Tensor] = deque(maxlen=LOSSES_AT_ONCE)
+        self.loss_sum, self.correct, self.num_examples = 0.0, 0, 0
+        self.uncounted: list[tuple[Tensor, Tensor, int]] = []  # (loss, correct predictions, images) of each step
         self.test_results: dict[str, Any] = {}
         self.test_predictions: TestPredictions | None = None
 
@@ -62,18 +66,70 @@ class Classifier(LightningModule):
         """Returns the mean loss of a batch, a scalar. logits: (N, C), labels: (N,)."""
         return F.cross_entropy(logits, labels)
 
-    def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
-        images, labels = batch
+    def training_step(self, dataloader_iter: Iterator[Any]) -> Tensor:
+        """Runs optimizer steps until a callback needs to act, for SECONDS_PER_CALL at most; returns the last loss.
+
+        Lightning's own cost arises once per call. Results do not depend on the number of steps in a call. Under DDP it
+        is one: gradients of further backward passes in the same call are not all reduced.
+        """
+        optimizer: Any = self.optimizers()
+        schedule: Any = self.lr_schedulers()
+        needs_step, steps, end = self._needs_step(), 0, monotonic() + SECONDS_PER_CALL
+        first = self.trainer.fit_loop.epoch_loop.batch_idx
+        for (images, labels), _, _ in dataloader_iter:
+            loss = self._train_loss(images.to(self.device), labels.to(self.device), first + steps)
+            with torch.autocast(self.device.type, enabled=False):  # Lightning enables it for this whole method
+                optimizer.zero_grad()
+                self.manual_backward(loss)
+                optimizer.step()
+            self.on_step_end()
+            if schedule is not None:
+                schedule.step()
+            steps += 1
+            if sum(needed(self.trainer.global_step) for needed in needs_step) or monotonic() >= end:
+                break
+        count_batches(self.trainer, steps - 1)  # Lightning counts one per call
+        return loss.detach()
+
+    def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:
+        if self.gradient_clip_val is not None:
+            self.clip_gradients(optimizer, self.gradient_clip_val, "norm")
+
+    def _needs_step(self) -> list[Callable[[int], bool]]:
+        """Returns functions that return whether `training_step` has to end after a step.
+
+        Callbacks have one as `needs_step`. A callback that acts on batches and has none needs each step.
+        """
+        if self.trainer.world_size > 1:
+            return [lambda step: True]
+        hooks = "on_train_batch_start", "on_train_batch_end"
+        acting = [c for c in self.trainer.callbacks if any(is_overridden(hook, c, Callback) for hook in hooks)]
+        return [getattr(callback, "needs_step", lambda step: True) for callback in acting]
+
+    def _train_loss(self, images: Tensor, labels: Tensor, batch_idx: int) -> Tensor:
+        """Returns the loss to minimize; keeps the batch's loss and correct predictions for the epoch's means."""
         logits = self(images)
         loss = self.loss(logits, labels)
-        self.loss_sum = self.loss_sum + loss.detach() * len(labels)
-        self.correct = self.correct + (logits.argmax(1) == labels).sum()
-        self.num_examples += len(labels)
-        self.recent_losses.append(loss.detach())
+        self.uncounted.append((loss.detach(), (logits.argmax(1) == labels).sum(), len(labels)))
         if self.trainer.world_size > 1 and isinstance(batches := self.trainer.train_dataloader, TrainBatches):
             # Each image counts the same, also where a batch splits unevenly over the ranks.
             loss = loss * (len(labels) * self.trainer.world_size / batches.size(batch_idx))
         return loss
+
+    def on_step_end(self) -> None:
+        """Called after each optimizer step; for subclasses."""
+
+    def update_train_totals(self) -> list[float]:
+        """Adds the steps since the last call to the epoch's totals; returns their losses. Waits for the accelerator."""
+        if not self.uncounted:
+            return []
+        losses, correct = (torch.stack(values).tolist() for values in list(zip(*self.uncounted, strict=True))[:2])
+        counts = [count for _, _, count in self.uncounted]
+        self.uncounted.clear()
+        for loss, count in zip(losses, counts, strict=True):
+            self.loss_sum += loss * count
+        self.correct, self.num_examples = self.correct + sum(correct), self.num_examples + sum(counts)
+        return losses
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
         self._evaluate(batch)
@@ -124,7 +180,7 @@ class Classifier(LightningModule):
 
         The x axis is the number of completed epochs, so that runs of any batch size can be compared.
         """
-        self.log_dict(values, prog_bar=prog_bar, logger=False)
+        self.log_dict(values, prog_bar=prog_bar, logger=False, batch_size=1)  # values of an epoch need no weights
         epoch = self.current_epoch + (not self.trainer.testing)  # in testing all epochs are complete
         for logger in self.loggers:
             logger.log_metrics(values, step=epoch)
@@ -132,7 +188,8 @@ class Classifier(LightningModule):
 
     def reduce_train_metrics(self) -> tuple[float, float, float]:
         """Returns sum of losses, correct predictions and images of the epoch over all ranks, and resets them."""
-        totals = torch.tensor([float(self.loss_sum), float(self.correct), self.num_examples], device=self.device)
+        self.update_train_totals()
+        totals = torch.tensor([self.loss_sum, self.correct, self.num_examples], device=self.device)
         self.loss_sum, self.correct, self.num_examples = 0.0, 0, 0
         loss_sum, correct, count = self.trainer.strategy.reduce(totals, reduce_op="sum").tolist()
         return loss_sum, correct, count
@@ -140,8 +197,9 @@ class Classifier(LightningModule):
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         checkpoint["model"] = type(self).__name__
         checkpoint["network"] = {"class": type(self.network).__name__, "arguments": self.network.arguments}
-        counts = float(self.loss_sum), int(self.correct), self.num_examples
-        checkpoint["train_totals"] = all_gather_object(counts, self.trainer.world_size)
+        self.update_train_totals()
+        totals = self.loss_sum, self.correct, self.num_examples
+        checkpoint["train_totals"] = all_gather_object(totals, self.trainer.world_size)
 
     @classmethod
     def load_from_checkpoint(cls, checkpoint_path: Any, *args: Any, **kwargs: Any) -> Self:

@@ -10,7 +10,6 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.optim.lr_scheduler import OneCycleLR
 
-from cifar10.compat import has_trainer
 from cifar10.data.augment import Pixels
 from cifar10.data.batches import TrainBatches
 from cifar10.errors import UserError
@@ -53,16 +52,17 @@ class FeedForward(Classifier):
         return F.cross_entropy(logits, labels, label_smoothing=self.label_smoothing if self.training else 0.0)
 
     def on_train_start(self) -> None:
-        """Raises UserError if a rank on the CPU would normalize over one image; GPUs normalize over all ranks."""
-        batches, world_size = self.trainer.train_dataloader, self.trainer.world_size
-        normalizes = any(isinstance(layer, nn.BatchNorm1d) for layer in self.modules())
-        if normalizes and world_size > 1 and self.device.type == "cpu" and isinstance(batches, TrainBatches):
-            smallest = min(batches.size(batch) for batch in (0, len(batches) - 1))
-            if smallest < 2 * world_size:
-                raise UserError(
-                    f"model.batch_norm=true: a batch of {smallest} images is too small for {world_size} processes, "
-                    "each needs two of it; choose another batch_size, or fewer processes with trainer.devices=N"
-                )
+        """Raises UserError if batch normalization would get a single image: on the CPU each rank normalizes its own."""
+        batches, trainer = self.trainer.train_dataloader, self.trainer
+        if not isinstance(batches, TrainBatches) or not any(isinstance(m, nn.BatchNorm1d) for m in self.modules()):
+            return
+        ranks = trainer.world_size if self.device.type == "cpu" else 1
+        smallest = min(batches.size(batch) for batch in (0, int(trainer.num_training_batches) - 1))
+        if smallest < 2 * ranks:
+            raise UserError(
+                f"model.batch_norm=true: a batch has {smallest} images, expected at least {2 * ranks} for {ranks} "
+                "processes; choose another batch_size or data.val_size, or fewer processes with trainer.devices=N"
+            )
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
         optimizer = self._optimizer()
@@ -86,8 +86,8 @@ class FeedForward(Classifier):
 
     def _optimizer(self) -> torch.optim.Optimizer:
         # Fused: one kernel for all parameters. Lightning cannot clip gradients before it in mixed precision.
-        clipped = has_trainer(self) and self.trainer.gradient_clip_val is not None
-        settings: dict[str, Any] = {"lr": self.learning_rate, "weight_decay": self.weight_decay, "fused": not clipped}
+        fused = self.gradient_clip_val is None
+        settings: dict[str, Any] = {"lr": self.learning_rate, "weight_decay": self.weight_decay, "fused": fused}
         if self.optimizer == "adam":
             return torch.optim.Adam(self.parameters(), eps=1e-7, **settings)  # Keras's epsilon, not 1e-8
         if self.optimizer == "adamw":

@@ -82,7 +82,6 @@ class Prototype(Classifier):
         schedule = CosineAnnealingLR(optimizer, T_max=int(self.trainer.estimated_stepping_batches))
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
-    def optimizer_step(self, *args: Any, **kwargs: Any) -> None:
-        super().optimizer_step(*args, **kwargs)
+    def on_step_end(self) -> None:
         with torch.no_grad():
             self.network.prototypes.clamp_(0, 1)  # a prototype is an image

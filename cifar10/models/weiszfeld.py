@@ -51,6 +51,7 @@ class Weiszfeld(Prototype):
                 "model.solver=weiszfeld finds typical images by a Euclidean difference: it goes with "
                 "objective=typical, delta=cie76 and tta_flip=false; choose these, or solver=gradient"
             )
+        self.automatic_optimization = True
         self.tolerance = tolerance
         self.medians: GeometricMedians | None = None  # until on_train_start, or a checkpoint is loaded
         self.lab_batches: list[Batch] | None = None
@@ -62,12 +63,14 @@ class Weiszfeld(Prototype):
     def setup(self, stage: str) -> None:
         """Raises UserError for settings with which it would find something else."""
         if stage == "fit":
-            callbacks = self.trainer.callbacks  # type: ignore[attr-defined]  # set by one of Lightning's connectors
-            averaged = any(isinstance(callback, WeightAveraging) for callback in callbacks)
-            if averaged or any(training_data(self.trainer).augmentation) or self.trainer.gradient_clip_val:
+            averaged = any(isinstance(callback, WeightAveraging) for callback in self.trainer.callbacks)
+            augmented = any(training_data(self.trainer).augmentation)
+            partial = self.trainer.limit_train_batches != 1.0
+            if averaged or augmented or partial or self.gradient_clip_val is not None:
                 raise UserError(
-                    "model.solver=weiszfeld ends at the exact images: set ema_decay=null, no data.random_flip, "
-                    "random_shift_px, cutout_px, and no trainer.gradient_clip_val"
+                    "model.solver=weiszfeld computes exact prototypes of all training images: expected ema_decay=null, "
+                    "no data.random_flip, random_shift_px or cutout_px, no trainer.gradient_clip_val and no "
+                    "trainer.limit_train_batches"
                 )
         super().setup(stage)
 
@@ -76,7 +79,7 @@ class Weiszfeld(Prototype):
             self.medians = GeometricMedians(to_lab(self.network.prototypes.detach()))
         self.trainer.should_stop = self.converged  # resumed after the last epoch
 
-    def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
+    def training_step(self, batch: Batch, batch_idx: int) -> Tensor:  # type: ignore[override]  # one step per batch
         (images, labels), medians = batch, self.medians
         assert medians is not None
         with full_precision(self.device.type):
@@ -84,7 +87,7 @@ class Weiszfeld(Prototype):
                 self.lab_batches = lab_batches(training_data(self.trainer))
             colours, labels = self.lab_batches[batch_idx] if self.lab_batches else (to_lab(to_unit(images)), labels)
             groups = nearest(medians.medians, colours, labels, self.network.per_class)
-            self.loss_sum = self.loss_sum + medians.update(colours, groups)
+            self.loss_sum += float(medians.update(colours, groups))
             self.num_examples += len(labels)
             target = self.network.prototypes.detach()
             if self.trainer.is_last_batch:
@@ -157,5 +160,6 @@ def lab_batches(data: ImageData) -> list[Batch]:
     if 4 * data.train_images.numel() > LAB_BYTES:
         return []
     # In the order of the first epoch, resumed or not, so that the sums are bit-identical.
-    batches = replace(data.train_dataloader(), position=lambda: (0, 0))
+    assert data.train_batches is not None
+    batches = replace(data.train_batches, current_epoch=lambda: 0, position=(0, 0))
     return [(to_lab(to_unit(images)), labels) for images, labels in batches]

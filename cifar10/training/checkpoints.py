@@ -14,12 +14,15 @@ from lightning.pytorch.plugins.io import TorchCheckpointIO
 
 from cifar10.errors import Diverged, Interrupted, UserError
 from cifar10.files import write_atomically
-from cifar10.models.classifier import LOSSES_AT_ONCE, Classifier, all_gather_object
+from cifar10.models.classifier import Classifier, all_gather_object
 from cifar10.networks.checkpoint import read_checkpoint
 from cifar10.training.ema import MovingAverage
 from cifar10.training.loggers.tensorboard import sync_events
 from cifar10.training.rng_state import random_state, set_random_state
 from cifar10.training.signals import StopSignals
+
+LOSSES_AT_ONCE = 50
+"""The losses of so many steps are checked together: reading them waits for the accelerator."""
 
 
 class SafeCheckpointIO(TorchCheckpointIO):
@@ -74,9 +77,15 @@ class LastCheckpoint(Checkpoint):
         self.every_n_minutes, self.every_n_steps = every_n_minutes, every_n_steps
         self.saved = monotonic()
         self.random_states: list[dict[str, Any]] = []
+        self.checked = 0  # steps
+
+    def needs_step(self, step: int) -> bool:
+        """Returns whether to act after this step; see `Classifier.training_step`."""
+        due = self.every_n_steps is not None and step % self.every_n_steps == 0
+        return due or self.stop.asked or step - self.checked >= LOSSES_AT_ONCE
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        self.saved = monotonic()
+        self.saved, self.checked = monotonic(), trainer.global_step
         if self.random_states:  # only now: initializing the model has drawn random numbers
             set_random_state(self.random_states[trainer.global_rank], pl_module.device)
 
@@ -87,8 +96,8 @@ class LastCheckpoint(Checkpoint):
         stopping, due = any_rank(trainer, self.stop.asked, due)
         # After an epoch's last batch the epoch is completed first: validation, log, checkpoint take seconds.
         saving = (stopping or due) and not last_of_epoch
-        if saving or last_of_epoch or len(pl_module.recent_losses) == LOSSES_AT_ONCE:
-            self._check_losses(trainer, pl_module)  # not in each step: reading one waits for the accelerator
+        if saving or last_of_epoch or trainer.global_step - self.checked >= LOSSES_AT_ONCE:
+            self._check_losses(trainer, pl_module)
         if saving:
             self._check_weights(trainer, pl_module)
             self._save(trainer)
@@ -129,8 +138,7 @@ class LastCheckpoint(Checkpoint):
         raise Interrupted(message, self.stop.status)
 
     def _check_losses(self, trainer: Trainer, model: Classifier) -> None:
-        losses = torch.stack([*model.recent_losses]).tolist() if model.recent_losses else []  # Weiszfeld has none
-        model.recent_losses.clear()
+        losses, self.checked = model.update_train_totals(), trainer.global_step
         for step, loss in enumerate(losses, trainer.global_step - len(losses) + 1):
             self._check("train/loss", loss, step, trainer)
 
@@ -160,6 +168,9 @@ class BestCheckpoint(ModelCheckpoint):
         mode = "min" if monitor.endswith("loss") else "max"
         super().__init__(folder, "best", monitor=monitor, mode=mode, **once)
         self.best, self.average = str(folder.resolve() / "best.ckpt"), average
+
+    def needs_step(self, step: int) -> bool:
+        return False  # it acts on epochs
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         # WeightAveraging has no part in checkpoints with weights only.

@@ -4,6 +4,7 @@ import logging
 import warnings
 from collections.abc import Iterable
 from pathlib import Path
+from time import monotonic
 from typing import Any
 
 import torch
@@ -43,7 +44,8 @@ def make_trainer(
     if model.network.prototype_images() is not None:
         callbacks.append(PrototypeSnapshots(folder))
     if cfg.trainer.enable_progress_bar:
-        callbacks.append(TQDMProgressBar(refresh_rate=50))
+        callbacks.append(ProgressBar())
+    model.gradient_clip_val = cfg.trainer.get("gradient_clip_val")
     trainer = _trainer(
         cfg,
         max_epochs=cfg.epochs,
@@ -59,6 +61,23 @@ def make_trainer(
     return trainer
 
 
+class ProgressBar(TQDMProgressBar):
+    """Updates ten times a second: a call of `training_step` may train on one batch or on many."""
+
+    def __init__(self) -> None:
+        super().__init__(refresh_rate=1)
+        self.updated = 0.0
+
+    def needs_step(self, step: int) -> bool:
+        return False
+
+    def on_train_batch_end(self, trainer: Trainer, *args: Any) -> None:
+        loop = trainer.fit_loop.epoch_loop
+        if monotonic() > self.updated + 0.1 or loop.batch_progress.is_last_batch:
+            self.updated = monotonic()
+            super().on_train_batch_end(trainer, *args[:-1], loop.batch_idx)
+
+
 def bare_trainer(cfg: DictConfig) -> Trainer:
     """Returns a Trainer without output, which resolves `cfg.trainer` on this machine."""
     return _trainer(cfg, logger=False, enable_checkpointing=False, plugins=_cluster())
@@ -67,6 +86,7 @@ def bare_trainer(cfg: DictConfig) -> Trainer:
 def _trainer(cfg: DictConfig, **settings: Any) -> Trainer:
     _quiet()
     chosen: Any = OmegaConf.to_container(cfg.trainer, resolve=True)
+    chosen.pop("gradient_clip_val", None)  # a setting of the model's `training_step`
     try:
         return Trainer(enable_model_summary=False, **settings, **chosen)
     except (TypeError, ValueError, MisconfigurationException) as error:
@@ -88,6 +108,7 @@ def _quiet() -> None:
         r"The number of training batches .* is smaller than the logging interval",  # we log once per epoch
         "You're resuming from a checkpoint that ended before the epoch ended",  # ours goes on with the next batch
         "You're using the WeightAveraging callback, but loading a checkpoint outside",  # of the average, to test it
+        ".*`dataloader_iter`",  # experimental: tests/models/test_training_step.py covers what is used of it
         "It is recommended to use `self.log",  # with sync_dist: what we log is of all ranks already
         "`torch.jit.trace",  # how TensorBoard's own writer draws the graph
         r"`isinstance\(treespec, LeafSpec\)` is deprecated",  # between Lightning and PyTorch

@@ -63,9 +63,12 @@ class StepTimer(Callback):
         self.steps = steps
 
     def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
-        if batch_idx == WARM_UP_STEPS:
+        if trainer.global_step == WARM_UP_STEPS:
             synchronize()
             self.start = perf_counter()
+
+    def needs_step(self, step: int) -> bool:
+        return step in (WARM_UP_STEPS, self.steps)
 
     def on_train_batch_end(self, trainer: Trainer, *args: Any) -> None:
         if trainer.global_step == self.steps:

@@ -13,7 +13,8 @@ IMAGES = torch.randint(256, (23, 3, 4, 4), dtype=torch.uint8, generator=torch.Ge
 
 
 def train_batches(count: int = 23, batch_size: int = 5, position: tuple[int, int] = (0, 0), **others):
-    return TrainBatches(IMAGES[:count], torch.arange(count), batch_size, 7, lambda: position, **others)
+    images, labels = IMAGES[:count], torch.arange(count)
+    return TrainBatches(images, labels, batch_size, 7, lambda: position[0], position=position, **others)
 
 
 def eval_batches(count: int = 23, batch_size: int = 5, **ranks: int) -> EvalBatches:

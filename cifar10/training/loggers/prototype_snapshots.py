@@ -26,9 +26,12 @@ class PrototypeSnapshots(Callback):
         if trainer.global_step == 0:  # not where it is resumed
             self._save(trainer, pl_module)
 
+    def needs_step(self, step: int) -> bool:
+        """Returns whether to act after this step; see `Classifier.training_step`."""
+        return step & (step - 1) == 0  # most changes come in the first steps
+
     def on_train_batch_end(self, trainer: Trainer, pl_module: Any, *args: Any) -> None:
-        step = trainer.global_step
-        if step & (step - 1) == 0:  # most happens at the beginning
+        if self.needs_step(trainer.global_step):
             self._save(trainer, pl_module)
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: Any) -> None:
