@@ -7,7 +7,8 @@ colours are equal a difference has a kink, as |x| has at 0; its gradient there i
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from functools import partial
-from typing import Literal
+from math import inf
+from typing import Any, Literal
 
 import torch
 from kornia.color import lab_to_rgb, rgb_to_lab
@@ -124,15 +125,18 @@ def mean_difference(images: Tensor, prototypes: Tensor, delta: Delta, block: int
     Memory is bounded: images are processed in blocks of about `block` pairs of pixels, at least one image each; with
     several blocks the backward pass recomputes their intermediates. The default suits difference and device.
     """
-    means = _mean_delta_e_76 if delta == "cie76" else partial(mean_of_pairs, difference_function(delta))
     images, prototypes = check_shapes(images, prototypes)
-    if torch.compiler.is_exporting():  # nor its operations on the number of images; and ONNX has no cdist
-        return mean_of_pairs(difference_function(delta), images, prototypes)
+    means: Difference = partial(mean_of_pairs, difference_function(delta))
+    if torch.compiler.is_exporting():  # a graph cannot depend on the number of images
+        return means(images, prototypes)
     learning = torch.is_grad_enabled() and (images.requires_grad or prototypes.requires_grad)
-    if block is None:  # a pair takes one number by cie76, a few dozen by the others: a CPU's cache has room for few
+    if block is None:  # a CPU's cache has room for the few dozen numbers that a pair takes
         on_cpu = 2**19 if learning else 2**17  # each block adds to the whole gradient: fewer blocks, fewer sums
-        block = 2**24 if delta == "cie76" else on_cpu if images.device.type == "cpu" else 2**22
-    blocks = images.split(max(1, block // max(1, prototypes[:, 0].numel())))
+        block = on_cpu if images.device.type == "cpu" else 2**22
+    size = max(1, block // max(1, prototypes[:, 0].numel()))
+    if delta == "cie76" and not images.requires_grad:
+        return _MeanDeltaE76.apply(images, prototypes, size)
+    blocks = images.split(size)
     if len(blocks) > 1 and learning:
         means = partial(checkpoint, means, use_reentrant=False)
     return torch.cat([means(some, prototypes) for some in blocks])
@@ -143,11 +147,38 @@ def mean_of_pairs(difference: Difference, images: Tensor, prototypes: Tensor) ->
     return difference(images[:, None], prototypes).mean((-2, -1))
 
 
-def _mean_delta_e_76(images: Tensor, prototypes: Tensor) -> Tensor:
-    # One small cdist per pixel: its gradient needs the distances alone, a tenth of what the formula's steps would hold.
-    # The matrix-product form would cancel: two equal colours must be at distance 0, not at 0.03.
-    pixels, targets = (colours.flatten(2).permute(2, 0, 1) for colours in (images, prototypes))
-    return torch.cdist(pixels, targets, compute_mode="donot_use_mm_for_euclid_dist").mean(0)
+class _MeanDeltaE76(torch.autograd.Function):
+    """Computes `mean_difference` for cie76 in blocks of `size` images, differentiable in the prototypes alone.
+
+    The backward pass recomputes each block while it is in the cache: autograd would write all its steps to memory.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, images: Tensor, prototypes: Tensor, size: int) -> Tensor:
+        ctx.save_for_backward(images, prototypes)
+        ctx.size = size
+        return torch.cat([_norm(*_by_channel(some, prototypes)).mean((-2, -1)) for some in images.split(size)])
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[None, Tensor, None]:
+        images, prototypes = ctx.saved_tensors
+        total = torch.zeros_like(prototypes)
+        for some, slopes in zip(images.split(ctx.size), gradient.split(ctx.size), strict=True):
+            differences = _by_channel(some, prototypes)
+            distance = _norm(*differences)
+            weight = slopes[..., None, None] / -distance[0, 0].numel() / distance.masked_fill_(distance == 0, inf)
+            for channel, difference in enumerate(differences):
+                total[:, channel] += difference.mul_(weight).sum(0)
+        return None, total, None
+
+
+def _by_channel(images: Tensor, prototypes: Tensor) -> list[Tensor]:
+    """Returns the differences of every image and prototype in each of the three channels, (N, P, H, W)."""
+    return [images[:, None, channel] - prototypes[:, channel] for channel in range(3)]
+
+
+def _norm(first: Tensor, second: Tensor, third: Tensor) -> Tensor:
+    return _sum_of_squares(first, second, third).sqrt_()
 
 
 def check_shapes(images: Tensor, prototypes: Tensor) -> tuple[Tensor, Tensor]:

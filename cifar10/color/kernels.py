@@ -35,7 +35,7 @@ def can_compile(prototypes: Tensor, delta: Delta) -> bool:
     except Exception as error:
         lines = str(error).splitlines() or [type(error).__name__]
         reason = next((line for line in lines if "error:" in line), lines[0])  # a compiler's own, or PyTorch's first
-        log.warning("model.compile=true has no effect, no kernel can be made here: %s", reason)
+        log.warning("model.compile: cannot compile kernels, so PyTorch's operations are used: %s", reason)
         return False
     return True
 

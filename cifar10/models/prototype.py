@@ -10,19 +10,26 @@ from torch.nn import functional as F
 from torch.optim.lr_scheduler import CosineAnnealingLR
 
 from cifar10.color.delta_e import Delta
+from cifar10.compat import has_trainer
+from cifar10.data.datamodule import ImageData
 from cifar10.errors import UserError
 from cifar10.models.classifier import Classifier, Rate, training_data
 from cifar10.networks.base import CIFAR10_CLASSES, to_unit
 from cifar10.networks.prototype import PrototypeNetwork
 
+PAIRS_TO_COMPILE = 5_000_000
+"""Pairs of a training image and a prototype in a run from which compiled kernels save more than their seconds."""
+
 
 class Prototype(Classifier):
     """Trains the study's first model: an image belongs to the class whose prototype ("typical image") is nearest.
 
-    See `PrototypeNetwork` for `delta`, `tta_flip` and `compile`. One prototype is initialized as uniform noise, several
-    as training images of their class, drawn at random.
+    See `PrototypeNetwork` for `delta` and `tta_flip`. One prototype is initialized as uniform noise, several as random
+    training images of their class.
     objective: `typical` prototypes minimize the mean distance to the images of their class (`train/loss`, in units of
     the difference), `discriminative` ones the cross-entropy.
+    compile: train with compiled kernels; `auto` does so on a CPU if the run is long enough to save the seconds that
+    compiling takes. The choice is part of the checkpoint, so that it is the same in a resumed run.
     solver, tolerance: for the class `Weiszfeld`, which `build_model` chooses instead for solver=weiszfeld.
     """
 
@@ -38,16 +45,17 @@ class Prototype(Classifier):
         prototypes_per_class: Annotated[int, Gt(0)] = 1,
         tta_flip: bool = False,
         tolerance: Annotated[float, Gt(0)] = 1e-3,
-        compile: bool = False,
+        compile: bool | Literal["auto"] = "auto",
     ) -> None:
         if solver != "gradient":
             raise UserError(f"model.solver={solver} is the class cifar10.models.weiszfeld.Weiszfeld, not Prototype")
-        if compile and delta == "ciede2000":
-            raise UserError("model.compile=true: there is no fast kernel for ciede2000; set compile=false")
+        if compile is True and delta == "ciede2000":
+            raise UserError("model.compile=true has no kernel for model.delta=ciede2000; set model.compile=auto")
         discriminative = objective == "discriminative"
-        super().__init__(PrototypeNetwork(class_names, delta, discriminative, prototypes_per_class, tta_flip, compile))
+        chosen = compile is True
+        super().__init__(PrototypeNetwork(class_names, delta, discriminative, prototypes_per_class, tta_flip, chosen))
         self.save_hyperparameters(logger=False)
-        self.learning_rate = learning_rate
+        self.learning_rate, self.compile_if_worth = learning_rate, compile == "auto" and delta != "ciede2000"
 
     def loss(self, logits: Tensor, labels: Tensor) -> Tensor:
         if self.network.discriminative:
@@ -55,10 +63,20 @@ class Prototype(Classifier):
         return -logits.gather(1, labels[:, None]).mean()
 
     def setup(self, stage: str) -> None:
+        if stage == "fit" and self.compile_if_worth and self.trainer.strategy.root_device.type == "cpu":
+            data = getattr(self.trainer, "datamodule", None)
+            images = len(data.train_labels) * (self.trainer.max_epochs or 0) if isinstance(data, ImageData) else 0
+            self.network.arguments["compile"] = images * len(self.network.prototypes) >= PAIRS_TO_COMPILE
         self.network.use_compiled(True)
         if stage == "fit" and self.network.per_class > 1:
             with torch.no_grad():
                 self.network.prototypes.copy_(to_unit(self._random_images()))
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        super().on_load_checkpoint(checkpoint)
+        self.network.arguments["compile"] = checkpoint["network"]["arguments"]["compile"]
+        if has_trainer(self):
+            self.network.use_compiled(True)
 
     def teardown(self, stage: str) -> None:
         self.network.use_compiled(False)

@@ -51,7 +51,7 @@ class Weiszfeld(Prototype):
                 "model.solver=weiszfeld finds typical images by a Euclidean difference: it goes with "
                 "objective=typical, delta=cie76 and tta_flip=false; choose these, or solver=gradient"
             )
-        self.automatic_optimization = True
+        self.automatic_optimization, self.compile_if_worth = True, False
         self.tolerance = tolerance
         self.medians: GeometricMedians | None = None  # until on_train_start, or a checkpoint is loaded
         self.lab_batches: list[Batch] | None = None

@@ -59,7 +59,7 @@ class PrototypeNetwork(Network):
         """Returns the mean difference to every prototype, (N, C, K), or (N, C, 2 K) with flipped images."""
         colours, prototypes = self._colours(images)
         if self.compiled is None:  # not before the first batch, so that its seconds count
-            self.compiled = can_compile(prototypes, self.delta)
+            self.compiled = self.arguments["compile"] = can_compile(prototypes, self.delta)
         measure = compiled_mean_difference if self.compiled else mean_difference
         augmented = [colours, colours.flip(-1)] if self.tta_flip else [colours]
         distances = torch.stack([measure(batch, prototypes, self.delta) for batch in augmented], 2)

@@ -56,6 +56,7 @@ def make_record(
         "parameters": sum(parameter.numel() for parameter in model.parameters()),
         "device": device if trainer.world_size == 1 else f"{trainer.world_size} x {device}",
         "precision": str(trainer.precision),
+        "compiled": bool(model.network.arguments.get("compile")),
         "versions": {"python": platform.python_version(), **{name: version(name) for name in PACKAGES}},
         "config": OmegaConf.to_container(cfg, resolve=True),
     }

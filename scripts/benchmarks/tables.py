@@ -8,6 +8,8 @@ RATIOS = (  # pairs of columns whose ratio is a column too
     ("this project", "bare loop"),
     ("this project", "Lightning alone"),
     ("this project", "standard DataLoader baseline"),
+    ("this project", "Keras"),
+    ("achieved", "matrix product"),
     ("this project", "Kornia on the batch"),
     ("two processes", "one process"),
     ("without", "with"),

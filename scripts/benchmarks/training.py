@@ -1,14 +1,16 @@
-"""Measures training steps alone, at the batch size and precision of `model=`.
+"""Measures training steps alone, at the batch size and precision of `model=`, and the arithmetic that they achieve.
 
 Lightning alone: a Trainer without callbacks, loggers and metrics. Standard DataLoader baseline: Lightning's defaults,
 torchvision's `ToTensor` for each image, two workers, `self.log` and torchmetrics in each step; for prototypes, every
-image against every prototype by broadcasting.
+image against every prototype by broadcasting. Keras: the study's networks by `fit`, in float32, its default precision.
+Matrix product: of two matrices of 4096 x 4096 in the same precision, on the same cores.
 """
 
 import tempfile
 from collections.abc import Callable
 from contextlib import redirect_stderr, redirect_stdout
 from functools import partial
+from importlib.util import find_spec
 from io import StringIO
 from pathlib import Path
 from time import perf_counter
@@ -20,10 +22,11 @@ from omegaconf import DictConfig
 from PIL import Image
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
+from torch.utils.flop_counter import FlopCounterMode
 from torchmetrics.classification import MulticlassAccuracy
 from torchvision import transforms
 
-from benchmarks.measure import Rows, compose, interleaved, load_data, per_second, synchronize
+from benchmarks.measure import Rows, compose, interleaved, load_data, per_second, seconds, synchronize
 from cifar10.color.delta_e import to_lab
 from cifar10.data.batches import epoch_order
 from cifar10.data.datamodule import ImageData
@@ -34,26 +37,59 @@ from cifar10.training.checkpoints import LastCheckpoint
 from cifar10.training.precision import autocast, best_device, chosen_precision
 from cifar10.training.trainer import make_trainer
 
-STEPS = {"prototype": 60, "mlp": 400, "cnn": 30}
+ROWS = {  # row -> overrides, steps
+    "prototype": (["model=prototype", "model.compile=false"], 60),
+    "prototype, compiled": (["model=prototype", "model.compile=true"], 60),
+    "mlp": (["model=mlp"], 400),
+    "cnn": (["model=cnn"], 30),
+    "cnn, float32": (["model=cnn", "precision=32-true"], 20),
+}
 WARM_UP_STEPS = 10
 
 
 def training(data: str, rounds: int) -> dict[str, Rows]:
-    loops = {
+    loops: dict[str, Any] = {
         "bare loop": bare_loop,
         "this project": this_project,
         "Lightning alone": lightning_alone,
         "standard DataLoader baseline": standard_baseline,
     }
+    if find_spec("tensorflow"):
+        loops["Keras"] = keras_fit
     rows: Rows = {}
-    for name, steps in STEPS.items():
-        cfg = compose(f"model={name}", f"data={data}", "epochs=1", f"+trainer.limit_train_batches={steps}")
+    arithmetic: Rows = {}
+    for name, (overrides, steps) in ROWS.items():
+        cfg = compose(*overrides, f"data={data}", "epochs=1", f"+trainer.limit_train_batches={steps}")
         images = load_data(cfg, at_least=steps * cfg.batch_size)
         count = (steps - WARM_UP_STEPS) * cfg.batch_size
         cells = {label: per_second(count, partial(loop, cfg, images, steps)) for label, loop in loops.items()}
+        if name.startswith("prototype"):
+            cells.pop("Keras", None)
+        else:
+            cells["matrix product"] = partial(matrix_product, cfg)
         with redirect_stdout(StringIO()), redirect_stderr(StringIO()):  # progress bars
             rows |= interleaved({name: cells}, rounds)
-    return {"images per second": rows}
+        if product := rows[name].pop("matrix product", None):
+            flops = flops_per_image(cfg, images)
+            achieved = [flops * speed / 1e12 for speed in rows[name]["this project"]]
+            arithmetic[name] = {"achieved": achieved, "matrix product": product}
+    return {"images per second": rows, "TFLOP/s": arithmetic}
+
+
+def flops_per_image(cfg: DictConfig, data: ImageData) -> float:
+    """Returns the floating-point operations of a training step per image, as PyTorch counts them."""
+    model = build_model(cfg.model, data.class_names).train()
+    with FlopCounterMode(display=False) as counter:
+        model.loss(model(data.train_images[:32].cpu()), data.train_labels[:32].cpu()).backward()
+    return counter.get_total_flops() / 32
+
+
+def matrix_product(cfg: DictConfig) -> float:
+    """Returns the TFLOP/s of a plain matrix product in the precision of `cfg`."""
+    size, device = 4096, best_device()
+    low = chosen_precision(cfg.precision, cfg.trainer.accelerator) == "bf16-mixed"
+    matrix = torch.rand(size, size, device=device, dtype=torch.bfloat16 if low else torch.float32)
+    return 2 * size**3 / seconds(lambda: matrix @ matrix)() / 1e12
 
 
 class StepTimer(Callback):
@@ -191,3 +227,26 @@ def standard_baseline(cfg: DictConfig, data: ImageData, steps: int) -> float:
     module = Module(network, model.loss, make_optimizer(model, network, fused=False), accuracy)
     with tempfile.TemporaryDirectory() as folder:
         return fit(module, standard_loader(data, cfg.batch_size), cfg, steps, default_root_dir=folder)
+
+
+def keras_fit(cfg: DictConfig, data: ImageData, steps: int) -> float:
+    """Trains the study's network by Keras, on arrays in memory; the first steps compile it and are not counted."""
+    import keras
+    from keras import layers
+
+    dense = [layers.Dense(300, "elu"), layers.Dense(150, "elu")]
+    network: list[Any] = [layers.Flatten(), *dense]
+    if "CNN" in cfg.model._target_:
+        network = []
+        for widths in ((64,), (128, 128), (256, 256)):
+            network += [layers.Conv2D(width, 3, padding="same", activation="relu") for width in widths]
+            network += [layers.MaxPooling2D()]
+        network += [layers.Flatten(), layers.Dense(128, "relu"), layers.Dense(64, "relu")]
+    model = keras.Sequential([layers.Input((32, 32, 3)), *network, layers.Dense(10, "softmax")])
+    model.compile(keras.optimizers.Adam(cfg.model.learning_rate), "sparse_categorical_crossentropy", ["accuracy"])
+    images = (data.train_images[: steps * cfg.batch_size].permute(0, 2, 3, 1) / 255).cpu().numpy()
+    labels, warm_up = data.train_labels.cpu().numpy(), WARM_UP_STEPS * cfg.batch_size
+    model.fit(images[:warm_up], labels[:warm_up], cfg.batch_size, verbose=0)
+    start = perf_counter()
+    model.fit(images[warm_up:], labels[warm_up : len(images)], cfg.batch_size, verbose=0)
+    return perf_counter() - start

@@ -56,5 +56,6 @@ def test_failed_compilation_warns_in_one_line(error, reason, monkeypatch, caplog
     monkeypatch.setattr("cifar10.color.kernels._kernels", kernels)
     assert not can_compile(torch.rand(2, 3, 4, 4), "cie76")
     (message,) = caplog.messages
-    assert message.startswith(f"model.compile=true has no effect, no kernel can be made here: {reason}")
+    assert message.startswith("model.compile")
+    assert reason in message
     assert "\n" not in message

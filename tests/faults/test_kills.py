@@ -17,7 +17,7 @@ TWO = ("model=mlp", "data.random_flip=true", "trainer=ddp", "trainer.devices=2",
 TRAIN = Path(__file__).resolve().parents[2] / "train.py"
 
 SCENARIOS = {
-    "prototype": "model=prototype data.random_flip=true data.random_shift_px=2 ema_decay=0.9",
+    "prototype": "model=prototype data.random_flip=true data.random_shift_px=2",
     "mlp": "experiment=mlp_best data.cutout_px=8 ema_decay=0.9",
     "cnn, bfloat16": "experiment=cnn_fast model.warmup_fraction=0.2 precision=bf16-mixed data.random_shift_px=2 "
     "ema_decay=0.9",
