@@ -27,13 +27,13 @@ from cifar10.training.run_folder import RESULT, STATUS, monitored, safe_name, st
 log = logging.getLogger(__name__)
 
 STATUSES = ("finished", "pruned", "failed", "lost")
-"""failed: by its settings or a bug. lost: its worker or launcher ended, or another process uses its folder."""
+"""failed: an error in its settings or in the code. lost: its worker died, or another process has locked its folder."""
 NO_FOLDER = Path()
 """The folder of a job whose settings cannot be composed."""
 
 
 class JobResult(NamedTuple):
-    """The run folder of one job, its status of STATUSES, a one-line message and the value of `monitor`."""
+    """Result of one job: run folder, one of STATUSES, one-line message, best value of `monitor`."""
 
     folder: Path
     status: str
@@ -42,17 +42,17 @@ class JobResult(NamedTuple):
 
 
 def run_job(cfg: DictConfig, folder: Path) -> JobResult:
-    """Runs one job of a sweep in the process that the launcher chose.
+    """Runs one job of a sweep, in the process of the launcher or of a worker.
 
-    Returns the errors that a user can fix, since they must not stop the other jobs; raises any other.
+    Returns a user error as a result, so that the other jobs continue. Raises any other error.
     """
     from cifar10.results.figures import log_figures
     from cifar10.training.run import train
 
     hydra, callbacks = HydraConfig.get(), []
     if hydra.launcher._target_.endswith("JoblibLauncher") and multiprocessing.parent_process():
-        end_with_parent()  # otherwise joblib's workers train on after the sweep was killed
-        multiprocessing.set_start_method("spawn", force=True)  # the ranks of a run cannot be started joblib's way
+        end_with_parent()  # otherwise joblib's workers continue after the sweep was killed
+        multiprocessing.set_start_method("spawn", force=True)  # ranks cannot start by joblib's method
     if (trial := hydra.sweeper.get("trial")) is not None:
         from cifar10.sweeps.pruning import PruningCallback
         from cifar10.sweeps.study import StudyLocation
@@ -60,7 +60,7 @@ def run_job(cfg: DictConfig, folder: Path) -> JobResult:
         location = StudyLocation(hydra.sweeper.study, hydra.sweeper.storage, hydra.sweeper.pruner)
         callbacks = [PruningCallback(location, trial, folder / "metrics.csv", cfg.monitor)]
     try:
-        os.chdir(hydra.runtime.cwd)  # a worker of Ray starts in another folder
+        os.chdir(hydra.runtime.cwd)  # a Ray worker starts in another folder
         overrides = list(hydra.overrides.task)
         record = train(cfg, folder, overrides=overrides, callbacks=callbacks, on_finish=log_figures)
     except (UserError, HydraException, OmegaConfBaseException, OSError) as error:
@@ -74,7 +74,7 @@ def run_job(cfg: DictConfig, folder: Path) -> JobResult:
 
 
 class JobLauncher:
-    """Composes and launches the jobs of one sweep. A job is a list of overrides."""
+    """Launcher of the jobs of one sweep. A job is a list of overrides."""
 
     def __init__(self, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
         self.config, self.config_loader = config, hydra_context.config_loader

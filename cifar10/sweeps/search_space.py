@@ -10,13 +10,17 @@ from cifar10.errors import UserError
 
 
 def read_space(overrides: Sequence[Override]) -> dict[str, BaseDistribution]:
-    """Returns the distribution of each override that is a sweep; choices as they are written on the command line."""
+    """Returns the distribution of each sweep override. Choices keep the text of the command line."""
     space: dict[str, BaseDistribution] = {}
     for override in overrides:
         if override.is_sweep_override():
             try:
                 space[override.get_key_element()] = _distribution(override)
-            except (ValueError, IndexError, TypeError) as error:  # of Optuna: no values, or none of this type
+            except (
+                ValueError,
+                IndexError,
+                TypeError,
+            ) as error:  # raised by Optuna: no values, or values of a wrong type
                 raise UserError(f"{override.input_line}: {error}; use interval, range or choice") from error
     return space
 
@@ -36,5 +40,5 @@ def _distribution(override: Override) -> BaseDistribution:
 
 
 def format_value(value: Any) -> str:
-    """Formats a value for the command line, with few digits: it becomes part of a run's name."""
+    """Formats a value for the command line. Floats get four digits, since they become part of the folder's name."""
     return f"{value:.4g}" if isinstance(value, float) else str(value)

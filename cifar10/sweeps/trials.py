@@ -1,4 +1,4 @@
-"""Asks a study for trials, keeps them alive, reports their results and requeues those that were lost."""
+"""Asks a study for trials, records their heartbeats, tells their results and requeues lost trials."""
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -20,20 +20,20 @@ STATUSES = {state: status for status, state in STATES.items()}
 
 
 class TrialQueue:
-    """The trials of one study, as the search process proposes and ends them."""
+    """Trials of one study, in the search process."""
 
     def __init__(self, location: StudyLocation, monitor: str) -> None:
         self.monitor, self.storage = monitor, location.connect()
         self.study = location.open(monitor, self.storage)
 
     def ask(self, space: dict[str, BaseDistribution], seed: int, startup_trials: int) -> optuna.Trial:
-        """Returns a requeued trial or a new one, random if it is one of the first `startup_trials` of the study.
+        """Returns a requeued or a new trial. The first `startup_trials` of the study are random.
 
         Each trial has its own sampler, seeded by the number of trials before it. An interrupted search therefore
         proposes the same parameters as an uninterrupted one.
         """
         seed = (seed * 1_000_003 + self.count()) % 2**32
-        # constant_liar: running trials count as poor, so that the trials of one batch differ.
+        # constant_liar: running trials count as poor, so the trials of one batch differ.
         sampler = optuna.samplers.TPESampler(seed=seed, n_startup_trials=startup_trials, constant_liar=True)
         self.study.sampler = sampler
         trial = self.study.ask(fixed_distributions=space)
@@ -42,13 +42,13 @@ class TrialQueue:
         return trial
 
     def tell(self, trial: optuna.Trial, result: JobResult) -> JobResult:
-        """Reports a job's result; requeues a lost trial. A value that is not finite is a failure."""
+        """Stores a job's result in the study, or requeues a lost trial. A value that is not finite is a failure."""
         if result.value is not None and not isfinite(result.value):
             result = result._replace(status="failed", message=f"{self.monitor} is {result.value}")
         if result.status == "lost":
             self.requeue_unfinished(trial)
             return result
-        with suppress(UpdateFinishedTrialError):  # was considered stale, and is requeued
+        with suppress(UpdateFinishedTrialError):  # became stale and was requeued
             trial.set_user_attr("folder", str(result.folder))
             if result.status == "failed":
                 trial.set_user_attr("error", result.message)
@@ -57,7 +57,7 @@ class TrialQueue:
         return result
 
     def requeue_unfinished(self, trial: optuna.Trial) -> None:
-        """Requeues a trial that has no result, unless it was considered stale and is requeued already."""
+        """Requeues a trial without a result, unless it became stale and was requeued before."""
         frozen = self.study.trials[trial.number]
         if not frozen.state.is_finished():
             self.study.tell(trial, state=TrialState.FAIL)
@@ -70,7 +70,7 @@ class TrialQueue:
 
         def record() -> None:
             while not ended.wait(HEARTBEAT_SECONDS):
-                with suppress(Exception):  # locked or unreachable for a moment: the grace period allows for it
+                with suppress(Exception):  # temporarily locked or unreachable; the grace period is longer
                     for key in keys:
                         self.storage.record_heartbeat(key)
 
@@ -88,11 +88,12 @@ class TrialQueue:
         return [trial for trial in running if "settings" in trial.user_attrs]
 
     def ended(self) -> list[FrozenTrial]:
-        """Returns the trials that have a result, so neither lost nor interrupted ones, which have no error."""
+        """Returns the trials with a result. Lost and interrupted trials are failed ones without an error message."""
         ended = self.study.get_trials(states=tuple(STATUSES))
         return [trial for trial in ended if trial.state != TrialState.FAIL or "error" in trial.user_attrs]
 
     def count(self) -> int:
+        """Returns the number of running and ended trials."""
         return len(self.running()) + len(self.ended())
 
     def results(self) -> list[JobResult]:
