@@ -16,11 +16,7 @@ def read_space(overrides: Sequence[Override]) -> dict[str, BaseDistribution]:
         if override.is_sweep_override():
             try:
                 space[override.get_key_element()] = _distribution(override)
-            except (
-                ValueError,
-                IndexError,
-                TypeError,
-            ) as error:  # raised by Optuna: no values, or values of a wrong type
+            except (ValueError, IndexError, TypeError) as error:  # of Optuna: no values, or of a wrong type
                 raise UserError(f"{override.input_line}: {error}; use interval, range or choice") from error
     return space
 

@@ -56,9 +56,8 @@ class StudyLocation(NamedTuple):
         engine = {}
         if (url := make_url(self.storage)).get_backend_name() == "sqlite":
             if url.database in (None, "", ":memory:"):
-                raise UserError(
-                    f"hydra.sweeper.storage={self.storage}: an in-memory study cannot be shared with jobs: use sqlite:///PATH"
-                )
+                hint = "an in-memory study cannot be shared with jobs: use sqlite:///PATH"
+                raise UserError(f"hydra.sweeper.storage={self.storage}: {hint}")
             Path(str(url.database)).parent.mkdir(parents=True, exist_ok=True)
             engine = {"connect_args": {"timeout": LOCK_SECONDS}}
         try:
@@ -104,12 +103,7 @@ def storage_errors(location: StudyLocation) -> Iterator[None]:
     """Converts the errors of a locked, read-only, unreachable or invalid database to a one-line StorageError."""
     try:
         yield
-    except (
-        optuna.exceptions.OptunaError,
-        SQLAlchemyError,
-        OSError,
-        ImportError,
-    ) as error:  # ImportError: of a database driver
+    except (optuna.exceptions.OptunaError, SQLAlchemyError, OSError, ImportError) as error:  # or a driver's import
         cause = getattr(error, "orig", None) or error.__cause__ or error
         line = str(getattr(cause, "orig", None) or cause).partition("\n")[0]
         raise StorageError(f"study {location.study} cannot be used: {line}; set hydra.sweeper.storage=URL") from error

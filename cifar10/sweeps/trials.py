@@ -3,12 +3,13 @@
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from math import isfinite
-from pathlib import Path
 from threading import Event, Thread
 
 import optuna
 from optuna.distributions import BaseDistribution
 from optuna.exceptions import UpdateFinishedTrialError
+from optuna.storages import fail_stale_trials
+from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
 from cifar10.sweeps.jobs import JobResult
@@ -16,7 +17,7 @@ from cifar10.sweeps.search_space import format_value
 from cifar10.sweeps.study import HEARTBEAT_SECONDS, StudyLocation, requeue, trial_id
 
 STATES = {"finished": TrialState.COMPLETE, "pruned": TrialState.PRUNED, "failed": TrialState.FAIL}
-STATUSES = {state: status for status, state in STATES.items()}
+"""Optuna's state of each job status. A lost job is requeued."""
 
 
 class TrialQueue:
@@ -25,6 +26,7 @@ class TrialQueue:
     def __init__(self, location: StudyLocation, monitor: str) -> None:
         self.monitor, self.storage = monitor, location.connect()
         self.study = location.open(monitor, self.storage)
+        self.revived: set[int] = set()
 
     def ask(self, space: dict[str, BaseDistribution], seed: int, startup_trials: int) -> optuna.Trial:
         """Returns a requeued or a new trial. The first `startup_trials` of the study are random.
@@ -49,7 +51,7 @@ class TrialQueue:
             self.requeue_unfinished(trial)
             return result
         with suppress(UpdateFinishedTrialError):  # became stale and was requeued
-            trial.set_user_attr("folder", str(result.folder))
+            trial.set_user_attr("folder", result.folder)
             if result.status == "failed":
                 trial.set_user_attr("error", result.message)
         value = result.value if result.status == "finished" else None
@@ -82,14 +84,22 @@ class TrialQueue:
             ended.set()
             thread.join()
 
+    def fail_stale_trials(self) -> None:
+        """Fails and requeues the trials of dead processes."""
+        for trial in self.running():
+            if "settings" not in trial.user_attrs and trial.number not in self.revived:
+                # Its process may have died before the first heartbeat, and Optuna ignores trials without one.
+                self.storage.record_heartbeat(trial_id(self.study, self.storage, trial.number))
+                self.revived.add(trial.number)
+        fail_stale_trials(self.study)
+
     def running(self) -> list[FrozenTrial]:
-        """Returns the running trials, without those of a process that died before their first heartbeat."""
-        running = self.study.get_trials(states=(TrialState.RUNNING,))
-        return [trial for trial in running if "settings" in trial.user_attrs]
+        """Returns the running trials, including those of other and of dead processes."""
+        return self.study.get_trials(states=(TrialState.RUNNING,))
 
     def ended(self) -> list[FrozenTrial]:
         """Returns the trials with a result. Lost and interrupted trials are failed ones without an error message."""
-        ended = self.study.get_trials(states=tuple(STATUSES))
+        ended = self.study.get_trials(states=tuple(STATES.values()))
         return [trial for trial in ended if trial.state != TrialState.FAIL or "error" in trial.user_attrs]
 
     def count(self) -> int:
@@ -98,7 +108,15 @@ class TrialQueue:
 
     def results(self) -> list[JobResult]:
         """Returns the results of the study's trials, including those of other processes."""
+        statuses = {state: status for status, state in STATES.items()}
         return [
-            JobResult(Path(trial.user_attrs["folder"]), STATUSES[trial.state], trial.user_attrs.get("error", ""))
+            JobResult(trial.user_attrs["folder"], statuses[trial.state], trial.user_attrs.get("error", ""))
             for trial in self.ended()
         ]
+
+    def best_first(self) -> list[FrozenTrial]:
+        """Returns the complete trials by value, of equal ones the first; of trials with equal settings one."""
+        complete = self.study.get_trials(states=(TrialState.COMPLETE,))
+        sign = 1 if self.study.direction is StudyDirection.MINIMIZE else -1
+        once = {tuple(trial.user_attrs["settings"]): trial for trial in reversed(complete)}
+        return sorted(once.values(), key=lambda trial: (sign * float(trial.value or 0), trial.number))

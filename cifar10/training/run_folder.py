@@ -75,11 +75,6 @@ def _parse(overrides: Sequence[str]) -> list[Override]:
     return OverridesParser.create().parse_overrides(list(overrides))
 
 
-def monitored(record: Mapping[str, Any]) -> float:
-    """Returns the best epoch's value of a finished run's `monitor`."""
-    return record[record["config"]["monitor"].replace("/", "_")]
-
-
 def safe_name(text: str) -> str:
     """Returns a file name for the words of a command line."""
     return _shortened(re.sub(r"[^\w.=,+~-]+", "_", text))

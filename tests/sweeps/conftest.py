@@ -84,9 +84,9 @@ def study(location: Any) -> Callable[[], Any]:
 
 @pytest.fixture
 def fake_train(monkeypatch: pytest.MonkeyPatch) -> Callable[..., dict[str, Any]]:
-    """Replaces `train` by a function that writes a record with random values, determined by the settings."""
+    """Replaces `train` by a function that writes random results, determined by the settings."""
 
-    def train(cfg: Any, folder: Path, overrides: Any = None, **_: Any) -> dict[str, Any]:
+    def train(cfg: Any, folder: Path, overrides: Any = None, test: bool = True, **_: Any) -> dict[str, Any]:
         config = OmegaConf.to_container(cfg, resolve=True)
         values = random.Random(json.dumps(config | {"runs": ""}))
         loss = values.random()
@@ -117,8 +117,13 @@ def fake_train(monkeypatch: pytest.MonkeyPatch) -> Callable[..., dict[str, Any]]
             "config": config,
         }
         folder.mkdir(parents=True, exist_ok=True)
-        (folder / "metrics.json").write_text(json.dumps(record))
-        return record
+        row = f"{cfg.epochs},{record['val_loss']},{record['val_accuracy']}"
+        (folder / "metrics.csv").write_text(f"epoch,val/loss,val/accuracy\n{row}\n")
+        if test:
+            (folder / "metrics.json").write_text(json.dumps(record))
+        else:
+            (folder / "status.txt").write_text("validated: not tested\n")
+        return record if test else {}
 
     monkeypatch.setattr(run, "train", train)
     return train

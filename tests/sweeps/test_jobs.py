@@ -54,6 +54,31 @@ def test_failed_job_is_reported_and_others_continue(sweep, tmp_path, fake_train)
     assert sweep("model=mlp", "model.learning_rate=1e30,0.001", *SMALL, "stop_on_divergence=false")[0] == 0
 
 
+@pytest.mark.fault("a job of a sweep that cannot start", "reported, the others finish")
+@pytest.mark.parametrize(
+    ("arguments", "obstacle", "key"),
+    [
+        (["model=mlp", "seed=1,2"], "/train.log/", "train.log"),  # a folder has the name of the log file
+        (["model=mlp", "seed=1,2"], "", "seed=1"),  # a file has the name of the run folder
+        (["model=mlp", f"seed={10**300},2"], None, "File name too long"),
+        (["model=mlp,prototype", "model.batch_norm=true"], None, "there is no setting model.batch_norm here"),
+        (["model=mlp", "model.learning_rate=0.1,${nothing}"], None, "nothing"),
+    ],
+)
+def test_job_that_cannot_start_fails_and_others_continue(sweep, tmp_path, fake_train, arguments, obstacle, key):
+    if obstacle is not None:
+        name = run_name({"model": "mlp", "data": "synthetic"}, ["seed=1", *SMALL])
+        path = Path(f"{tmp_path}/runs/{name}{obstacle}")
+        path.parent.mkdir(parents=True)
+        path.mkdir() if obstacle else path.touch()
+    status, output = sweep(*arguments, *SMALL)
+    assert status.startswith("train.py: 1 of 2 jobs failed: ")
+    assert key in status
+    assert "1 finished, 1 failed" in output
+    assert "Traceback" not in output
+    assert [row["n"] for row in rows(tmp_path)] == ["1"]
+
+
 @pytest.mark.fault("a bug in a job of a sweep", "reported, the others finish")
 def test_bug_in_one_job_is_reported_and_others_continue(sweep, tmp_path, monkeypatch, fake_train):
     def train(cfg, folder, **keywords):
@@ -100,7 +125,7 @@ def test_experiment_study_uses_the_run_folders_of_single_runs(sweep, tmp_path, f
 @pytest.mark.parametrize("choice", ["search=mlp", "experiment=study"])
 def test_several_runs_need_multirun(choice, monkeypatch, tmp_path, run_script):
     monkeypatch.chdir(tmp_path)
-    assert run_script(TRAIN, choice)[0] == f"train.py: {choice} is of many runs: python train.py -m {choice}"
+    assert run_script(TRAIN, choice)[0].startswith(f"train.py: {choice} runs many jobs: python train.py -m {choice}; ")
     assert not list(tmp_path.rglob("*.ckpt"))
 
 
@@ -129,8 +154,8 @@ def test_folder_of_experiment_study_is_the_model():
         (["hydra.sweeper.max_batch_size=0"], "hydra.sweeper.max_batch_size=0: input should be greater than 0"),
         (["runs=2024"], "runs=2024: input should be a valid string"),
         (["search=mlp,cnn"], "search=mlp,cnn: search= and experiment=study are sweeps"),
-        (["experiment=mlp_fast,study"], "experiment=mlp_fast,study: search= and experiment=study are sweeps"),
         (["model=prototype,mlp", "model.delta=cie76"], "no setting model.delta here, only with another model=, data="),
+        (["experiment=mlp_fast,study"], "experiment=mlp_fast,study: search= and experiment=study are sweeps"),
     ],
 )
 def test_user_mistake_is_one_line(sweep, arguments, line):

@@ -1,9 +1,8 @@
 """Tests of searches through `python train.py -m`, on synthetic images."""
 
-import json
+import csv
 import os
 import subprocess
-from pathlib import Path
 
 import pytest
 
@@ -11,7 +10,12 @@ from cifar10.errors import UserError
 from cifar10.sweeps.jobs import JobResult
 from cifar10.training import run
 
-searches = pytest.importorskip("cifar10.sweeps.search", reason="Optuna is not installed")
+optuna = pytest.importorskip("optuna", reason="Optuna is not installed")
+searches = pytest.importorskip("cifar10.sweeps.search")
+trials = pytest.importorskip("cifar10.sweeps.trials")
+
+SPACE = {"x": optuna.distributions.FloatDistribution(0, 1)}
+
 
 pytestmark = pytest.mark.usefixtures("fake_train")
 
@@ -23,10 +27,11 @@ def test_search_continues_until_the_study_has_n_trials(search, tmp_path, study):
     assert "study s: 1 of 2 trials done" in output
     trials = study().trials
     assert [trial.state.name for trial in trials] == ["COMPLETE"] * 2
-    records = [json.loads(path.read_text()) for path in tmp_path.rglob("search_mlp/**/metrics.json")]
-    assert sorted(trial.value for trial in trials) == sorted(record["val_accuracy"] for record in records)
-    rates = {float(f"{trial.params['model.learning_rate']:.4g}") for trial in trials}
-    assert rates == {record["config"]["model"]["learning_rate"] for record in records}
+    (table,) = (tmp_path / "other/sweeps").iterdir()
+    rows = list(csv.DictReader(table.open()))
+    assert [float(row["val/accuracy"]) for row in rows] == sorted((trial.value for trial in trials), reverse=True)
+    rates = {f"{trial.params['model.learning_rate']:.4g}" for trial in trials}
+    assert rates == {row["model.learning_rate"] for row in rows}
     assert search("hydra.sweeper.n_trials=2")[0] == 0
     for other in ("data.random_flip=choice(true)", "monitor=val/loss"):
         status = search("hydra.sweeper.n_trials=3", other)[0]
@@ -59,7 +64,7 @@ def test_duplicate_trials_of_a_batch_run_once(search, tmp_path, study):
     assert search("hydra.sweeper.n_trials=3", "hydra.sweeper.max_batch_size=3", *fixed)[0] == 0
     trials = study().trials
     assert [trial.state.name for trial in trials] == ["COMPLETE"] * 3
-    folders = list(tmp_path.rglob("metrics.json"))
+    folders = list(tmp_path.rglob("metrics.csv"))
     assert len(folders) == len({trial.params["data.random_flip"] for trial in trials}) < 3
 
 
@@ -86,15 +91,27 @@ def test_identical_failures_stop_the_search(search, monkeypatch, study):
     assert len(study().trials) == 3
 
 
+@pytest.mark.parametrize("order", [(0, 1, 2), (2, 1, 0)])
+def test_trials_are_sorted_by_value_and_equal_ones_by_number(order, location):
+    """Trials 0 and 1 have equal values. Trial 3 repeats the settings of trial 0."""
+    for monitor, best in (("val/accuracy", [2, 0, 1]), ("val/loss", [0, 1, 2])):
+        queue = trials.TrialQueue(location._replace(study=monitor), monitor)
+        asked = [queue.ask(SPACE, seed=1, startup_trials=9) for _ in range(4)]
+        asked[3].set_user_attr("settings", asked[0].user_attrs["settings"])
+        for number in (*order, 3):
+            queue.tell(asked[number], JobResult("a", "finished", value=(0.1, 0.1, 0.2, 0.1)[number]))
+        assert [trial.number for trial in queue.best_first()] == best
+
+
 @pytest.mark.parametrize(
     ("results", "stop"),
     [
-        ([JobResult(Path("runs", name), "failed", f"cannot write runs/{name}/last.ckpt") for name in "abc"], True),
-        ([JobResult(Path("a"), "failed", "loss is nan")] * 3, False),  # the same run, proposed three times
-        ([JobResult(Path(name), "failed", "val/loss is nan", float("nan")) for name in "abc"], False),
-        ([JobResult(Path(name), "pruned", "poor") for name in "abc"], False),
-        ([JobResult(Path(name), "failed", "no data") for name in "ab"], False),
-        ([JobResult(Path(name), status) for name, status in (("a", "lost"), ("b", "finished"))], True),
+        ([JobResult(f"runs/{name}", "failed", f"cannot write runs/{name}/last.ckpt") for name in "abc"], True),
+        ([JobResult("a", "failed", "loss is nan")] * 3, False),  # the same run, proposed three times
+        ([JobResult(name, "failed", "val/loss is nan", float("nan")) for name in "abc"], False),
+        ([JobResult(name, "pruned", "poor") for name in "abc"], False),
+        ([JobResult(name, "failed", "no data") for name in "ab"], False),
+        ([JobResult(name, status) for name, status in (("a", "lost"), ("b", "finished"))], True),
         ([], False),
     ],
 )

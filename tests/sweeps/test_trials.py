@@ -2,6 +2,7 @@
 
 import json
 import os
+import shlex
 import signal
 import subprocess
 from pathlib import Path
@@ -19,6 +20,7 @@ searches = pytest.importorskip("cifar10.sweeps.search")
 studies = pytest.importorskip("cifar10.sweeps.study")
 trials = pytest.importorskip("cifar10.sweeps.trials")
 
+TRAIN = str(Path(__file__).resolve().parents[2] / "train.py")
 SPACE = {"x": optuna.distributions.FloatDistribution(0, 1)}
 
 
@@ -42,7 +44,22 @@ def test_interrupted_trial_is_requeued(search, tmp_path, monkeypatch, study, fak
     found = study().trials
     assert [trial.state.name for trial in found] == ["FAIL", "COMPLETE"]
     assert found[1].params == found[0].params
-    assert len(list(tmp_path.rglob("metrics.json"))) == 1
+    assert len(list(tmp_path.rglob("metrics.csv"))) == 1
+
+
+def test_trial_is_tested_once_by_its_own_command(search, run_script, tmp_path):
+    status, output = search("hydra.sweeper.n_trials=1", "epochs=1")
+    assert status == 0
+    (folder,) = (path.parent for path in tmp_path.rglob("best.ckpt"))
+    assert (folder / "status.txt").read_text().startswith("validated: not tested")
+    assert not {"metrics.json", "predictions.npz"} & {path.name for path in folder.iterdir()}
+    command = shlex.split(output.splitlines()[-1].partition("python train.py ")[2])
+    status, output = run_script(TRAIN, *command)
+    assert status == 0
+    assert "epoch 1:" not in output
+    assert json.loads((folder / "metrics.json").read_text())["test"]["accuracy"] >= 0
+    assert not (folder / "status.txt").exists()
+    assert "finished before" in run_script(TRAIN, *command)[1]
 
 
 @pytest.mark.slow
@@ -61,8 +78,8 @@ def test_killed_search_resumes(search, tmp_path, study, command, short_grace):
     found = study().trials
     assert [trial.state.name for trial in found] == ["FAIL", "COMPLETE"]
     assert found[1].params == found[0].params
-    (record,) = tmp_path.rglob("metrics.json")
-    assert json.loads(record.read_text())["epochs"] == 60
+    (table,) = tmp_path.rglob("metrics.csv")
+    assert len(table.read_text().splitlines()) == 1 + 60
 
 
 def test_trial_of_a_dead_process_is_requeued_before_new_ones(search, location, study, short_grace, fake_train):
@@ -75,11 +92,14 @@ def test_trial_of_a_dead_process_is_requeued_before_new_ones(search, location, s
     assert found[2].params == found[1].params
 
 
-def test_trial_that_died_before_its_first_heartbeat_is_replaced(location):
+def test_trial_that_died_before_its_first_heartbeat_is_requeued(location, short_grace):
     queue = trials.TrialQueue(location, "val/accuracy")
-    queue.study.ask()
-    assert queue.running() == []
-    assert queue.count() == 0
+    dead = queue.study.ask(SPACE)
+    queue.fail_stale_trials()
+    sleep(2.5)
+    queue.fail_stale_trials()
+    assert [trial.state.name for trial in queue.study.trials] == ["FAIL", "WAITING"]
+    assert queue.study.trials[1].params == dead.params
 
 
 def test_interrupted_search_proposes_the_same_trials(location):
@@ -93,7 +113,7 @@ def test_interrupted_search_proposes_the_same_trials(location):
                 queue.requeue_unfinished(trial)
                 queue = trials.TrialQueue(location._replace(study=study), "val/accuracy")
             else:
-                queue.tell(trial, JobResult(Path("a"), "finished", value=trial.params["x"]))
+                queue.tell(trial, JobResult("a", "finished", value=trial.params["x"]))
         return [trial.params for trial in queue.ended()]
 
     whole = proposals("whole", ())

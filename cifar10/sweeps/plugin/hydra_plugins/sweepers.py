@@ -37,9 +37,7 @@ class JobSweeper(Sweeper):
         check_arguments("hydra.sweeper", type(self), settings, ())
         params = {} if self.params is None else self.params
         if not isinstance(params, Mapping):
-            raise UserError(
-                f"hydra.sweeper.params={params}: expected a mapping from settings to values, as in conf/search/mlp.yaml"
-            )
+            raise UserError(f"hydra.sweeper.params={params}: expected a mapping, as in conf/search/mlp.yaml")
         lines = [*(f"{key}={value}" for key, value in params.items()), *arguments]
         parsed = OverridesParser.create(config_loader=self.jobs.config_loader).parse_overrides(lines)
         return list({override.get_key_element(): override for override in parsed}.values())
@@ -53,12 +51,18 @@ class Grid(JobSweeper):
 
     def sweep(self, arguments: list[str]) -> None:
         jobs = list(dict.fromkeys(product(*map(_values, self.parse(arguments)))))
-        for job in jobs:
-            self.jobs.check(job)  # before the first one is launched
         size = self.max_batch_size or len(jobs)
         for first in range(0, len(jobs), size):
             self.jobs.launch(jobs[first : first + size])
-        summarize(self.jobs.results, arguments, self.jobs.config)
+        from cifar10.results import load
+        from cifar10.results.table import aggregate, best_first, to_csv, to_text
+
+        runs = load(dict.fromkeys(result.folder for result in self.jobs.results if result.status == "finished"))
+        rows = best_first(aggregate(runs)) if len(runs) else None
+        csv, text = ("", "") if rows is None else (to_csv(rows), to_text(rows))
+        summarize(
+            self.jobs.results, str(self.jobs.config.runs), " ".join(words(arguments)), csv, text, runs.attrs["skipped"]
+        )
 
 
 @dataclass
@@ -86,8 +90,7 @@ class Search(JobSweeper):
         location = StudyLocation(study, self.storage or sqlite_url(f"{config.runs}/searches/{study}.db"), self.pruner)
         limits = self.n_trials, self.startup_trials, self.max_batch_size, self.seed
         with storage_errors(location):
-            results = search(overrides, self.jobs, location, config.monitor, *limits)
-        summarize(results, arguments, config)
+            search(overrides, self.jobs, location, config.monitor, *limits)
 
 
 def _values(override: Override) -> list[str]:
@@ -100,7 +103,5 @@ def _values(override: Override) -> list[str]:
     if not values:
         raise UserError(f"{override.input_line}: the list is empty; expected at least one value")
     if group == "search" or (group == "experiment" and "study" in values):
-        raise UserError(
-            f"{override.input_line}: search= and experiment=study are sweeps themselves; start one command for each"
-        )
+        raise UserError(f"{override.input_line}: search= and experiment=study are sweeps; start each by itself")
     return [f"{override.get_key_element()}={value}" for value in values]
