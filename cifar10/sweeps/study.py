@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 import optuna
 from hydra.core.override_parser.types import Quote, QuotedString
-from optuna.storages import RDBStorage, RetryHeartbeatStaleTrialCallback
+from optuna.storages import RDBStorage
 from sqlalchemy import URL, make_url
 from sqlalchemy.exc import SQLAlchemyError
 
@@ -88,9 +88,8 @@ class StudyLocation(NamedTuple):
 
 
 def requeue(study: optuna.Study, trial: optuna.trial.FrozenTrial) -> None:
-    """Enqueues a new trial with the parameters of `trial`, without its user attributes."""
-    trial.user_attrs = {}
-    RetryHeartbeatStaleTrialCallback()(study, trial)
+    """Enqueues a new trial with the parameters of `trial`."""
+    study.enqueue_trial(trial.params)
 
 
 def trial_id(study: optuna.Study, storage: RDBStorage, number: int) -> int:

@@ -99,7 +99,7 @@ def test_trial_that_died_before_its_first_heartbeat_is_requeued(location, short_
     sleep(2.5)
     queue.fail_stale_trials()
     assert [trial.state.name for trial in queue.study.trials] == ["FAIL", "WAITING"]
-    assert queue.study.trials[1].params == dead.params
+    assert queue.ask(SPACE, seed=2, startup_trials=9).params == dead.params
 
 
 def test_interrupted_search_proposes_the_same_trials(location):
