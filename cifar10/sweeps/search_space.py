@@ -1,6 +1,7 @@
 """Converts Hydra's sweep overrides to Optuna's distributions."""
 
 from collections.abc import Sequence
+from math import isfinite
 from typing import Any
 
 from hydra.core.override_parser.types import IntervalSweep, Override, RangeSweep
@@ -25,6 +26,8 @@ def _distribution(override: Override) -> BaseDistribution:
     sweep = override.value()
     if isinstance(sweep, IntervalSweep):
         low, high = (getattr(sweep, name) for name in ("start", "end"))
+        if not (isfinite(low) and isfinite(high)):
+            raise ValueError("both ends must be finite")
         kind = IntDistribution if isinstance(low, int) and isinstance(high, int) else FloatDistribution
         return kind(low, high, log="log" in sweep.tags)
     if isinstance(sweep, RangeSweep):
