@@ -4,7 +4,7 @@ import logging
 import os
 import sys
 import traceback
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -37,17 +37,18 @@ def main(cfg: DictConfig) -> JobResult | None:
     from cifar10.training.run import train
 
     with one_line_errors():  # in here: Hydra would print a line of its own first
-        check_is_one_run(config.runtime.choices)
+        check_is_one_run(config)
         train(cfg, folder, overrides=list(config.overrides.task), on_finish=log_figures)
     return None
 
 
-def check_is_one_run(choices: Mapping[str, str]) -> None:
-    """Raises UserError if a group is chosen that only lists what to sweep over."""
-    several = {"search": choices.get("search"), "experiment": choices.get("experiment") == "study" and "study"}
-    for group, name in several.items():
-        if name:
-            raise UserError(f"{group}={name} is of many runs: python train.py -m {group}={name}")
+def check_is_one_run(config: DictConfig) -> None:
+    """Raises UserError for a search or a list of runs, unless each setting that it varies has one value."""
+    given = {text.partition("=")[0] for text in config.overrides.task}
+    if missing := sorted((config.sweeper.get("params") or {}).keys() - given):
+        group = "search" if config.runtime.choices.get("search") else "experiment"
+        choice = f"{group}={config.runtime.choices[group]}"
+        raise UserError(f"{choice} runs many jobs: python train.py -m {choice}; for one run, set {', '.join(missing)}")
 
 
 @contextmanager

@@ -1,7 +1,7 @@
-"""Measures the speed of this project beside a bare loop and standard alternatives; writes JSON and Markdown.
+"""Compares the speed of this project with a bare PyTorch loop and standard alternatives; writes JSON and Markdown.
 
-python scripts/benchmark.py                          all parts but search, half an hour on two CPU cores
-python scripts/benchmark.py --only search            one part; this one's rounds are seeds, 10 minutes each
+python scripts/benchmark.py                          all parts except search; 30 minutes on two CPU cores
+python scripts/benchmark.py --only search            one part; each round of search is a seed and takes 10 minutes
 python scripts/benchmark.py --out docs               updates docs/benchmark.json and docs/benchmark.md
 """
 
@@ -20,27 +20,28 @@ from cifar10.errors import UserError
 from cifar10.inference.command_line import make_parser, one_line_errors, positive_int
 
 PARTS = ("training", "choices", "loading", "startup", "scale", "predict", "search")
-"""Modules of `benchmarks`; each has a function of its name: (data, rounds) -> table -> rows. The page has its docs."""
+"""Modules of `benchmarks`. Each defines a function of the same name: (data, rounds) -> table -> rows. Its docstring is
+printed on the page."""
 
 
 def main() -> None:
     parser = make_parser(__doc__)
-    parser.add_argument("--only", choices=PARTS, help="one part (default: all but search)")
+    parser.add_argument("--only", choices=PARTS, help="measure one part (default: all except search)")
     parser.add_argument(
         "--data", choices=("cifar10", "synthetic"), default="cifar10", help="synthetic needs no download"
     )
-    parser.add_argument("--rounds", type=positive_int, default=5, metavar="N", help="(default: 5)")
-    parser.add_argument("--out", type=Path, help="folder whose benchmark.json and benchmark.md are updated")
+    parser.add_argument("--rounds", type=positive_int, default=5, metavar="N", help="number of rounds (default: 5)")
+    parser.add_argument("--out", type=Path, help="update benchmark.json and benchmark.md in this folder")
     args = parser.parse_args()
     with one_line_errors():
         print(markdown(measure(args)), end="")
 
 
 def measure(args: argparse.Namespace) -> dict[str, Any]:
-    """Measures the chosen parts and returns what is stored of each, in a folder after each part."""
-    warnings.filterwarnings("ignore")  # Lightning's advice about the standard baseline
+    """Measures the chosen parts and returns part -> metadata and tables. Updates `--out` after each part."""
+    warnings.filterwarnings("ignore")  # Lightning's advice on the standard baseline
     if args.out:
-        update({}, args.out)  # fails before the first measurement where the folder is not writable
+        update({}, args.out)  # an unwritable folder fails before the first measurement
     about, measured = describe(args), {}
     for name in [args.only] if args.only else PARTS[:-1]:
         print(f"measuring {name} ...", file=sys.stderr)
@@ -56,7 +57,7 @@ def measure(args: argparse.Namespace) -> dict[str, Any]:
 
 
 def describe(args: argparse.Namespace) -> dict[str, Any]:
-    """Returns what is stored beside each part: machine, versions, commit, command."""
+    """Returns the metadata of a measurement: machine, versions, commit, command."""
     import torch
 
     from cifar10.training.precision import best_device
@@ -74,7 +75,7 @@ def describe(args: argparse.Namespace) -> dict[str, Any]:
 
 
 def update(measured: dict[str, Any], folder: Path) -> None:
-    """Replaces the measured parts in the folder's benchmark.json and benchmark.md, and keeps the others."""
+    """Replaces the measured parts in the folder's benchmark.json and benchmark.md; keeps the others."""
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / "benchmark.json"
     results = (json.loads(path.read_text()) if path.exists() else {}) | measured

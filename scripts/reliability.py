@@ -1,7 +1,7 @@
-"""Runs the fault tests with more cases than pytest does by default, and writes the table of docs/reliability.md.
+"""Runs the fault tests with more cases than pytest by default, and updates the table in docs/reliability.md.
 
-python scripts/reliability.py                     100 kills, 1,000 cases of each kind; twenty minutes on two CPU cores
-python scripts/reliability.py --kills 500         more
+python scripts/reliability.py                     100 kills, 1,000 random cases; 20 minutes on two CPU cores
+python scripts/reliability.py --kills 500         more kills
 """
 
 import json
@@ -21,8 +21,10 @@ FILES = ("faults", "data", "training", "inference/test_predictor.py", "sweeps/te
 
 def main() -> None:
     parser = make_parser(__doc__)
-    parser.add_argument("--kills", type=positive_int, default=100, help="SIGKILLs in all (default: 100)")
-    parser.add_argument("--cases", type=positive_int, default=1000, help="of each other kind (default: 1000)")
+    parser.add_argument("--kills", type=positive_int, default=100, help="total number of SIGKILLs (default: 100)")
+    parser.add_argument(
+        "--cases", type=positive_int, default=1000, help="number of random cases of each other kind (default: 1000)"
+    )
     args = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         results = Path(folder) / "faults.json"
@@ -35,7 +37,7 @@ def main() -> None:
 
 
 def with_table(page: str, rows: dict[str, tuple[int, str]]) -> str:
-    """Returns the page with a row for each fault, (number of cases, outcome), between its two marks."""
+    """Returns the page with the table of faults between its two markers. rows: fault -> number of cases, outcome."""
     lines = ["| fault | tried | what happened |", "| --- | --- | --- |"]
     lines += [f"| {fault} | {count:,} | {outcome} |" for fault, (count, outcome) in sorted(rows.items())]
     table = "\n".join(["<!-- faults -->", *lines, "<!-- /faults -->"])

@@ -9,24 +9,24 @@ from typing import NamedTuple
 
 import optuna
 from hydra.core.override_parser.types import Quote, QuotedString
-from optuna.storages import RDBStorage, RetryHeartbeatStaleTrialCallback
+from optuna.storages import RDBStorage
 from sqlalchemy import URL, make_url
 from sqlalchemy.exc import SQLAlchemyError
 
 from cifar10.errors import StorageError, UserError
 
 HEARTBEAT_SECONDS, GRACE_SECONDS = 5, 20
-"""Interval of a running trial's heartbeats. A trial is stale after a grace period without one."""
+"""Interval between heartbeats of a running trial, and the time without one after which it is stale."""
 LOCK_SECONDS = 10
-"""Time to wait for an SQLite file that another process has locked; shorter than the grace period."""
+"""Timeout for an SQLite file that another process has locked; shorter than GRACE_SECONDS."""
 
 
 class StudyLocation(NamedTuple):
-    """Locates a study by its name and the SQLAlchemy URL of its database, and names its pruner.
+    """Name of a study, SQLAlchemy URL of its database, and name of its pruner.
 
-    pruner: `halving` continues the best third of all trials after 1, 3, 9 ... epochs (asynchronous successive halving,
-    Li and others, MLSys 2020). `hyperband` (Li and others, JMLR 18, 2018) does so from several first epochs on.
-    `median` prunes a trial below the median of the completed ones at the same epoch. None prunes no trial.
+    pruner: `halving` keeps the best third of all trials after 1, 3, 9 ... epochs (asynchronous successive halving, Li
+    et al., MLSys 2020). `hyperband` (Li et al., JMLR 18, 2018) runs several brackets of it with different first epochs.
+    `median` prunes a trial below the median of the completed trials at the same epoch. None disables pruning.
     """
 
     study: str
@@ -34,7 +34,7 @@ class StudyLocation(NamedTuple):
     pruner: str | None = None
 
     def overrides(self) -> list[str]:
-        """Returns the overrides by which a job finds the study."""
+        """Returns the overrides that pass the study to a job."""
         quoted = (QuotedString(text, Quote.single).with_quotes() for text in (self.study, self.storage))
         return [f"hydra.sweeper.{name}={text}" for name, text in zip(("study", "storage"), quoted, strict=True)]
 
@@ -49,14 +49,15 @@ class StudyLocation(NamedTuple):
         )
 
     def connect(self, retry: bool = True) -> RDBStorage:
-        """Connects to the database, whose tables it creates. Retries once: another process may create them too."""
+        """Connects to the database and creates its tables. Retries once, in case another process creates them too."""
         warnings.filterwarnings("ignore", category=optuna.exceptions.ExperimentalWarning)
-        warnings.filterwarnings("ignore", "Heartbeat of storage is supposed")  # to be used by Study.optimize
+        warnings.filterwarnings("ignore", "Heartbeat of storage is supposed")  # by Study.optimize only
         optuna.logging.set_verbosity(optuna.logging.WARNING)
         engine = {}
         if (url := make_url(self.storage)).get_backend_name() == "sqlite":
             if url.database in (None, "", ":memory:"):
-                raise UserError(f"hydra.sweeper.storage={self.storage}: jobs cannot share it: use sqlite:///PATH")
+                hint = "an in-memory study cannot be shared with jobs: use sqlite:///PATH"
+                raise UserError(f"hydra.sweeper.storage={self.storage}: {hint}")
             Path(str(url.database)).parent.mkdir(parents=True, exist_ok=True)
             engine = {"connect_args": {"timeout": LOCK_SECONDS}}
         try:
@@ -74,9 +75,10 @@ class StudyLocation(NamedTuple):
         return self.connect(retry=False)
 
     def make_pruner(self) -> optuna.pruners.BasePruner:
+        """Returns the pruner. Raises UserError for an unknown name."""
         choices = {
             None: optuna.pruners.NopPruner(),
-            "median": optuna.pruners.MedianPruner(n_startup_trials=2),  # few: they take the time that pruning saves
+            "median": optuna.pruners.MedianPruner(n_startup_trials=2),  # few: they run without pruning
             "halving": optuna.pruners.SuccessiveHalvingPruner(min_resource=1, reduction_factor=3),
             "hyperband": optuna.pruners.HyperbandPruner(),
         }
@@ -86,19 +88,18 @@ class StudyLocation(NamedTuple):
 
 
 def requeue(study: optuna.Study, trial: optuna.trial.FrozenTrial) -> None:
-    """Enqueues a new trial with the parameters of one that was lost, without its user attributes."""
-    trial.user_attrs = {}
-    RetryHeartbeatStaleTrialCallback()(study, trial)
+    """Enqueues a new trial with the parameters of `trial`."""
+    study.enqueue_trial(trial.params)
 
 
 def trial_id(study: optuna.Study, storage: RDBStorage, number: int) -> int:
-    """Returns the storage's key of the study's trial of this number."""
+    """Returns the storage's id of the trial with this number."""
     return storage.get_trial_id_from_study_id_trial_number(storage.get_study_id_from_name(study.study_name), number)
 
 
 @contextmanager
 def storage_errors(location: StudyLocation) -> Iterator[None]:
-    """Raises StorageError, with the cause in one line, for a database that is locked, read-only or no study."""
+    """Converts the errors of a locked, read-only, unreachable or invalid database to a one-line StorageError."""
     try:
         yield
     except (optuna.exceptions.OptunaError, SQLAlchemyError, OSError, ImportError) as error:  # or a driver's import

@@ -3,7 +3,7 @@
 import platform
 import subprocess
 from importlib.metadata import version
-from math import isfinite
+from math import isfinite, isnan
 from pathlib import Path
 from typing import Any
 
@@ -24,10 +24,9 @@ def make_record(
     cfg: DictConfig, trainer: Trainer, model: Classifier, data: ImageData, folder: Path, seconds: dict[str, float]
 ) -> dict[str, Any]:
     """Returns everything about a finished run, as plain Python. seconds: those of "data" (reading) and "test"."""
-    monitor = cfg.monitor
+    validation = validation_results(folder, cfg.monitor)
     with readable(folder / "metrics.csv"):
         epochs = read_epochs(folder / "metrics.csv")
-        best = (min if monitor.endswith("loss") else max)(epochs, key=lambda row: float(row[monitor]))
         train_seconds, val_seconds = (sum(float(row[name]) for row in epochs) for name in ("seconds", "val_seconds"))
     device = device_name(trainer.strategy.root_device)
     if trainer.strategy.root_device.type == "cpu":
@@ -40,10 +39,7 @@ def make_record(
         "images": {split: len(getattr(data, f"{split}_labels")) for split in ("train", "val", "test")},
         "seed": cfg.seed,
         "test": model.test_results,
-        "best_epoch": int(best["epoch"]),
-        "epochs": len(epochs),
-        "val_loss": float(best["val/loss"]),
-        "val_accuracy": float(best["val/accuracy"]),
+        **validation,
         # Its `train/loss` and, of the exact solver, `train/gap` say how far training got. JSON knows no infinity.
         "last_epoch": {name: float(value) for name, value in epochs[-1].items() if value and isfinite(float(value))},
         "seconds": {
@@ -60,6 +56,19 @@ def make_record(
         "versions": {"python": platform.python_version(), **{name: version(name) for name in PACKAGES}},
         "config": OmegaConf.to_container(cfg, resolve=True),
     }
+
+
+def validation_results(folder: Path, monitor: str) -> dict[str, Any]:
+    """Returns the best epoch by `monitor`, the first of equal ones, with its validation loss and accuracy.
+
+    NaN is the worst value, as in Lightning's ModelCheckpoint.
+    """
+    sign = 1 if monitor.endswith("loss") else -1
+    with readable(folder / "metrics.csv"):
+        epochs = read_epochs(folder / "metrics.csv")
+        best = min(epochs, key=lambda row: (isnan(value := float(row[monitor])), sign * value))
+        values = {f"val_{name}": float(best[f"val/{name}"]) for name in ("loss", "accuracy")}
+        return {"best_epoch": int(best["epoch"]), "epochs": len(epochs), **values}
 
 
 def summary(record: dict[str, Any], folder: Path) -> str:

@@ -20,6 +20,7 @@ from cifar10.training.distributed import is_rank_zero, ranks_to_start, spawn_ran
 from cifar10.training.run_folder import (
     RESULT,
     STATUS,
+    VALIDATED,
     failure_in_status,
     finished_result,
     init_run_folder,
@@ -43,22 +44,24 @@ def train(
     overrides: Sequence[str] | None = None,
     callbacks: "Iterable[Callback]" = (),
     on_finish: Callable[[Path, Record], None] | None = None,
+    test: bool = True,
 ) -> Record:
     """Trains and tests what `cfg` describes in `folder`, or resumes there; returns the run's `metrics.json`.
 
     overrides: Hydra's task overrides, for the record. callbacks: additional ones for the Trainer. on_finish(folder,
     record): called in rank 0 before `metrics.json` is written; an exception of it is logged as a warning. With several
-    ranks all three are pickled. Raises UserError for what a user can correct, Interrupted after SIGINT or SIGTERM.
+    ranks all three are pickled. test: False for a trial of a search, which returns {}; a later call with True tests it
+    and writes `metrics.json`. Raises UserError for what a user can correct, Interrupted after SIGINT or SIGTERM.
     """
     check_settings(cfg)
     if finished := _finished_before(folder, cfg):
         return finished
-    arguments: dict[str, Any] = {"overrides": overrides, "callbacks": callbacks, "on_finish": on_finish}
+    arguments: dict[str, Any] = {"overrides": overrides, "callbacks": callbacks, "on_finish": on_finish, "test": test}
     if (world_size := ranks_to_start(cfg)) > 1:
         resolved: Any = OmegaConf.create(OmegaConf.to_container(cfg, resolve=True))
         with failure_in_status(folder):
             spawn_ranks(world_size, partial(train, resolved, folder, **arguments))
-        return json.loads((folder / RESULT).read_text())
+        return json.loads((folder / RESULT).read_text()) if test else {}
     if not is_rank_zero():
         return _fit_and_test(cfg, folder, **arguments)
     with lock_run_folder(folder):
@@ -69,7 +72,7 @@ def train(
             return _fit_and_test(cfg, folder, **arguments)
 
 
-def _fit_and_test(cfg: DictConfig, folder: Path, overrides: Any, callbacks: Any, on_finish: Any) -> Record:
+def _fit_and_test(cfg: DictConfig, folder: Path, overrides: Any, callbacks: Any, on_finish: Any, test: bool) -> Record:
     # PyTorch and Lightning take seconds to import: not for --help, nor for an invalid setting.
     from tqdm.contrib.logging import logging_redirect_tqdm
 
@@ -91,19 +94,23 @@ def _fit_and_test(cfg: DictConfig, folder: Path, overrides: Any, callbacks: Any,
         remove_events(folder, of_training=resume is None)
     with logging_redirect_tqdm(), stop.caught():
         trainer.fit(model, data, ckpt_path=resume, weights_only=True)
-        trainer.loggers = []  # the test's values are logged with the other results
-        start = perf_counter()
-        trainer.test(model, data, ckpt_path=folder / "best.ckpt", weights_only=True, verbose=False)
-        seconds["test"] = perf_counter() - start
-        record = make_record(cfg, trainer, model, data, folder, seconds)
-        record |= {"commit": commit, "overrides": overrides and list(overrides)}
-        if trainer.is_global_zero:
-            assert model.test_predictions is not None  # the test computes them
-            model.test_predictions.save(folder)
-            log_results(folder, record)
-            _call_on_finish(on_finish, folder, record)
-            write_json(folder / RESULT, record)
-            log.info("%s", summary(record, folder))
+        record: Record = {}
+        if test:
+            trainer.loggers = []  # the test's values are logged with the other results
+            start = perf_counter()
+            trainer.test(model, data, ckpt_path=folder / "best.ckpt", weights_only=True, verbose=False)
+            seconds["test"] = perf_counter() - start
+            record = make_record(cfg, trainer, model, data, folder, seconds)
+            record |= {"commit": commit, "overrides": overrides and list(overrides)}
+            if trainer.is_global_zero:
+                assert model.test_predictions is not None  # the test computes them
+                model.test_predictions.save(folder)
+                log_results(folder, record)
+                _call_on_finish(on_finish, folder, record)
+                write_json(folder / RESULT, record)
+                log.info("%s", summary(record, folder))
+        elif trainer.is_global_zero:
+            (folder / STATUS).write_text(f"{VALIDATED}: not tested; repeat its command without -m\n")
     if stop.asked:  # too late for this run, not for the sweep that it may be part of
         raise Interrupted(f"{folder} is finished", stop.status)
     return record

@@ -31,7 +31,9 @@ WITHOUT_EFFECT = (
 )
 """Settings that change no result: locations, display, speed, and what happens when training fails."""
 RESULT, CONFIG, STATUS = "metrics.json", "config.yaml", "status.txt"
-"""STATUS holds one line: why the last attempt failed or was pruned."""
+"""STATUS holds one line: why the last attempt failed or was pruned, or that the run is validated but not tested."""
+VALIDATED = "validated"
+"""Status of a completed trial of a search, which is not tested."""
 # Removed in this order: a kill in between leaves an unfinished run with its own settings.
 RUN_FILES = f"{RESULT} last.ckpt best.ckpt predictions.npz metrics.csv evolution tensorboard {STATUS} {CONFIG}".split()
 
@@ -71,11 +73,6 @@ def words(overrides: Sequence[str]) -> list[str]:
 
 def _parse(overrides: Sequence[str]) -> list[Override]:
     return OverridesParser.create().parse_overrides(list(overrides))
-
-
-def monitored(record: Mapping[str, Any]) -> float:
-    """Returns the best epoch's value of a finished run's `monitor`."""
-    return record[record["config"]["monitor"].replace("/", "_")]
 
 
 def safe_name(text: str) -> str:

@@ -1,4 +1,4 @@
-"""Measures choices in this project's code: the same work with each choice and without it.
+"""Measures the effect of single implementation choices: the same work with and without each.
 
 Training steps at batch size 32 in a bare loop, or evaluation of 500 images; for prototypes, mean differences of
 100 images to 10 prototypes and their gradient. The images are random. A ratio below 1 means that the choice is slower.
@@ -25,14 +25,14 @@ def choices(data: str, rounds: int) -> dict[str, Rows]:
     mlp = partial(steps, MLP, torch.contiguous_format, 300)
     pairs = {
         "cnn: channels_last memory format": (cnn(), steps(CNN, torch.contiguous_format, 8)),
-        "cnn: bfloat16 (only where the hardware multiplies it)": (cnn(precision="bf16-mixed"), cnn()),
+        "cnn: bfloat16 (used only on hardware that supports it)": (cnn(precision="bf16-mixed"), cnn()),
         "cnn: torch.compile (not used)": (cnn(compiled=True), cnn()),
-        "cnn: evaluation in batches of 500, not 32": (evaluation(500), evaluation(32)),
+        "cnn: evaluation in batches of 500 instead of 32": (evaluation(500), evaluation(32)),
         "mlp: fused Adam": (mlp(), mlp(fused=False)),
         "mlp: torch.compile (not used)": (mlp(compiled=True), mlp()),
-        "prototypes: blocks, not cdist": (differences(mean_difference), differences(cdist)),
-        "prototypes: compiled kernels, not cdist": (differences(compiled_mean_difference), differences(cdist)),
-        "prototypes: compiled kernels, not blocks": (
+        "prototypes: blocks instead of cdist": (differences(mean_difference), differences(cdist)),
+        "prototypes: compiled kernels instead of cdist": (differences(compiled_mean_difference), differences(cdist)),
+        "prototypes: compiled kernels instead of blocks": (
             differences(compiled_mean_difference),
             differences(mean_difference),
         ),
@@ -51,7 +51,7 @@ def steps(
     compiled: bool = False,
     fused: bool = True,
 ) -> Measurement:
-    """Measures the seconds of training steps at batch size 32."""
+    """Returns a measurement of the seconds of `count` training steps at batch size 32."""
     device = best_device()
     layers = model().network.layers.to(device).to(memory_format=memory_format)
     network = torch.compile(layers) if compiled else layers
@@ -71,7 +71,7 @@ def steps(
 
 
 def evaluation(batch_size: int) -> Measurement:
-    """Measures the seconds to classify 500 images."""
+    """Returns a measurement of the seconds that the CNN takes to classify 500 images."""
     model = CNN().to(best_device()).eval()
     images = torch.randint(256, (500, 3, 32, 32), dtype=torch.uint8, device=best_device())
     return seconds(torch.inference_mode()(lambda: [model(batch) for batch in images.split(batch_size)]))

@@ -1,6 +1,6 @@
-"""Measures loaders alone, in batches of 512, as stored and with random flips and shifts by up to 2 px.
+"""Measures data loaders without training, in batches of 512.
 
-Batches of this project are uint8, others float32.
+Augmentations are random flips and shifts of up to 2 px. This project yields uint8 batches, the others float32.
 """
 
 from collections.abc import Callable, Iterable, Iterator
@@ -46,7 +46,10 @@ def loading(data: str, rounds: int) -> dict[str, Rows]:
 
 
 def throughput(make: Callable[[], Iterable[Any]]) -> float:
-    """Returns images per second of one epoch; of workers without their start and first batch, and of fewer images."""
+    """Returns the images per second of one epoch.
+
+    A DataLoader with workers is timed after its first batch, and on fewer images: starting the workers is not counted.
+    """
     loader, limit = make(), IMAGES
     synchronize()
     start = perf_counter()
@@ -60,6 +63,7 @@ def throughput(make: Callable[[], Iterable[Any]]) -> float:
 
 
 def with_kornia(images: Tensor, labels: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
+    """Yields shuffled batches, augmented by Kornia: images (B, 3, 32, 32) in [0, 1] and labels (B,)."""
     augment = kornia.AugmentationSequential(
         kornia.RandomHorizontalFlip(), kornia.RandomCrop((32, 32), padding=2, padding_mode="reflect")
     )

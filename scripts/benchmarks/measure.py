@@ -1,4 +1,4 @@
-"""Measures alternatives in interleaved rounds, so that a slow moment of the machine affects all of them alike."""
+"""Measures alternatives in interleaved rounds, so that a temporary slowdown of the machine affects all of them."""
 
 import subprocess
 import sys
@@ -21,7 +21,7 @@ Rows = dict[str, dict[str, list[float]]]  # row -> column -> one value per round
 
 
 def interleaved(cells: Mapping[str, Mapping[str, Measurement]], rounds: int, warm_up: bool = True) -> Rows:
-    """Measures each cell, row -> column, once per round in rotating order. A first round, not counted, warms up."""
+    """Measures each cell (row -> column) once per round, in rotating order. With warm_up, discards a first round."""
     rows: Rows = {row: {column: [] for column in columns} for row, columns in cells.items()}
     keys = [(row, column) for row, columns in cells.items() for column in columns]
     for turn in range(-1 if warm_up else 0, rounds):
@@ -34,7 +34,7 @@ def interleaved(cells: Mapping[str, Mapping[str, Measurement]], rounds: int, war
 
 
 def seconds(call: Callable[[], Any], times: int = 1) -> Measurement:
-    """Returns a measurement of the seconds per call, averaged over so many calls."""
+    """Returns a measurement of the seconds per call, averaged over `times` calls."""
 
     def measure() -> float:
         synchronize()
@@ -48,7 +48,7 @@ def seconds(call: Callable[[], Any], times: int = 1) -> Measurement:
 
 
 def per_second(count: int, measure: Measurement) -> Measurement:
-    """Returns a measurement of items per second, from the seconds that so many items take."""
+    """Returns a measurement of items per second, from a measurement of the seconds for `count` items."""
     return lambda: count / measure()
 
 
@@ -64,7 +64,7 @@ def compose(*overrides: str) -> DictConfig:
 
 
 def load_data(cfg: DictConfig, at_least: int = 1) -> ImageData:
-    """Returns the data of `cfg`, with its training images repeated until there are enough."""
+    """Returns the data of `cfg`, with the training images repeated until there are `at_least` many."""
     data = instantiate(cfg.data, _convert_="all", batch_size=cfg.batch_size)
     data.prepare_data()
     data.setup()
@@ -74,14 +74,14 @@ def load_data(cfg: DictConfig, at_least: int = 1) -> ImageData:
 
 
 def python(*arguments: str | Path) -> None:
-    """Runs Python in the repository's root; exits with the last line of its error where it fails."""
+    """Runs Python in the repository's root. Exits with the last line of stderr if it fails."""
     done = subprocess.run([sys.executable, *arguments], cwd=ROOT, capture_output=True, text=True, check=False)
     if done.returncode:
         sys.exit(f"benchmark.py: {arguments[0]} failed: {(done.stderr.strip().splitlines() or ['no message'])[-1]}")
 
 
 def train_briefly(folder: Path, *settings: str, epochs: int = 1, steps: int = 1) -> Path:
-    """Trains so many epochs of so many steps on the CPU; returns the run folder."""
+    """Trains `epochs` epochs of `steps` steps on the CPU; returns the run folder."""
     length = f"epochs={epochs}", f"+trainer.limit_train_batches={steps}"
     fixed = "trainer.accelerator=cpu", "trainer.enable_progress_bar=false", f"runs={folder}"
     python("train.py", *length, *fixed, *settings)

@@ -1,7 +1,7 @@
-"""Measures prediction on the CPU in float32: of one image, and of 10,000 PNG files of 32 x 32 pixels.
+"""Measures prediction of one image and of 10,000 PNG files (32 x 32 px) on the CPU in float32.
 
-`predict` is the method of `cifar10.load(RUN)`, onnxruntime runs what `scripts/export.py` writes, with as many threads,
-and `predict.py` is the whole command with its start.
+`predict` is the method of `cifar10.load(RUN)`. onnxruntime runs the model that `scripts/export.py` writes,
+with the same number of threads. `predict.py` is the whole command, including its start.
 """
 
 import tempfile
@@ -42,7 +42,7 @@ def predict(data: str, rounds: int) -> dict[str, Rows]:
 
 
 def latency(model: Predictor, image: Tensor, path: Path) -> dict[str, Callable[[], float]]:
-    """Returns measurements of the milliseconds for one image (1, 3, 32, 32), which is also in the file `path`."""
+    """Returns measurements of the milliseconds for one image (1, 3, 32, 32), also stored in the file `path`."""
     runtime, array = onnx_runtime(to_onnx(export_network(model.network), model.class_names)), image[0].numpy()
     calls: dict[str, Callable[[], Any]] = {
         "PyTorch alone": partial(torch.inference_mode()(model.network), image),
@@ -54,4 +54,5 @@ def latency(model: Predictor, image: Tensor, path: Path) -> dict[str, Callable[[
 
 
 def milliseconds(call: Callable[[], Any]) -> float:
+    """Returns the milliseconds per call."""
     return 1000 * seconds(call, CALLS)()

@@ -1,6 +1,6 @@
-"""Measures training in float32 by one process and by two that share each batch and the cores.
+"""Measures training in float32 with one process and with two DDP ranks that share the batch and the cores.
 
-Then jobs that, all the time, report an epoch to a study in one SQLite file and ask whether to go on.
+The second table measures jobs that continuously report epochs to a study in one SQLite file and query the pruner.
 """
 
 import json
@@ -30,7 +30,7 @@ def scale(data: str, rounds: int) -> dict[str, Rows]:
         for size in (32, 256)
     }
     reports = {f"{jobs}": {"milliseconds per report": partial(milliseconds_per_report, jobs)} for jobs in (1, 2, 4, 8)}
-    return {  # of each run the second epoch is measured, so no round is needed to warm up
+    return {  # the second epoch of each run is measured, so no warm-up round is needed
         "model, batch size: images per second": interleaved(runs, rounds, warm_up=False),
         "jobs": interleaved(reports, rounds),
     }
@@ -46,19 +46,19 @@ def images_per_second(model: str, batch_size: int, *settings: str) -> float:
 
 
 def milliseconds_per_report(jobs: int) -> float:
-    """Returns how long a job waits for its study after an epoch, while so many jobs report all the time."""
+    """Returns the mean milliseconds of a report to the study while `jobs` jobs report continuously."""
     with tempfile.TemporaryDirectory() as folder:
-        place = StudyLocation("speed", f"sqlite:///{folder}/study.db", "halving")
-        place.open("val/accuracy")
+        location = StudyLocation("speed", f"sqlite:///{folder}/study.db", "halving")
+        location.open("val/accuracy")
         context = get_context("spawn")
         with context.Manager() as manager, ProcessPoolExecutor(jobs, context) as pool:
             barrier = manager.Barrier(jobs)
-            return mean(pool.map(report_epochs, [place] * jobs, [barrier] * jobs))
+            return mean(pool.map(report_epochs, [location] * jobs, [barrier] * jobs))
 
 
-def report_epochs(place: StudyLocation, barrier: Any) -> float:
-    """Reports one epoch after the other; returns the mean milliseconds of those after the first."""
-    trial = place.open("val/accuracy").ask()
+def report_epochs(location: StudyLocation, barrier: Any) -> float:
+    """Reports REPORTS epochs after a first one; returns their mean milliseconds."""
+    trial = location.open("val/accuracy").ask()
     trial.report(0.6, 0)
     barrier.wait(60)  # until all jobs have opened the study
     start = perf_counter()

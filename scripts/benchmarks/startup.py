@@ -1,4 +1,4 @@
-"""Measures the start of whole processes, their files cached; a training step until its checkpoint is written."""
+"""Measures whole processes with their files in the disk cache. "first step" ends when its checkpoint is written."""
 
 import subprocess
 import sys
@@ -28,7 +28,7 @@ def startup(data: str, rounds: int) -> dict[str, Rows]:
 
 
 def first_step(*settings: str) -> float:
-    """Starts train.py, and kills it as soon as the checkpoint of its first step is there."""
+    """Returns the seconds from the start of train.py to the checkpoint of its first step; then kills it."""
     with tempfile.TemporaryDirectory() as folder:
         command = [sys.executable, "train.py", *settings, f"runs={folder}", "checkpoint.every_n_steps=1"]
         start = perf_counter()

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 from statistics import median
 from typing import Any
 
-RATIOS = (  # pairs of columns whose ratio is a column too
+RATIOS = (  # pairs of columns that get a ratio column
     ("this project", "bare loop"),
     ("this project", "Lightning alone"),
     ("this project", "standard DataLoader baseline"),
@@ -14,14 +14,14 @@ RATIOS = (  # pairs of columns whose ratio is a column too
     ("two processes", "one process"),
     ("without", "with"),
 )
-BASELINES = ("import torch", "decoding alone")  # rows to which the others of their table, of one column, are compared
+BASELINES = ("import torch", "decoding alone")  # rows by which the other rows of a one-column table are divided
 INTRODUCTION = """\
 Medians over the rounds, minimum and maximum in brackets. Alternatives are interleaved within each round. A ratio is the
 median of the ratios within the rounds."""
 
 
 def markdown(results: dict[str, Any]) -> str:
-    """Renders what `benchmark.py` writes as JSON: part -> `note`, `tables`, and how it was measured."""
+    """Renders the content of benchmark.json: part -> `note`, `tables` and metadata."""
     blocks = ["# Benchmark", INTRODUCTION]
     for name, part in results.items():
         tables = ["\n".join(table(unit, rows)) for unit, rows in part["tables"].items()]
@@ -33,7 +33,7 @@ def markdown(results: dict[str, Any]) -> str:
 
 
 def table(unit: str, rows: dict[str, dict[str, list[float]]]) -> Iterator[str]:
-    """Renders row -> column -> values. A cell that was not measured is blank."""
+    """Yields the lines of a table, from row -> column -> values. A cell without values is blank."""
     columns = list(dict.fromkeys(column for cells in rows.values() for column in cells))
     pairs = [pair for pair in RATIOS if {*pair} <= {*columns}]
     baselines = [name for name in BASELINES if name in rows]
@@ -47,12 +47,12 @@ def table(unit: str, rows: dict[str, dict[str, list[float]]]) -> Iterator[str]:
 
 
 def ratios(first: Sequence[float], second: Sequence[float]) -> list[float]:
-    """Divides round by round: what slows the machine slows both."""
+    """Returns the ratio of each round, in which both were measured under the same load."""
     return [a / b for a, b in zip(first, second, strict=bool(first and second))]
 
 
 def spread(values: Sequence[float]) -> str:
-    """Formats the median, of several values with minimum and maximum in brackets; blank for none."""
+    """Formats the median, followed by minimum and maximum in brackets; "" without values."""
     if not values:
         return ""
     middle = median(values)

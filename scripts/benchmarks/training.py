@@ -93,7 +93,7 @@ def matrix_product(cfg: DictConfig) -> float:
 
 
 class StepTimer(Callback):
-    """Measures the seconds of the steps after the warm-up."""
+    """Callback that measures the seconds of the steps after WARM_UP_STEPS."""
 
     def __init__(self, steps: int) -> None:
         self.steps = steps
@@ -120,7 +120,7 @@ def make_optimizer(model: Classifier, network: nn.Module, fused: bool) -> torch.
 
 
 def bare_loop(cfg: DictConfig, data: ImageData, steps: int) -> float:
-    """Trains as lean as PyTorch allows."""
+    """Trains with a minimal PyTorch loop; returns the seconds after WARM_UP_STEPS."""
     device = best_device()
     model = build_model(cfg.model, data.class_names).to(device).train()
     images, labels = data.train_images.to(device), data.train_labels.to(device)
@@ -142,7 +142,7 @@ def bare_loop(cfg: DictConfig, data: ImageData, steps: int) -> float:
 
 
 def this_project(cfg: DictConfig, data: ImageData, steps: int) -> float:
-    """Trains under this project's Trainer, with all its callbacks and loggers."""
+    """Trains with this project's Trainer, callbacks and loggers; returns the seconds after WARM_UP_STEPS."""
     model, timer = build_model(cfg.model, data.class_names), StepTimer(steps)
     with tempfile.TemporaryDirectory() as folder:
         last = LastCheckpoint(Path(folder) / "last.ckpt")
@@ -151,7 +151,7 @@ def this_project(cfg: DictConfig, data: ImageData, steps: int) -> float:
 
 
 class Module(LightningModule):
-    """Trains a network; with an accuracy it logs that and the loss in each step, as tutorials do."""
+    """LightningModule of a network. With `accuracy`, it logs accuracy and loss in each step, as in tutorials."""
 
     def __init__(self, network: nn.Module, loss: Callable[..., Tensor], optimizer: Any, accuracy: Any = None) -> None:
         super().__init__()
@@ -172,7 +172,7 @@ class Module(LightningModule):
 
 
 def lightning_alone(cfg: DictConfig, data: ImageData, steps: int) -> float:
-    """Trains the same network under a Trainer without loggers, checkpoints and metrics."""
+    """Trains the same network with a Trainer without loggers, checkpoints and metrics; returns the seconds."""
     model = build_model(cfg.model, data.class_names)
     module = Module(model, model.loss, make_optimizer(model, model, fused=True))
     quiet = {"logger": False, "enable_checkpointing": False, "enable_progress_bar": False}
@@ -180,6 +180,7 @@ def lightning_alone(cfg: DictConfig, data: ImageData, steps: int) -> float:
 
 
 def fit(module: LightningModule, data: Any, cfg: DictConfig, steps: int, **settings: Any) -> float:
+    """Trains `steps` steps with a Trainer of these settings; returns the seconds after WARM_UP_STEPS."""
     precision: Any = chosen_precision(cfg.precision, cfg.trainer.accelerator)
     own = {"accelerator": cfg.trainer.accelerator, "devices": 1, "precision": precision, "enable_model_summary": False}
     timer = StepTimer(steps)
@@ -188,7 +189,7 @@ def fit(module: LightningModule, data: Any, cfg: DictConfig, steps: int, **setti
 
 
 class PerImage(Dataset):
-    """Returns images one by one, as torchvision's CIFAR10 does: a PIL image through per-image transforms."""
+    """Dataset of single images, like torchvision's CIFAR10: applies `transform` to a PIL image."""
 
     def __init__(self, data: ImageData, transform: Callable[[Image.Image], Any]) -> None:
         self.images = data.train_images.cpu().permute(0, 2, 3, 1).contiguous().numpy()
@@ -202,7 +203,7 @@ class PerImage(Dataset):
 
 
 class BroadcastPrototypes(nn.Module):
-    """Compares every image with every prototype by broadcasting."""
+    """Nearest-prototype network in Lab that broadcasts every image against every prototype."""
 
     def __init__(self, classes: int) -> None:
         super().__init__()
@@ -214,12 +215,13 @@ class BroadcastPrototypes(nn.Module):
 
 
 def standard_loader(data: ImageData, batch_size: int, *transform: Any) -> DataLoader:
+    """Returns a shuffled DataLoader with two workers and per-image transforms."""
     data_set = PerImage(data, transforms.Compose([*transform, transforms.ToTensor()]))
     return DataLoader(data_set, batch_size, shuffle=True, num_workers=2)
 
 
 def standard_baseline(cfg: DictConfig, data: ImageData, steps: int) -> float:
-    """Trains with Lightning's defaults, per-image transforms and a DataLoader with two workers."""
+    """Trains with Lightning's defaults and `standard_loader`; returns the seconds after WARM_UP_STEPS."""
     model, classes = build_model(cfg.model, data.class_names), len(data.class_names)
     network: Any = BroadcastPrototypes(classes) if isinstance(model.network, PrototypeNetwork) else model.network.layers
     network.to(memory_format=torch.contiguous_format)

@@ -1,4 +1,4 @@
-"""scripts/benchmark.py: what is measured, and the page that is rendered from the measurements."""
+"""Tests of scripts/benchmark.py: the measurements, and the page rendered from them."""
 
 import json
 import re
@@ -50,22 +50,22 @@ def test_alternatives_are_interleaved_after_a_warm_up_round():
     assert found == {"row": {"a": [6, 8, 10], "b": [4, 9, 11], "c": [5, 7, 12]}}
 
 
-def test_ratios_are_within_one_round():
+def test_ratios_are_computed_per_round():
     assert ratios([10, 40, 30], [10, 20, 10]) == [1, 2, 3]
     assert spread([5.0, 1.0, 2.0, 9.0]) == "3.50 (1.00 to 9.00)"
     assert spread([]) == ""
     assert (spread([20]), spread([1234.5]), spread([0.0033])) == ("20", "1,234", "0.0033")
 
 
-@pytest.mark.parametrize("way", [bare_loop, this_project, lightning_alone, standard_baseline])
+@pytest.mark.parametrize("loop", [bare_loop, this_project, lightning_alone, standard_baseline])
 @pytest.mark.parametrize("model", ["prototype", "mlp"])
-def test_each_loop_takes_the_steps_it_is_timed_for(model, way, monkeypatch):
+def test_each_loop_takes_the_given_number_of_steps(model, loop, monkeypatch):
     steps = []
-    kind = torch.optim.SGD if model == "prototype" else torch.optim.Adam
-    original = kind.step
-    monkeypatch.setattr(kind, "step", lambda self, *args, **rest: steps.append(1) or original(self, *args, **rest))
+    optimizer = torch.optim.SGD if model == "prototype" else torch.optim.Adam
+    original = optimizer.step
+    monkeypatch.setattr(optimizer, "step", lambda self, *args, **rest: steps.append(1) or original(self, *args, **rest))
     cfg = compose(f"model={model}", "data=synthetic", "epochs=1", "batch_size=8", "+trainer.limit_train_batches=12")
-    assert way(cfg, load_data(cfg, at_least=12 * 8), 12) > 0
+    assert loop(cfg, load_data(cfg, at_least=12 * 8), 12) > 0
     assert len(steps) == 12
 
 
@@ -91,7 +91,7 @@ def test_page_is_rendered_from_the_published_measurements():
     page = markdown(results)
     assert (ROOT / "docs/benchmark.md").read_text() == page
     assert list(results) == list(benchmark.PARTS)
-    assert not any("+" in part["commit"] for part in results.values()), "published from files that no commit holds"
+    assert not any("+" in part["commit"] for part in results.values()), "measured with uncommitted changes"
     for found in re.findall(r"(?:^\|.*\n)+", page, re.MULTILINE):
         assert len({line.count("|") for line in found.splitlines()}) == 1, found
         assert set(found.splitlines()[1]) <= set("|- "), found
@@ -109,7 +109,7 @@ def test_table_has_ratios_of_columns_and_to_a_baseline_row():
     assert list(table("command", rows))[-1] == "| predict.py | 3.00 | 1.50 |"
 
 
-def test_one_part_is_updated_and_the_others_kept(tmp_path):
+def test_update_replaces_one_part_and_keeps_the_others(tmp_path):
     first = {name: ABOUT | {"tables": {"t": {"row": {"column": [1.0]}}}} for name in ("training", "loading")}
     benchmark.update(first, tmp_path / "new")
     second = {"training": ABOUT | {"commit": "d", "tables": {"t": {"row": {"column": [2.0]}}}}}
@@ -118,7 +118,7 @@ def test_one_part_is_updated_and_the_others_kept(tmp_path):
     assert (tmp_path / "new/benchmark.md").read_text() == markdown(first | second)
 
 
-def test_searches_are_summarized():
+def test_search_is_summarized_by_its_complete_trials():
     states = optuna.trial.TrialState
     trials = [
         optuna.create_trial(value=value, state=state, intermediate_values=dict.fromkeys(range(epochs), 0.1))
@@ -138,10 +138,10 @@ def test_latency_is_measured_on_one_image(drawn_runs, monkeypatch, tmp_path):
     path = tmp_path / "image.png"
     Image.fromarray(image[0].permute(1, 2, 0).numpy()).save(path)
     trained = cifar10.load(drawn_runs / "model=mlp", "cpu")
-    seen = []
+    batch_sizes = []
     logits = trained.logits
-    monkeypatch.setattr(trained, "logits", lambda batch, *size: seen.append(len(batch)) or logits(batch, *size))
+    monkeypatch.setattr(trained, "logits", lambda batch, *size: batch_sizes.append(len(batch)) or logits(batch, *size))
     measurements = predict.latency(trained, image, path)
     assert list(measurements) == ["PyTorch alone", "predict, an array", "predict, a PNG file", "onnxruntime"]
     assert all(measure() > 0 for measure in measurements.values())
-    assert seen == [1] * 4  # twice each of an array and a file
+    assert batch_sizes == [1] * 4  # two calls with the array, two with the file

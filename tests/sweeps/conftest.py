@@ -1,4 +1,4 @@
-"""A small search and a substitute for training, for tests of sweeps that need no weights."""
+"""Fixtures: a small search, and a fast replacement for training."""
 
 import json
 import random
@@ -24,7 +24,7 @@ SMALL = (
     "data.val_size=100",
     "data.test_size=20",
     "epochs=2",
-    "ema_decay=null",  # of so few steps it would be that of the initial weights
+    "ema_decay=null",  # after so few steps the average would be close to the initial weights
     "trainer.enable_progress_bar=false",
     "hydra.sweeper.pruner=null",
     "hydra.sweeper.study=s",
@@ -34,7 +34,7 @@ SMALL = (
 
 @pytest.fixture(autouse=True)
 def no_fsync(monkeypatch: pytest.MonkeyPatch) -> None:
-    """SQLite does not wait for the disk, which takes longest on a busy machine."""
+    """Turns off the fsync of SQLite, the slowest part on a busy machine."""
     import sqlite3
 
     class Connection(sqlite3.Connection):
@@ -50,7 +50,7 @@ def no_fsync(monkeypatch: pytest.MonkeyPatch) -> None:
 def sweep(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, run_script: Callable[..., tuple[Any, str]]
 ) -> Callable[..., tuple[Any, str]]:
-    """Runs train.py -m in an empty folder; returns its exit status or message, and its output."""
+    """Runs `train.py -m` in an empty folder; returns its exit status or error message, and its output."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("HYDRA_FULL_ERROR", "0")
     return partial(run_script, TRAIN, "-m")
@@ -58,35 +58,35 @@ def sweep(
 
 @pytest.fixture
 def search(sweep: Callable[..., tuple[Any, str]]) -> Callable[..., tuple[Any, str]]:
-    """Runs a small search in an empty folder; returns its exit status or message, and its output."""
+    """Runs a small search in an empty folder; returns its exit status or error message, and its output."""
     pytest.importorskip("optuna", reason="Optuna is not installed")
     return partial(sweep, *SMALL)
 
 
 @pytest.fixture
 def command() -> list[str]:
-    """The same search, for a process of its own."""
+    """Returns the command of the same search, for a subprocess."""
     return [sys.executable, TRAIN, "-m", *SMALL]
 
 
 @pytest.fixture
-def place(tmp_path: Path) -> Any:
-    """The location of that search's study."""
+def location(tmp_path: Path) -> Any:
+    """Returns the location of the study of that search."""
     studies = pytest.importorskip("cifar10.sweeps.study", reason="Optuna is not installed")
     return studies.StudyLocation("s", f"sqlite:///{tmp_path}/s.db")
 
 
 @pytest.fixture
-def study(place: Any) -> Callable[[], Any]:
-    """Opens that study."""
-    return partial(place.open, "val/accuracy")
+def study(location: Any) -> Callable[[], Any]:
+    """Returns a function that opens that study."""
+    return partial(location.open, "val/accuracy")
 
 
 @pytest.fixture
 def fake_train(monkeypatch: pytest.MonkeyPatch) -> Callable[..., dict[str, Any]]:
-    """Replaces `train` by a function that writes a record with random values, which depend on the settings only."""
+    """Replaces `train` by a function that writes random results, determined by the settings."""
 
-    def train(cfg: Any, folder: Path, overrides: Any = None, **_: Any) -> dict[str, Any]:
+    def train(cfg: Any, folder: Path, overrides: Any = None, test: bool = True, **_: Any) -> dict[str, Any]:
         config = OmegaConf.to_container(cfg, resolve=True)
         values = random.Random(json.dumps(config | {"runs": ""}))
         loss = values.random()
@@ -117,8 +117,13 @@ def fake_train(monkeypatch: pytest.MonkeyPatch) -> Callable[..., dict[str, Any]]
             "config": config,
         }
         folder.mkdir(parents=True, exist_ok=True)
-        (folder / "metrics.json").write_text(json.dumps(record))
-        return record
+        row = f"{cfg.epochs},{record['val_loss']},{record['val_accuracy']}"
+        (folder / "metrics.csv").write_text(f"epoch,val/loss,val/accuracy\n{row}\n")
+        if test:
+            (folder / "metrics.json").write_text(json.dumps(record))
+        else:
+            (folder / "status.txt").write_text("validated: not tested\n")
+        return record if test else {}
 
     monkeypatch.setattr(run, "train", train)
     return train

@@ -1,4 +1,4 @@
-"""`python train.py -m ...` as typed: jobs, their folders, the summary, the exit status."""
+"""Tests of `python train.py -m`: jobs, folders, summary, exit status."""
 
 import csv
 import json
@@ -30,7 +30,7 @@ def rows(folder):
         return list(csv.DictReader(file))
 
 
-def test_best_by_validation_comes_first_with_mean_and_deviation_over_seeds(sweep, tmp_path, fake_train):
+def test_summary_is_sorted_by_validation_with_mean_and_std_over_seeds(sweep, tmp_path, fake_train):
     status, output = sweep("model=mlp,prototype", "seed=1,2", *SMALL)
     assert status == 0
     assert "4 finished" in output
@@ -54,6 +54,31 @@ def test_failed_job_is_reported_and_others_continue(sweep, tmp_path, fake_train)
     assert sweep("model=mlp", "model.learning_rate=1e30,0.001", *SMALL, "stop_on_divergence=false")[0] == 0
 
 
+@pytest.mark.fault("a job of a sweep that cannot start", "reported, the others finish")
+@pytest.mark.parametrize(
+    ("arguments", "obstacle", "key"),
+    [
+        (["model=mlp", "seed=1,2"], "/train.log/", "train.log"),  # a folder has the name of the log file
+        (["model=mlp", "seed=1,2"], "", "seed=1"),  # a file has the name of the run folder
+        (["model=mlp", f"seed={10**300},2"], None, "File name too long"),
+        (["model=mlp,prototype", "model.batch_norm=true"], None, "there is no setting model.batch_norm here"),
+        (["model=mlp", "model.learning_rate=0.1,${nothing}"], None, "nothing"),
+    ],
+)
+def test_job_that_cannot_start_fails_and_others_continue(sweep, tmp_path, fake_train, arguments, obstacle, key):
+    if obstacle is not None:
+        name = run_name({"model": "mlp", "data": "synthetic"}, ["seed=1", *SMALL])
+        path = Path(f"{tmp_path}/runs/{name}{obstacle}")
+        path.parent.mkdir(parents=True)
+        path.mkdir() if obstacle else path.touch()
+    status, output = sweep(*arguments, *SMALL)
+    assert status.startswith("train.py: 1 of 2 jobs failed: ")
+    assert key in status
+    assert "1 finished, 1 failed" in output
+    assert "Traceback" not in output
+    assert [row["n"] for row in rows(tmp_path)] == ["1"]
+
+
 @pytest.mark.fault("a bug in a job of a sweep", "reported, the others finish")
 def test_bug_in_one_job_is_reported_and_others_continue(sweep, tmp_path, monkeypatch, fake_train):
     def train(cfg, folder, **keywords):
@@ -67,8 +92,8 @@ def test_bug_in_one_job_is_reported_and_others_continue(sweep, tmp_path, monkeyp
     assert [row["model"] for row in rows(tmp_path)] == ["Prototype"]
 
 
-def test_signal_after_the_test_ends_the_sweep(sweep, tmp_path, monkeypatch):
-    """Ctrl-C while the first run's results are written."""
+def test_signal_after_testing_stops_the_sweep(sweep, tmp_path, monkeypatch):
+    """SIGINT arrives while the results of the first run are written."""
     from cifar10.training import record
 
     original = record.make_record
@@ -79,7 +104,7 @@ def test_signal_after_the_test_ends_the_sweep(sweep, tmp_path, monkeypatch):
     assert [path.parent.name for path in tmp_path.rglob("metrics.json")] == ["seed=1"]
 
 
-def test_equal_jobs_are_run_once(sweep, tmp_path, monkeypatch, fake_train):
+def test_duplicate_jobs_run_once(sweep, tmp_path, monkeypatch, fake_train):
     launched = []
     launch = JobLauncher.launch
     monkeypatch.setattr(JobLauncher, "launch", lambda self, jobs: launched.append(len(jobs)) or launch(self, jobs))
@@ -88,8 +113,8 @@ def test_equal_jobs_are_run_once(sweep, tmp_path, monkeypatch, fake_train):
     assert [row["n"] for row in rows(tmp_path)] == ["3"]
 
 
-def test_experiment_study_runs_in_the_folders_of_its_models(sweep, tmp_path, fake_train):
-    status, _ = sweep("experiment=study", "model=mlp", "seed=1,2", *SMALL)  # lists that replace its own
+def test_experiment_study_uses_the_run_folders_of_single_runs(sweep, tmp_path, fake_train):
+    status, _ = sweep("experiment=study", "model=mlp", "seed=1,2", *SMALL)  # replaces its lists
     assert status == 0
     small = "batch_size=20,data=synthetic,data.test_size=50,data.train_size=140,data.val_size=40,epochs=2"
     assert sorted(str(path.parent.relative_to(tmp_path)) for path in tmp_path.rglob("metrics.json")) == [
@@ -100,18 +125,18 @@ def test_experiment_study_runs_in_the_folders_of_its_models(sweep, tmp_path, fak
 @pytest.mark.parametrize("choice", ["search=mlp", "experiment=study"])
 def test_several_runs_need_multirun(choice, monkeypatch, tmp_path, run_script):
     monkeypatch.chdir(tmp_path)
-    assert run_script(TRAIN, choice)[0] == f"train.py: {choice} is of many runs: python train.py -m {choice}"
+    assert run_script(TRAIN, choice)[0].startswith(f"train.py: {choice} runs many jobs: python train.py -m {choice}; ")
     assert not list(tmp_path.rglob("*.ckpt"))
 
 
-def test_trial_of_an_experiment_has_its_name():
+def test_folder_of_a_trial_contains_its_experiment():
     choices = {"model": "mlp", "data": "cifar10", "search": "custom", "experiment": "mlp_best"}
     assert run_name(choices, ["search=custom", "experiment=mlp_best", "batch_size=7"]) == (
         "search_custom/batch_size=7,experiment=mlp_best/seed=1"
     )
 
 
-def test_run_of_the_study_has_the_folder_of_its_model():
+def test_folder_of_experiment_study_is_the_model():
     choices = {"model": "mlp", "data": "cifar10"}
     assert run_name(choices | {"experiment": "study"}, ["experiment=study", "model=mlp", "seed=2"]) == "mlp/seed=2"
 
@@ -119,15 +144,18 @@ def test_run_of_the_study_has_the_folder_of_its_model():
 @pytest.mark.parametrize(
     ("arguments", "line"),
     [
-        (["model.learning_rate=interval(0,1)"], "a grid needs a list; to search in it add search=custom"),
+        (
+            ["model.learning_rate=interval(0,1)"],
+            "a grid needs a list; to search an interval, add search=custom",
+        ),
         (["seed=range(3,3)"], "seed=range(3,3): the list is empty"),
         (["hydra.sweeper.max_batch=1"], "there is no setting hydra.sweeper.max_batch; did you mean hydra.sweeper."),
         (["hydra/launcher=slurm"], "there is no hydra/launcher=slurm; choose from basic"),
         (["hydra.sweeper.max_batch_size=0"], "hydra.sweeper.max_batch_size=0: input should be greater than 0"),
         (["runs=2024"], "runs=2024: input should be a valid string"),
-        (["search=mlp,cnn"], "search=mlp,cnn: a search and experiment=study are many runs; start each by itself"),
-        (["experiment=mlp_fast,study"], "experiment=mlp_fast,study: a search and experiment=study are many runs"),
+        (["search=mlp,cnn"], "search=mlp,cnn: search= and experiment=study are sweeps"),
         (["model=prototype,mlp", "model.delta=cie76"], "no setting model.delta here, only with another model=, data="),
+        (["experiment=mlp_fast,study"], "experiment=mlp_fast,study: search= and experiment=study are sweeps"),
     ],
 )
 def test_user_mistake_is_one_line(sweep, arguments, line):
@@ -138,12 +166,12 @@ def test_user_mistake_is_one_line(sweep, arguments, line):
     assert "Traceback" not in output
 
 
-def test_sweep_in_each_of_several_processes_is_refused(sweep, monkeypatch):
+def test_sweep_under_torchrun_is_refused(sweep, monkeypatch):
     monkeypatch.setenv("WORLD_SIZE", "2")
     assert sweep("model=mlp", "seed=1,2")[0].startswith("train.py: 2 processes were started")
 
 
-def test_job_that_starts_in_another_folder_runs_in_the_sweep_s(sweep, tmp_path, elsewhere, monkeypatch, fake_train):
+def test_job_changes_to_the_folder_of_the_sweep(sweep, tmp_path, elsewhere, monkeypatch, fake_train):
     folders = []
     monkeypatch.setattr(run, "train", lambda *a, **more: folders.append(Path.cwd()) or fake_train(*a, **more))
     assert sweep("model=mlp", *SMALL)[0] == 0
@@ -153,10 +181,10 @@ def test_job_that_starts_in_another_folder_runs_in_the_sweep_s(sweep, tmp_path, 
     assert [path.name for path in tmp_path.iterdir()] == ["runs"]
 
 
-def test_job_in_the_sweep_s_own_process_does_not_end_with_its_parent(sweep, monkeypatch, fake_train):
-    """joblib starts no worker for one job at a time; only its workers end with the sweep that they belong to."""
+def test_joblib_job_in_the_main_process_does_not_watch_a_parent(sweep, monkeypatch, fake_train):
+    """joblib starts no worker if n_jobs=1. Only workers end with the sweep."""
     pytest.importorskip("hydra_plugins.hydra_joblib_launcher", reason="the joblib launcher is not installed")
-    monkeypatch.setattr("cifar10.sweeps.jobs.end_with_parent", lambda: pytest.fail("this is no worker"))
+    monkeypatch.setattr("cifar10.sweeps.jobs.end_with_parent", lambda: pytest.fail("not a worker"))
     one = ("hydra/launcher=joblib", "hydra.launcher.n_jobs=1")
     assert sweep("model=mlp", "seed=1", *one, *SMALL)[0] == 0
 
@@ -173,15 +201,15 @@ def run_in_process(folder, *arguments, **more):
     return subprocess.Popen(command, cwd=folder, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, **more)
 
 
-def run_to_the_end(folder, *arguments, **more):
-    """Returns its exit status and its errors."""
+def run_to_completion(folder, *arguments, **more):
+    """Returns the exit status and stderr."""
     command = [sys.executable, TRAIN, "-m", *arguments, *SMALL]
     done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False, **more)
     return done.returncode, done.stderr
 
 
 def results(folder):
-    """Run -> its weights and its record without times."""
+    """Returns run -> weights and record, without times."""
     found = {}
     for path in sorted(folder.rglob("metrics.json")):
         record = json.loads(path.read_text())
@@ -203,7 +231,7 @@ def assert_equal_results(first, second):
 @pytest.fixture(scope="module")
 def uninterrupted(tmp_path_factory):
     folder = tmp_path_factory.mktemp("uninterrupted")
-    assert run_to_the_end(folder, *SIX)[0] == 0
+    assert run_to_completion(folder, *SIX)[0] == 0
     return results(folder)
 
 
@@ -211,7 +239,7 @@ def uninterrupted(tmp_path_factory):
 @pytest.mark.parametrize("number", range(3))
 @pytest.mark.fault("SIGKILL of a sweep of six jobs, twice", "each job finished once, bit-identical")
 def test_killed_sweep_resumes_bit_identical(number, uninterrupted, tmp_path):
-    """Killed at a random moment after its first and after its third finished run; then the same command to its end."""
+    """Kills the sweep at a random moment after its first and third finished run, then repeats the command."""
     random_moment, finished = random.Random(number), {}
     for count in (1, 3):
         process = run_in_process(tmp_path, *SIX, start_new_session=True)
@@ -224,14 +252,14 @@ def test_killed_sweep_resumes_bit_identical(number, uninterrupted, tmp_path):
         process.wait()
         assert finished.items() <= finished_at(tmp_path).items()
         finished = finished_at(tmp_path)
-    assert run_to_the_end(tmp_path, *SIX)[0] == 0
+    assert run_to_completion(tmp_path, *SIX)[0] == 0
     assert finished.items() <= finished_at(tmp_path).items()
     assert len(uninterrupted) == 6
     assert_equal_results(results(tmp_path), uninterrupted)
 
 
 def finished_at(folder):
-    """Result of a run -> when it was written: one that is trained again has another time."""
+    """Returns result file -> time of modification, which changes if a run is trained again."""
     return {path: path.stat().st_mtime_ns for path in folder.rglob("metrics.json")}
 
 
@@ -244,7 +272,9 @@ def skip_without_launcher(name):
 
 def four_jobs(folder, launcher):
     one_thread = os.environ | {"OMP_NUM_THREADS": "1", "RAY_USAGE_STATS_ENABLED": "0"}
-    status, errors = run_to_the_end(folder, "model=mlp", "seed=1,2,3,4", f"hydra/launcher={launcher}", env=one_thread)
+    status, errors = run_to_completion(
+        folder, "model=mlp", "seed=1,2,3,4", f"hydra/launcher={launcher}", env=one_thread
+    )
     assert status == 0, errors
     return results(folder)
 
@@ -256,7 +286,7 @@ def basic_results(tmp_path_factory):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("launcher", ["joblib", "submitit_local", "ray"])
-def test_each_launcher_gives_the_results_of_the_basic_one(launcher, basic_results, tmp_path):
+def test_launchers_give_the_results_of_the_basic_launcher(launcher, basic_results, tmp_path):
     skip_without_launcher(launcher)
     assert len(basic_results) == 4
     assert_equal_results(four_jobs(tmp_path, launcher), basic_results)
@@ -275,17 +305,17 @@ def test_joblib_workers_end_with_their_sweep(tmp_path):
     workers = {int(holder.read_text().split()[1]) for holder in tmp_path.rglob(".holder")}
     assert len(workers - {process.pid}) == 2
     process.kill()
-    _, errors = process.communicate(timeout=60)  # waits for their output too
+    _, errors = process.communicate(timeout=60)  # waits until the workers close stderr
     assert "Traceback" not in errors
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("launcher", ["basic", "joblib"])
 def test_two_ranks_per_job(launcher, tmp_path):
-    """Every image once an epoch, one folder a job, none beside them."""
+    """Checks that two ranks share one run folder per job and write nothing elsewhere."""
     skip_without_launcher(launcher)
     two = ("trainer=ddp", "trainer.devices=2", "trainer.accelerator=cpu", f"hydra/launcher={launcher}")
-    status, errors = run_to_the_end(tmp_path, "model=mlp", "seed=1,2", *two)
+    status, errors = run_to_completion(tmp_path, "model=mlp", "seed=1,2", *two)
     assert status == 0, errors
     found = results(tmp_path)
     assert [run[-6:] for run in found] == ["seed=1", "seed=2"]

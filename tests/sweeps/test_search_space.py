@@ -1,4 +1,4 @@
-"""Hydra's sweeps as the space of a search."""
+"""Tests of the conversion from Hydra's sweeps to Optuna's distributions."""
 
 import re
 import sys
@@ -23,12 +23,14 @@ spaces = pytest.importorskip("cifar10.sweeps.search_space")
         ("a=x,y", optuna.distributions.CategoricalDistribution(["x", "y"])),
     ],
 )
-def test_hydra_sweeps_are_distributions(line, distribution):
+def test_sweep_is_converted_to_a_distribution(line, distribution):
     assert spaces.read_space([OverridesParser.create().parse_override(line)]) == {"a": distribution}
 
 
-@pytest.mark.parametrize("line", ["a=interval(1,0)", "a=range(5,5)", "a=tag(log,interval(0,1))"])
-def test_space_without_values_is_refused(line):
+@pytest.mark.parametrize(
+    "line", ["a=interval(1,0)", "a=interval(nan,1)", "a=interval(0,inf)", "a=range(5,5)", "a=tag(log,interval(0,1))"]
+)
+def test_invalid_space_is_refused(line):
     with pytest.raises(UserError, match=re.escape(f"{line}: ")):
         spaces.read_space([OverridesParser.create().parse_override(line)])
 

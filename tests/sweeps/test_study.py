@@ -1,4 +1,4 @@
-"""Where a study is stored."""
+"""Tests of the storage of a study."""
 
 import sqlite3
 
@@ -34,19 +34,19 @@ def test_folder_name_may_contain_any_character(search, tmp_path):
 
 @pytest.mark.parametrize("url", ["sqlite://", "sqlite:///:memory:"])
 def test_in_memory_study_is_refused(url):
-    with pytest.raises(UserError, match=f"hydra.sweeper.storage={url}: jobs cannot share it"):
+    with pytest.raises(UserError, match=f"hydra.sweeper.storage={url}: an in-memory study cannot be shared"):
         studies.StudyLocation("s", url).connect()
 
 
-def test_trials_of_another_program_are_left_alone(search, study):
+def test_trials_of_another_program_are_not_changed(search, study):
     study().ask()
-    assert search()[0].startswith("train.py: study s has trials of other settings")
+    assert search()[0].startswith("train.py: study s has trials with other settings")
     assert [trial.state.name for trial in study().trials] == ["RUNNING"]
     assert study().user_attrs == {}
 
 
-def test_two_processes_create_a_study_at_once(study, monkeypatch):
-    """One of them finds a row of the tables which did not exist a moment before."""
+def test_two_processes_create_a_study_simultaneously(study, monkeypatch):
+    """Connects once more if another process inserted a row first."""
     original = optuna.storages.RDBStorage.__init__
     messages = iter(["UNIQUE constraint failed: a"])
 
@@ -63,22 +63,22 @@ def test_two_processes_create_a_study_at_once(study, monkeypatch):
     ("url", "cause"),
     [("abc", "Could not parse"), ("postgresql+none://a/b", "Can't load"), ("sqlite:////proc/x", "")],
 )
-def test_storage_that_cannot_be_opened(url, cause):
+def test_invalid_storage_is_refused(url, cause):
     location = studies.StudyLocation("s", url)
     with pytest.raises(StorageError, match=f"study s cannot be used: {cause}"), studies.storage_errors(location):
         location.connect()
 
 
-def test_file_that_is_no_database(tmp_path, place):
+def test_file_that_is_not_a_database_is_refused(tmp_path, location):
     (tmp_path / "s.db").write_text("no database " * 100)
-    with pytest.raises(StorageError, match="file is not a database"), studies.storage_errors(place):
-        place.connect()
+    with pytest.raises(StorageError, match="file is not a database"), studies.storage_errors(location):
+        location.connect()
 
 
-def test_locked_database(tmp_path, monkeypatch, study, place):
+def test_locked_database_is_reported(tmp_path, monkeypatch, study, location):
     monkeypatch.setattr(studies, "LOCK_SECONDS", 0.1)
     study()
     with sqlite3.connect(tmp_path / "s.db", isolation_level=None) as other:
         other.execute("BEGIN EXCLUSIVE")
-        with pytest.raises(StorageError, match="database is locked"), studies.storage_errors(place):
-            place.open("val/loss")
+        with pytest.raises(StorageError, match="database is locked"), studies.storage_errors(location):
+            location.open("val/loss")

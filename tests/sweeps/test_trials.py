@@ -1,7 +1,8 @@
-"""Trials that are lost, killed or interrupted, and how they are requeued."""
+"""Tests of requeueing: lost, killed and interrupted trials."""
 
 import json
 import os
+import shlex
 import signal
 import subprocess
 from pathlib import Path
@@ -19,12 +20,13 @@ searches = pytest.importorskip("cifar10.sweeps.search")
 studies = pytest.importorskip("cifar10.sweeps.study")
 trials = pytest.importorskip("cifar10.sweeps.trials")
 
+TRAIN = str(Path(__file__).resolve().parents[2] / "train.py")
 SPACE = {"x": optuna.distributions.FloatDistribution(0, 1)}
 
 
 @pytest.fixture
 def short_grace(monkeypatch):
-    """A trial without a heartbeat for more than a second is stale."""
+    """Shortens the grace period to one second."""
     for module in (searches, studies):
         monkeypatch.setattr(module, "GRACE_SECONDS", 1)
     for module in (searches, studies, trials):
@@ -42,7 +44,22 @@ def test_interrupted_trial_is_requeued(search, tmp_path, monkeypatch, study, fak
     found = study().trials
     assert [trial.state.name for trial in found] == ["FAIL", "COMPLETE"]
     assert found[1].params == found[0].params
-    assert len(list(tmp_path.rglob("metrics.json"))) == 1
+    assert len(list(tmp_path.rglob("metrics.csv"))) == 1
+
+
+def test_trial_is_tested_once_by_its_own_command(search, run_script, tmp_path):
+    status, output = search("hydra.sweeper.n_trials=1", "epochs=1")
+    assert status == 0
+    (folder,) = (path.parent for path in tmp_path.rglob("best.ckpt"))
+    assert (folder / "status.txt").read_text().startswith("validated: not tested")
+    assert not {"metrics.json", "predictions.npz"} & {path.name for path in folder.iterdir()}
+    command = shlex.split(output.splitlines()[-1].partition("python train.py ")[2])
+    status, output = run_script(TRAIN, *command)
+    assert status == 0
+    assert "epoch 1:" not in output
+    assert json.loads((folder / "metrics.json").read_text())["test"]["accuracy"] >= 0
+    assert not (folder / "status.txt").exists()
+    assert "finished before" in run_script(TRAIN, *command)[1]
 
 
 @pytest.mark.slow
@@ -61,41 +78,42 @@ def test_killed_search_resumes(search, tmp_path, study, command, short_grace):
     found = study().trials
     assert [trial.state.name for trial in found] == ["FAIL", "COMPLETE"]
     assert found[1].params == found[0].params
-    (record,) = tmp_path.rglob("metrics.json")
-    assert json.loads(record.read_text())["epochs"] == 60
+    (table,) = tmp_path.rglob("metrics.csv")
+    assert len(table.read_text().splitlines()) == 1 + 60
 
 
-def test_trial_of_a_dead_process_is_requeued_before_new_ones(search, place, study, short_grace, fake_train):
+def test_trial_of_a_dead_process_is_requeued_before_new_ones(search, location, study, short_grace, fake_train):
     assert search("hydra.sweeper.n_trials=1")[0] == 0
     space = study().trials[0].distributions
-    trials.TrialQueue(place, "val/accuracy").ask(space, seed=5, startup_trials=9)
-    status, output = search("hydra.sweeper.n_trials=2")
-    assert status == 0
-    assert "waiting 1 seconds for heartbeats of 1 running trials" in output
+    trials.TrialQueue(location, "val/accuracy").ask(space, seed=5, startup_trials=9)
+    assert search("hydra.sweeper.n_trials=2")[0] == 0
     found = study().trials
     assert [trial.state.name for trial in found] == ["COMPLETE", "FAIL", "COMPLETE"]
     assert found[2].params == found[1].params
 
 
-def test_trial_that_died_before_its_first_heartbeat_is_replaced(place):
-    queue = trials.TrialQueue(place, "val/accuracy")
-    queue.study.ask()
-    assert queue.running() == []
-    assert queue.count() == 0
+def test_trial_that_died_before_its_first_heartbeat_is_requeued(location, short_grace):
+    queue = trials.TrialQueue(location, "val/accuracy")
+    dead = queue.study.ask(SPACE)
+    queue.fail_stale_trials()
+    sleep(2.5)
+    queue.fail_stale_trials()
+    assert [trial.state.name for trial in queue.study.trials] == ["FAIL", "WAITING"]
+    assert queue.ask(SPACE, seed=2, startup_trials=9).params == dead.params
 
 
-def test_interrupted_search_proposes_the_same_trials(place):
-    """Interrupted in its second trial, which is random, and in its fourth, which TPE proposes."""
+def test_interrupted_search_proposes_the_same_trials(location):
+    """Interrupts the second trial, which is random, and the fourth, which TPE proposes."""
 
     def proposals(study, interrupt_at):
-        queue = trials.TrialQueue(place._replace(study=study), "val/accuracy")
+        queue = trials.TrialQueue(location._replace(study=study), "val/accuracy")
         for number in range(4 + len(interrupt_at)):
             trial = queue.ask(SPACE, seed=1, startup_trials=2)
             if number in interrupt_at:
                 queue.requeue_unfinished(trial)
-                queue = trials.TrialQueue(place._replace(study=study), "val/accuracy")
+                queue = trials.TrialQueue(location._replace(study=study), "val/accuracy")
             else:
-                queue.tell(trial, JobResult(Path("a"), "finished", value=trial.params["x"]))
+                queue.tell(trial, JobResult("a", "finished", value=trial.params["x"]))
         return [trial.params for trial in queue.ended()]
 
     whole = proposals("whole", ())
@@ -103,8 +121,8 @@ def test_interrupted_search_proposes_the_same_trials(place):
     assert proposals("s", (1, 4)) == whole
 
 
-def test_trial_with_heartbeats_is_not_stale(place, study, short_grace, monkeypatch):
-    queue = trials.TrialQueue(place, "val/accuracy")
+def test_trial_with_heartbeats_is_not_stale(location, study, short_grace, monkeypatch):
+    queue = trials.TrialQueue(location, "val/accuracy")
     trial = queue.ask(SPACE, seed=1, startup_trials=2)
     monkeypatch.setattr(trials, "HEARTBEAT_SECONDS", 0.2)
     with queue.heartbeat([trial]):
@@ -113,8 +131,8 @@ def test_trial_with_heartbeats_is_not_stale(place, study, short_grace, monkeypat
     assert [trial.state.name for trial in study().trials] == ["RUNNING"]
 
 
-def test_launcher_that_raises_an_error_loses_only_unfinished_jobs(search, monkeypatch, study, fake_train):
-    """As submitit does for a job that ran out of memory: here after the first of two."""
+def test_failed_launcher_loses_only_unfinished_jobs(search, monkeypatch, study, fake_train):
+    """Raises an error after the first of two jobs, as submitit does for a job that ran out of memory."""
     original = Plugins.instantiate_launcher
 
     def instantiate(self, **settings):
@@ -156,8 +174,8 @@ def test_trial_whose_folder_is_in_use_is_requeued(search, monkeypatch, study, fa
     assert [trial.state.name for trial in study().trials] == ["FAIL", "COMPLETE"]
 
 
-def test_stale_trial_that_is_requeued_already_is_not_requeued_again(place):
-    queue = trials.TrialQueue(place, "val/accuracy")
+def test_stale_trial_is_requeued_once(location):
+    queue = trials.TrialQueue(location, "val/accuracy")
     opened = queue.study
     first, second = opened.ask(), opened.ask()
     opened.tell(first, state=optuna.trial.TrialState.FAIL)
@@ -166,8 +184,8 @@ def test_stale_trial_that_is_requeued_already_is_not_requeued_again(place):
     assert [trial.state.name for trial in opened.trials] == ["FAIL", "FAIL", "WAITING"]
 
 
-def test_results_of_another_process_are_reported_too(search, tmp_path, study, fake_train):
-    """The second process has nothing to do, and reports the results, failures included."""
+def test_results_of_another_process_are_reported(search, tmp_path, study, fake_train):
+    """The second process has no trial to run and reports all results, including failures."""
     arguments = ("hydra.sweeper.n_trials=2", "model.learning_rate=choice(1e30,0.001)")
     study().enqueue_trial({"model.learning_rate": "1e+30"})
     study().enqueue_trial({"model.learning_rate": "0.001"})

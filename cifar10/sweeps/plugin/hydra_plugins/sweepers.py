@@ -1,4 +1,4 @@
-"""The two sweepers of `python train.py -m`. Hydra finds plugins only in a package named `hydra_plugins`."""
+"""Sweepers of `python train.py -m`. Hydra searches for plugins in a package named `hydra_plugins`."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
@@ -21,7 +21,7 @@ from cifar10.training.run_folder import safe_name, words
 
 @dataclass
 class JobSweeper(Sweeper):
-    """Sets up the launcher, checks the sweeper's own settings and parses its overrides: the base of both."""
+    """Base of both sweepers: creates the launcher, checks the sweeper's settings and parses the overrides."""
 
     params: DictConfig | None
 
@@ -29,15 +29,15 @@ class JobSweeper(Sweeper):
         self.jobs = JobLauncher(hydra_context, task_function, config)
 
     def parse(self, arguments: list[str]) -> list[Override]:
-        """Returns the overrides of `params` and the command line; of equal keys the last one."""
+        """Returns the overrides of `params` and the command line, which takes precedence."""
         if (started := launched_world_size()) > 1:
-            hint = "start one, whose jobs start theirs by trainer=ddp trainer.devices=N; docs/scale.md shows how"
-            raise UserError(f"{started} processes were started, and each would run all jobs of -m: {hint}")
+            hint = "start one process; its jobs start their ranks by trainer=ddp trainer.devices=N (docs/scale.md)"
+            raise UserError(f"{started} processes were started, but each would run all jobs of -m: {hint}")
         settings = {field.name: getattr(self, field.name) for field in fields(self) if field.name != "params"}
         check_arguments("hydra.sweeper", type(self), settings, ())
         params = {} if self.params is None else self.params
         if not isinstance(params, Mapping):
-            raise UserError(f"hydra.sweeper.params={params}: expected a space, as in conf/search/mlp.yaml")
+            raise UserError(f"hydra.sweeper.params={params}: expected a mapping, as in conf/search/mlp.yaml")
         lines = [*(f"{key}={value}" for key, value in params.items()), *arguments]
         parsed = OverridesParser.create(config_loader=self.jobs.config_loader).parse_overrides(lines)
         return list({override.get_key_element(): override for override in parsed}.values())
@@ -45,23 +45,29 @@ class JobSweeper(Sweeper):
 
 @dataclass
 class Grid(JobSweeper):
-    """Runs every combination of listed values. `conf/hydra/sweeper/grid.yaml` describes the settings."""
+    """Sweeper that runs every combination of listed values. `conf/hydra/sweeper/grid.yaml` documents its settings."""
 
     max_batch_size: Annotated[int, Gt(0)] | None
 
     def sweep(self, arguments: list[str]) -> None:
         jobs = list(dict.fromkeys(product(*map(_values, self.parse(arguments)))))
-        for job in jobs:
-            self.jobs.check(job)  # before the first one is launched
         size = self.max_batch_size or len(jobs)
         for first in range(0, len(jobs), size):
             self.jobs.launch(jobs[first : first + size])
-        summarize(self.jobs.results, arguments, self.jobs.config)
+        from cifar10.results import load
+        from cifar10.results.table import aggregate, best_first, to_csv, to_text
+
+        runs = load(dict.fromkeys(result.folder for result in self.jobs.results if result.status == "finished"))
+        rows = best_first(aggregate(runs)) if len(runs) else None
+        csv, text = ("", "") if rows is None else (to_csv(rows), to_text(rows))
+        summarize(
+            self.jobs.results, str(self.jobs.config.runs), " ".join(words(arguments)), csv, text, runs.attrs["skipped"]
+        )
 
 
 @dataclass
 class Search(JobSweeper):
-    """Runs trials that Optuna proposes, and prunes poor ones. `conf/search/custom.yaml` describes the settings."""
+    """Sweeper that runs trials proposed by Optuna. `conf/search/custom.yaml` documents its settings."""
 
     study: str | None
     storage: str | None
@@ -79,24 +85,23 @@ class Search(JobSweeper):
             from cifar10.sweeps.study import StudyLocation, sqlite_url, storage_errors
         except ImportError:
             raise UserError("a search needs Optuna: pip install -e '.[search]'") from None
-        # By default a function of the space: the same command continues its study, and another one starts its own.
+        # The default name is a function of the overrides, so the same command resumes its study.
         study = self.study or safe_name(" ".join(words(arguments)))
         location = StudyLocation(study, self.storage or sqlite_url(f"{config.runs}/searches/{study}.db"), self.pruner)
         limits = self.n_trials, self.startup_trials, self.max_batch_size, self.seed
         with storage_errors(location):
-            results = search(overrides, self.jobs, location, config.monitor, *limits)
-        summarize(results, arguments, config)
+            search(overrides, self.jobs, location, config.monitor, *limits)
 
 
 def _values(override: Override) -> list[str]:
-    """Returns an override for each value of a list. Raises UserError for what a grid cannot enumerate."""
+    """Returns one override per value of the list. Raises UserError for an empty list or an interval."""
     if not override.is_sweep_override():
         return [str(override.input_line)]
     if not override.is_discrete_sweep():
-        raise UserError(f"{override.input_line}: a grid needs a list; to search in it add search=custom")
+        raise UserError(f"{override.input_line}: a grid needs a list; to search an interval, add search=custom")
     group, values = override.key_or_group, list(override.sweep_string_iterator())
     if not values:
         raise UserError(f"{override.input_line}: the list is empty; expected at least one value")
     if group == "search" or (group == "experiment" and "study" in values):
-        raise UserError(f"{override.input_line}: a search and experiment=study are many runs; start each by itself")
+        raise UserError(f"{override.input_line}: search= and experiment=study are sweeps; start each by itself")
     return [f"{override.get_key_element()}={value}" for value in values]
