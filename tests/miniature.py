@@ -1,4 +1,4 @@
-"""The official files of CIFAR-10 in small: four images in each of six."""
+"""Small CIFAR-10 files in the official format: six files of four images."""
 
 import hashlib
 import pickle
@@ -15,7 +15,7 @@ LABELS = np.random.default_rng(1).integers(0, 10, (6, 4))
 
 
 def write_miniature(root: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """`cifar-10-batches-py` below `root`; torchvision's lists of checksums are replaced by its own."""
+    """Writes `cifar-10-batches-py` below `root` and replaces torchvision's checksums. Returns the folder."""
     folder = root / "cifar-10-batches-py"
     folder.mkdir()
     contents = {

@@ -1,4 +1,4 @@
-"""CIFAR-10 from its official files, which are downloaded if they are missing and verified before they are opened."""
+"""Reads CIFAR-10 from its official files: downloads missing ones and verifies each before unpickling it."""
 
 import shutil
 import sys
@@ -21,8 +21,8 @@ from cifar10.errors import UserError
 class CIFAR10Data(ImageData):
     """CIFAR-10: 50,000 training and 10,000 test images in ten balanced classes.
 
-    root: the folder of `cifar-10-batches-py/`. mirrors: URLs of the archive, tried in order. Raises UserError if a
-    file is not the official one or the download fails.
+    root: the folder that contains `cifar-10-batches-py/`. mirrors: URLs of the archive, tried in order. Raises
+    UserError if a file differs from the official one or if the download fails.
     """
 
     name = "cifar10"
@@ -54,15 +54,15 @@ def _read_verified(root: Path) -> ImageSet:
 
 
 def official_files() -> dict[str, str]:
-    """Returns the MD5 of each of the seven files, by name."""
+    """Returns file name -> MD5 for the seven official files."""
     return dict([*CIFAR10.train_list, *CIFAR10.test_list, (CIFAR10.meta["filename"], CIFAR10.meta["md5"])])
 
 
 def ensure_cifar10(root: Path, mirrors: Sequence[str] = MIRRORS) -> Path:
-    """Returns the folder of the official files, after unpacking the archive in `root` if one is missing.
+    """Returns the folder of the official files; downloads and unpacks the archive in `root` if a file is missing.
 
-    Downloads the archive if it is missing too; one process at a time does. Does not verify files that exist. Raises
-    UserError if no mirror works or the disk fails.
+    A lock allows one process at a time to download. Does not verify existing files. Raises UserError if all mirrors
+    fail or if the disk is full or not writable.
     """
     folder, archive = root / CIFAR10.base_folder, root / ARCHIVE
     if _is_complete(folder):
@@ -85,7 +85,7 @@ def _is_complete(folder: Path) -> bool:
 
 
 def _unpack(archive: Path, folder: Path) -> None:
-    """Moves the official files of a verified archive into `folder`, each of them whole."""
+    """Unpacks a verified archive and moves each official file into `folder` by an atomic rename."""
     with TemporaryDirectory(dir=folder.parent, prefix=f"{folder.name}.") as staging:
         shutil.unpack_archive(archive, staging, filter="data")
         folder.mkdir(exist_ok=True)

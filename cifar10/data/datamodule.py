@@ -1,4 +1,4 @@
-"""The LightningDataModule of all data sets: reads once, keeps one uint8 tensor, splits, returns batches."""
+"""Base LightningDataModule of all data sets: reads the images into memory once, splits them, returns batches."""
 
 import hashlib
 from typing import Annotated, Any, Literal, NamedTuple
@@ -14,7 +14,7 @@ from cifar10.errors import UserError
 
 
 class ImageSet(NamedTuple):
-    """A data set in memory. Images: (N, 3, 32, 32) uint8 RGB; labels: (N,) int64 that index `class_names`."""
+    """Data set in memory. Images: (N, 3, 32, 32) uint8 RGB; labels: (N,) int64 indices into `class_names`."""
 
     train_images: Tensor
     train_labels: Tensor
@@ -23,7 +23,7 @@ class ImageSet(NamedTuple):
     class_names: list[str]
 
     def checksum(self) -> str:
-        """SHA-256 over the images and labels of both splits, hexadecimal."""
+        """Returns the SHA-256 over the images and labels of both splits, hexadecimal."""
         digest = hashlib.sha256()
         for tensor in self[:4]:
             digest.update(tensor.contiguous().numpy().data)
@@ -31,15 +31,15 @@ class ImageSet(NamedTuple):
 
 
 class ImageData(LightningDataModule):
-    """Base class. Subclasses implement `read`, and `prepare_data` to download.
+    """Base class of the data sets. Subclasses implement `read`, and `prepare_data` if they download.
 
-    batch_size: images per optimizer step, over all ranks. eval_batch_size: images per batch of validation and test.
-    val_size: the number or share of the training images to validate on. val_split: the `first` ones, as in the study,
-    or `stratified`: random by val_seed, each class in proportion. random_flip, random_shift_px, cutout_px: see
-    `RandomAugmentation`. seed: of the training order and the augmentation.
+    batch_size: images per optimizer step, over all ranks. eval_batch_size: images per validation or test batch.
+    val_size: validation images, as a number or as a share of the training images. val_split: `first` takes the first
+    images, as in the study; `stratified` samples each class in proportion, seeded by val_seed. random_flip,
+    random_shift_px, cutout_px: see `RandomAugmentation`. seed: seeds the training order and the augmentation.
     """
 
-    name: str  # of the data set in results
+    name: str  # value of `data` in results
 
     def __init__(
         self,
@@ -60,11 +60,11 @@ class ImageData(LightningDataModule):
         self.class_names: list[str] = []
 
     def read(self) -> ImageSet:
-        """Returns the whole data set, on the CPU. Raises UserError if it cannot be read."""
+        """Returns the whole data set on the CPU. Raises UserError if it cannot be read."""
         raise NotImplementedError
 
     def setup(self, stage: str | None = None) -> None:
-        """Reads and splits the data, once; moves it to the device of the Trainer, if there is one."""
+        """Reads and splits the data once; moves it to the device of the Trainer, if one is attached."""
         if not self.class_names:
             images = self.read()
             self.class_names, self.checksum = images.class_names, images.checksum()
@@ -82,14 +82,14 @@ class ImageData(LightningDataModule):
         val_size = int(self.val_size) if self.val_size >= 1 else max(round(self.val_size * len(labels)), 1)
         if val_size >= len(labels):
             raise UserError(
-                f"data.val_size={self.val_size} leaves no image to train on, of {len(labels)}; choose a smaller one"
+                f"data.val_size={self.val_size} leaves none of {len(labels)} images for training; choose a smaller one"
             )
         validation = torch.zeros(len(labels), dtype=torch.bool)
         validation[self._stratified(labels, val_size) if self.val_split == "stratified" else slice(val_size)] = True
         return validation
 
     def _stratified(self, labels: Tensor, val_size: int) -> Tensor:
-        """Returns `val_size` random positions, int64, each class in proportion to within one image."""
+        """Returns `val_size` random indices, int64; each class in proportion, to within one image."""
         per_class = labels.bincount()
         share = val_size * per_class.double() / len(labels)
         take = share.long()
@@ -104,8 +104,8 @@ class ImageData(LightningDataModule):
         loop = self.trainer.fit_loop
 
         def position() -> tuple[int, int]:
-            done: Any = loop.epoch_progress.current  # its declared type is a base class without `processed`
-            return done.processed, loop.epoch_loop.batch_progress.current.ready
+            progress: Any = loop.epoch_progress.current  # declared as a base class without `processed`
+            return progress.processed, loop.epoch_loop.batch_progress.current.ready
 
         images, labels = self.train_images, self.train_labels
         return TrainBatches(images, labels, self.batch_size, self.seed, position, self.augmentation, **self._shard())
@@ -117,13 +117,13 @@ class ImageData(LightningDataModule):
         return EvalBatches(self.test_images, self.test_labels, self.eval_batch_size, **self._shard())
 
     def _shard(self) -> dict[str, int]:
-        """Returns this process's part of each batch. Raises UserError if a process would have no images."""
+        """Returns rank and world size. Raises UserError if a rank would have no images."""
         assert self.trainer is not None
         world_size = self.trainer.world_size
         if min(self.batch_size, len(self.val_labels), len(self.test_labels)) < world_size:
             raise UserError(
-                f"{world_size} processes need as many images: batch_size={self.batch_size}, {len(self.val_labels)} "
-                f"validation and {len(self.test_labels)} test images; use fewer processes with trainer.devices=N"
+                f"world_size={world_size} exceeds batch_size={self.batch_size}, {len(self.val_labels)} validation or "
+                f"{len(self.test_labels)} test images; use fewer processes with trainer.devices=N"
             )
         return {"rank": self.trainer.global_rank, "world_size": world_size}
 
@@ -133,6 +133,6 @@ class ImageData(LightningDataModule):
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         if state_dict["checksum"] != self.checksum:
             raise UserError(
-                f"the images of data={self.name} are not those that the checkpoint was trained on; "
-                "bring them back, or start over with overwrite=true"
+                f"data={self.name} differs from the data set that the checkpoint was trained on; "
+                "restore the data set, or start over with overwrite=true"
             )

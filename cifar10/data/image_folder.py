@@ -1,7 +1,6 @@
-"""Images of one's own, a folder per class: `root/train/<class>/*` and `root/test/<class>/*`.
+"""Reads image folders: `root/train/<class>/*` and `root/test/<class>/*`.
 
-Every file at any depth inside a class folder belongs to that class, and a file that is no image is an error: skipping
-files silently would be worse. Only hidden and system files (`Thumbs.db`, ...) are left out.
+Every file at any depth below a class folder belongs to the class. A file that is not an image is an error.
 """
 
 from pathlib import Path
@@ -15,7 +14,7 @@ from cifar10.errors import UserError, shorten
 
 SPLITS = ("train", "test")
 MIN_CLASSES, MAX_CLASSES = 2, 1000
-LAYOUT = "expected are root/train/<class>/ and root/test/<class>/ with images"
+LAYOUT = "expected images in root/train/<class>/ and root/test/<class>/"
 
 
 class FolderData(ImageData):

@@ -1,4 +1,4 @@
-"""Reading the official layout, from a miniature with checksums of its own."""
+"""Reads small files in the official format."""
 
 import hashlib
 import os
@@ -31,7 +31,7 @@ def test_rows_are_red_green_and_blue_planes(folder):
         assert images[9, channel, y, x] == row[1024 * channel + 32 * y + x]
 
 
-def test_images_come_in_the_order_of_the_files(folder):
+def test_images_keep_the_order_of_the_files(folder):
     images = read(folder)
     assert np.array_equal(images.train_images, ROWS[:5].reshape(20, 3, 32, 32))
     assert np.array_equal(images.test_images, ROWS[5].reshape(4, 3, 32, 32))
@@ -48,7 +48,7 @@ def test_class_names_come_from_the_meta_file(folder):
     assert read(folder).class_names == NAMES
 
 
-def test_images_lie_in_memory_without_gaps(folder):
+def test_images_are_contiguous(folder):
     images = read(folder)
     assert images.train_images.is_contiguous()
     assert images.test_images.is_contiguous()
@@ -72,7 +72,7 @@ def alter_one_byte(path: Path) -> None:
 
 @pytest.mark.parametrize("name", [*BATCHES, "batches.meta"])
 @pytest.mark.parametrize("damage", [truncate, alter_one_byte, Path.unlink])
-def test_a_damaged_file_is_named_with_what_to_do(folder, name, damage):
+def test_damaged_file_raises_user_error(folder, name, damage):
     md5 = hashlib.md5((folder / name).read_bytes()).hexdigest()
     damage(folder / name)
     with pytest.raises(UserError) as caught:
@@ -83,8 +83,8 @@ def test_a_damaged_file_is_named_with_what_to_do(folder, name, damage):
     )
 
 
-class Malice:
-    """Unpickling it makes a folder."""
+class MaliciousPickle:
+    """Creates a folder when unpickled."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -94,18 +94,18 @@ class Malice:
 
 
 @pytest.mark.parametrize("name", [*BATCHES, "batches.meta"])
-@pytest.mark.fault("a pickle in the place of a batch file", "not opened")
-def test_a_foreign_pickle_is_not_opened(folder, tmp_path, name):
+@pytest.mark.fault("a malicious pickle instead of a batch file", "not opened")
+def test_malicious_pickle_is_not_opened(folder, tmp_path, name):
     trace = tmp_path / "trace"
-    (folder / name).write_bytes(pickle.dumps(Malice(trace)))
+    (folder / name).write_bytes(pickle.dumps(MaliciousPickle(trace)))
     with pytest.raises(UserError):
         read(folder)
     assert not trace.exists()
     pickle.loads((folder / name).read_bytes())
-    assert trace.exists()  # it would have run
+    assert trace.exists()  # the payload works
 
 
-def test_no_file_is_opened_while_another_is_damaged(folder, monkeypatch):
+def test_no_file_is_unpickled_if_any_is_damaged(folder, monkeypatch):
     def refuse(*args, **kwargs):
         raise AssertionError("unpickled")
 

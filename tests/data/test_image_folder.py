@@ -14,7 +14,7 @@ from cifar10.data.image_folder import FolderData
 from cifar10.data.image_io import read_image
 from cifar10.errors import UserError
 
-LAYOUT = "expected are root/train/<class>/ and root/test/<class>/ with images"
+LAYOUT = "expected images in root/train/<class>/ and root/test/<class>/"
 
 
 def noise(height: int = 32, width: int = 32, channels: int = 3, seed: int = 0) -> np.ndarray:
@@ -29,7 +29,7 @@ def save(path: Path, pixels: np.ndarray | Image.Image | None = None, **options) 
 
 
 def read(path: Path) -> np.ndarray:
-    """(32, 32, 3), as Pillow and numpy have it."""
+    """Returns the image as (32, 32, 3) uint8."""
     image = read_image(path)
     assert image.shape == (3, 32, 32)
     assert image.dtype == torch.uint8
@@ -38,7 +38,7 @@ def read(path: Path) -> np.ndarray:
 
 @pytest.fixture
 def root(tmp_path: Path) -> Path:
-    """Two classes, one image each in both splits."""
+    """Returns a data set of two classes with one image each in both splits."""
     for place in ("train/cat", "train/dog", "test/cat", "test/dog"):
         save(tmp_path / "set" / place / "a.png")
     return tmp_path / "set"
@@ -56,15 +56,15 @@ def error_of(root: Path) -> str:
     return message.replace(str(root), "ROOT")
 
 
-# One image
+# --- One image ---
 
 
 @pytest.mark.parametrize("name", ["a.png", "a.PNG", "a.bmp"])
-def test_32x32_keeps_its_values(tmp_path: Path, name: str) -> None:
+def test_32x32_image_keeps_its_values(tmp_path: Path, name: str) -> None:
     assert np.array_equal(read(save(tmp_path / name)), noise())
 
 
-def test_content_decides_not_extension(tmp_path: Path) -> None:
+def test_format_is_detected_by_content(tmp_path: Path) -> None:
     assert np.array_equal(read(save(tmp_path / "a.webp", format="PNG")), noise())
 
 
@@ -74,7 +74,7 @@ def test_lossy_formats(tmp_path: Path, name: str, options: dict) -> None:
     assert np.abs(read(save(tmp_path / name, ramp, **options)).astype(int) - ramp).max() <= 4
 
 
-@pytest.mark.fault("an image of 16 bits, CMYK, with a palette, animated", "read, the first picture of an animation")
+@pytest.mark.fault("an image with 16 bits, CMYK, a palette or an animation", "read; the first frame of an animation")
 def test_lossless_webp_and_gif(tmp_path: Path) -> None:
     assert np.array_equal(read(save(tmp_path / "a.webp", lossless=True)), noise())
     two_frames = [Image.new("RGB", (32, 32), colour) for colour in ("red", "blue")]
@@ -83,31 +83,31 @@ def test_lossless_webp_and_gif(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("upright", [True, False])
-def test_wide_or_tall_is_centre_cropped_and_scaled(tmp_path: Path, upright: bool) -> None:
-    """On a linear ramp every symmetric filter gives the ramp's value at the output pixel's centre, off the edges."""
+def test_wide_or_tall_image_is_centre_cropped_and_scaled(tmp_path: Path, upright: bool) -> None:
+    """Away from the edges, a symmetric filter maps a linear ramp to its values at the output pixels' centres."""
     ramp = np.repeat(np.arange(64, dtype=np.uint8)[None] * 3, 48, 0)  # 48 high, 64 wide
     result = read(save(tmp_path / "a.png", ramp.T.copy() if upright else ramp))
     result = result.transpose(1, 0, 2) if upright else result
-    centres = 8 + (np.arange(32) + 0.5) * 48 / 32 - 0.5  # in the stored image's pixels: 8 are cut off on each side
+    centres = 8 + (np.arange(32) + 0.5) * 48 / 32 - 0.5  # in input pixels: 8 are cropped on each side
     assert np.abs(result.astype(float) - centres[None, :, None] * 3)[:, 2:-2].max() <= 0.51
     assert (result == result[:1]).all()
     assert (result == result[..., :1]).all()
 
 
-def test_scaling_down_is_antialiased(tmp_path: Path) -> None:
-    """A checkerboard of single pixels becomes grey; picking pixels would leave black or white."""
+def test_downscaling_is_antialiased(tmp_path: Path) -> None:
+    """A checkerboard of single pixels becomes grey; without antialiasing it stays black and white."""
     board = (np.indices((128, 128)).sum(0) % 2 * 255).astype(np.uint8)
     assert np.abs(read(save(tmp_path / "a.png", board)).astype(float) - 127.5).max() <= 6
 
 
-def test_tiny_is_scaled_up(tmp_path: Path) -> None:
+def test_small_image_is_upscaled(tmp_path: Path) -> None:
     assert (read(save(tmp_path / "a.png", np.full((1, 5, 3), 77, np.uint8))) == 77).all()
 
 
-def test_transparent_parts_show_white(tmp_path: Path) -> None:
+def test_transparent_pixels_are_composited_onto_white(tmp_path: Path) -> None:
     pixels = np.zeros((32, 32, 4), np.uint8)
     pixels[..., 0] = 200
-    pixels[:8, :, 3], pixels[8:16, :, 3] = 255, 51  # opaque, one fifth, invisible
+    pixels[:8, :, 3], pixels[8:16, :, 3] = 255, 51  # opaque, 20%, transparent
     result = read(save(tmp_path / "a.png", pixels))
     assert (result[:8] == (200, 0, 0)).all()
     assert np.abs(result[8:16].astype(int) - (244, 204, 204)).max() <= 1  # 255 - (255 - c) / 5
@@ -117,7 +117,7 @@ def test_transparent_parts_show_white(tmp_path: Path) -> None:
     assert (grey[16:] == 255).all()
 
 
-@pytest.mark.fault("an image of 16 bits, CMYK, with a palette, animated", "read, the first picture of an animation")
+@pytest.mark.fault("an image with 16 bits, CMYK, a palette or an animation", "read; the first frame of an animation")
 def test_palette_with_and_without_transparency(tmp_path: Path) -> None:
     image = Image.new("P", (32, 32), 1)
     image.putpalette([10, 20, 30, 40, 50, 60])
@@ -139,27 +139,27 @@ def test_black_and_white(tmp_path: Path) -> None:
 
 
 def png_16_bit(path: Path, pixels: np.ndarray) -> Path:
-    """Written by hand, since Pillow writes no 16-bit colour. pixels: (H, W, 1 or 3) uint16."""
+    """Writes a 16-bit PNG, which Pillow cannot write in colour. pixels: (H, W, 1 or 3) uint16."""
     height, width, channels = pixels.shape
     rows = b"".join(b"\0" + row.astype(">u2").tobytes() for row in pixels)
     header = struct.pack(">IIBBBBB", width, height, 16, {1: 0, 3: 2}[channels], 0, 0, 0)
     chunks = ((b"IHDR", header), (b"IDAT", zlib.compress(rows)), (b"IEND", b""))
-    coded = (
+    encoded = (
         struct.pack(">I", len(data)) + tag + data + struct.pack(">I", zlib.crc32(tag + data)) for tag, data in chunks
     )
-    path.write_bytes(b"\x89PNG\r\n\x1a\n" + b"".join(coded))
+    path.write_bytes(b"\x89PNG\r\n\x1a\n" + b"".join(encoded))
     return path
 
 
 @pytest.mark.parametrize("channels", [1, 3])
-@pytest.mark.fault("an image of 16 bits, CMYK, with a palette, animated", "read, the first picture of an animation")
+@pytest.mark.fault("an image with 16 bits, CMYK, a palette or an animation", "read; the first frame of an animation")
 def test_16_bit_keeps_the_high_byte(tmp_path: Path, channels: int) -> None:
     high = noise(channels=channels)
     pixels = high.astype(np.uint16) * 256 + noise(channels=channels, seed=1)
     assert (read(png_16_bit(tmp_path / "a.png", pixels)) == high).all()
 
 
-@pytest.mark.fault("an image of 16 bits, CMYK, with a palette, animated", "read, the first picture of an animation")
+@pytest.mark.fault("an image with 16 bits, CMYK, a palette or an animation", "read; the first frame of an animation")
 def test_cmyk(tmp_path: Path) -> None:
     image = Image.new("CMYK", (32, 32), (0, 255, 255, 0))  # red
     image.paste((0, 0, 0, 255), (0, 16, 32, 32))  # black
@@ -170,21 +170,21 @@ def test_cmyk(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(("orientation", "turns"), [(1, 0), (6, -1), (3, 2), (8, 1)])
 def test_exif_orientation(tmp_path: Path, orientation: int, turns: int) -> None:
-    """6 means: the camera was turned, show it a quarter clockwise; 8: counterclockwise; 3: upside down."""
+    """6: rotate 90 degrees clockwise for display; 8: counterclockwise; 3: 180 degrees."""
     exif = Image.Exif()
     exif[0x0112] = orientation
     assert np.array_equal(read(save(tmp_path / "a.png", exif=exif)), np.rot90(noise(), turns))
 
 
-# A tree of images
+# --- Folders ---
 
 
-def test_labels_order_and_names(tmp_path: Path) -> None:
-    """Made in an order that isn't sorted; every image's red value says which it is."""
-    places = ["train/dog/b.png", "train/Zebra/a.png", "train/dog/a.png", "train/cat/10.png", "train/cat/2.png"]
-    places += ["test/cat/x.png", "test/dog/deep/er/y.png", "test/dog/z.png", "test/Zebra/w.png"]
-    for value, place in enumerate(places):
-        save(tmp_path / place, np.full((32, 32, 3), value, np.uint8))
+def test_images_are_sorted_by_class_and_path(tmp_path: Path) -> None:
+    """Writes files in unsorted order; pixel values identify the images."""
+    paths = ["train/dog/b.png", "train/Zebra/a.png", "train/dog/a.png", "train/cat/10.png", "train/cat/2.png"]
+    paths += ["test/cat/x.png", "test/dog/deep/er/y.png", "test/dog/z.png", "test/Zebra/w.png"]
+    for value, path in enumerate(paths):
+        save(tmp_path / path, np.full((32, 32, 3), value, np.uint8))
     data = read_folder(tmp_path)
     assert data.class_names == ["Zebra", "cat", "dog"]
     assert data.train_images.shape == (5, 3, 32, 32)
@@ -206,8 +206,8 @@ def test_hidden_and_system_files_are_skipped(root: Path) -> None:
     assert (len(data.train_images), len(data.test_images)) == (2, 2)
 
 
-@pytest.mark.fault("loops of links", "end")
-def test_links_are_followed_once_and_loops_end(root: Path, tmp_path: Path) -> None:
+@pytest.mark.fault("loops of symbolic links", "each folder read once")
+def test_linked_folders_are_read_once(root: Path, tmp_path: Path) -> None:
     save(tmp_path / "elsewhere" / "b.png")
     (root / "train/cat/more").symlink_to(tmp_path / "elsewhere")
     (root / "train/cat/same").symlink_to(tmp_path / "elsewhere")
@@ -218,16 +218,16 @@ def test_links_are_followed_once_and_loops_end(root: Path, tmp_path: Path) -> No
     assert "'train/cat/self.png: Too many levels of symbolic links'" in error_of(root)
 
 
-# What can be wrong
+# --- Errors ---
 
 
-def test_root_missing_or_a_file(tmp_path: Path) -> None:
+def test_missing_root_or_file_as_root(tmp_path: Path) -> None:
     assert error_of(tmp_path / "no") == f"ROOT does not exist: {LAYOUT}"
     assert error_of(save(tmp_path / "a.png")) == f"ROOT is not a folder: {LAYOUT}"
 
 
 def test_unreadable_folder(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Simulated, since root may read everything."""
+    """Simulates the error: the superuser can read every folder."""
 
     def refuse(path: Path) -> None:
         raise PermissionError(13, "Permission denied", str(path))
@@ -236,7 +236,7 @@ def test_unreadable_folder(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert error_of(root) == "ROOT/train cannot be listed: Permission denied; check its permissions"
 
 
-def test_no_train_or_test(tmp_path: Path) -> None:
+def test_missing_split(tmp_path: Path) -> None:
     assert error_of(tmp_path) == f"ROOT has no folder train/ and no folder test/: {LAYOUT}"
     save(tmp_path / "train/cat/a.png")
     assert error_of(tmp_path) == f"ROOT has no folder test/: {LAYOUT}"
@@ -244,7 +244,7 @@ def test_no_train_or_test(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("count", [0, 1, 4])
 def test_too_few_or_too_many_classes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, count: int) -> None:
-    """With a limit of 3 in place of 1,000, since two thousand folders take seconds."""
+    """Lowers the limit from 1,000 to 3: two thousand folders take seconds."""
     assert image_folder.MAX_CLASSES == 1000
     monkeypatch.setattr(image_folder, "MAX_CLASSES", 3)
     for split in ("train", "test"):
@@ -254,7 +254,7 @@ def test_too_few_or_too_many_classes(tmp_path: Path, monkeypatch: pytest.MonkeyP
     assert error_of(tmp_path) == f"ROOT has {count} classes, 2 to 3 are supported: {LAYOUT}"
 
 
-def test_classes_that_differ(root: Path) -> None:
+def test_classes_in_one_split_only(root: Path) -> None:
     for place in ("train/ant", "train/bee", "test/new\nline", "test/owl"):
         (root / place).mkdir()
     names = r"'test/new\nline', 'test/owl', 'train/ant' and 1 more"
@@ -272,21 +272,21 @@ def test_class_without_images(root: Path) -> None:
     ("name", "content", "reason"),
     [
         ("b.png", b"", "empty file"),
-        ("b.jpg", b"<html>not found</html>", "no image that Pillow knows"),
-        ("b.tiff", b"II*\0", "no image that Pillow knows"),
-        ("b.eps", b"%!PS-Adobe-3.0 EPSF-3.0", "no image that Pillow knows"),
-        ("b.png", b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n", "no image that Pillow knows"),
+        ("b.jpg", b"<html>not found</html>", "not an image in a supported format"),
+        ("b.tiff", b"II*\0", "not an image in a supported format"),
+        ("b.eps", b"%!PS-Adobe-3.0 EPSF-3.0", "not an image in a supported format"),
+        ("b.png", b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n", "not an image in a supported format"),
     ],
 )
-@pytest.mark.fault("an image file that is empty, cut, no image, or unfolds to gigabytes", "named in one line")
-def test_no_image(root: Path, name: str, content: bytes, reason: str) -> None:
+@pytest.mark.fault("an image file that is empty, truncated, no image or a decompression bomb", "reported in one line")
+def test_file_that_is_not_an_image(root: Path, name: str, content: bytes, reason: str) -> None:
     (root / "test/dog" / name).write_bytes(content)
     expected = f"1 of 5 files in ROOT cannot be read as images: 'test/dog/{name}: {reason}'; repair or remove them"
     assert error_of(root) == expected
 
 
 @pytest.mark.parametrize("name", ["b.png", "b.jpg", "b.webp", "b.bmp", "b.gif"])
-@pytest.mark.fault("an image file that is empty, cut, no image, or unfolds to gigabytes", "named in one line")
+@pytest.mark.fault("an image file that is empty, truncated, no image or a decompression bomb", "reported in one line")
 def test_truncated_image(root: Path, name: str) -> None:
     path = save(root / "train/dog" / name, noise(48, 64))
     path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
@@ -295,15 +295,15 @@ def test_truncated_image(root: Path, name: str) -> None:
 
 
 @pytest.mark.parametrize("factor", [1.5, 3])
-@pytest.mark.fault("an image file that is empty, cut, no image, or unfolds to gigabytes", "named in one line")
+@pytest.mark.fault("an image file that is empty, truncated, no image or a decompression bomb", "reported in one line")
 def test_decompression_bomb(root: Path, monkeypatch: pytest.MonkeyPatch, factor: float) -> None:
-    """Over Pillow's limit it only warns, over twice the limit it refuses; here both are errors."""
+    """Pillow warns above its limit and raises above twice the limit; both are errors here."""
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 2000)
     save(root / "train/dog/b.png", np.zeros((10, int(200 * factor)), np.uint8))
     assert "'train/dog/b.png: more than 2,000 pixels'" in error_of(root)
 
 
-def test_all_bad_files_are_counted_and_the_first_named(root: Path) -> None:
+def test_unreadable_files_are_counted_and_first_ones_named(root: Path) -> None:
     for index in range(5):
         (root / "train/dog" / f"b{index}.png").touch()
     (root / "test/cat/z.txt").touch()

@@ -313,7 +313,7 @@ def test_other_images_than_the_checkpoint_s_are_refused(mlp_run, tmp_path):
         ("trainer.accelerator=abacus", r"trainer: .*abacus"),
         ("trainer.devices=nine", r"trainer: .*devices"),
         ("model.warmup_fraction=0.1", r"model.warmup_fraction=0.1 of 8 steps is not more than one; train longer"),
-        ("data.val_size=200", r"data.val_size=200 leaves no image to train on, of 140"),
+        ("data.val_size=200", r"data.val_size=200 leaves none of 140"),
     ],
 )
 def test_what_only_the_parts_can_know_is_one_line(override, message, tmp_path):
