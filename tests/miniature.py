@@ -19,10 +19,10 @@ def write_miniature(root: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     folder = root / "cifar-10-batches-py"
     folder.mkdir()
     contents = {
-        name: {"batch_label": name, "labels": labels.tolist(), "data": rows, "filenames": ["?.png"] * 4}
+        name: {b"labels": labels.tolist(), b"data": rows}
         for name, labels, rows in zip(BATCHES, LABELS, ROWS, strict=True)
     }
-    contents["batches.meta"] = {"num_cases_per_batch": 4, "label_names": NAMES, "num_vis": 3072}
+    contents["batches.meta"] = {b"label_names": [name.encode() for name in NAMES]}
     md5 = {}
     for name, content in contents.items():
         data = pickle.dumps(content, protocol=2)

