@@ -73,7 +73,7 @@ class ImageData(LightningDataModule):
         """Returns the whole data set on the CPU. Raises UserError if it cannot be read."""
         raise NotImplementedError
 
-    def fingerprint(self) -> str | None:
+    def compute_fingerprint(self) -> str | None:
         """Returns a hash of the names and sizes of the image files, without reading them; None for fixed data sets."""
         return None
 
@@ -82,6 +82,7 @@ class ImageData(LightningDataModule):
         if not self.class_names:
             images = self.read()
             self.class_names, self.checksum = images.class_names, images.checksum()
+            self.fingerprint = self.compute_fingerprint()
             self.train_images, self.train_labels = images.train_images, images.train_labels
             self.test_images, self.test_labels = images.test_images, images.test_labels
             if images.val_images is None or images.val_labels is None:

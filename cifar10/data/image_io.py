@@ -1,7 +1,6 @@
 """Converts image files, Pillow images, arrays and tensors to 32 x 32 RGB tensors."""
 
 import os
-import struct
 import warnings
 from collections.abc import Iterator, Sequence
 from multiprocessing.pool import ThreadPool
@@ -18,34 +17,39 @@ from tqdm import tqdm
 from cifar10.errors import UserError, shorten
 
 SIZE = 32  # pixels, height and width
-FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF")  # by content, whatever the extension
-SYSTEM_FILES = {"thumbs.db", "ehthumbs.db", "desktop.ini", "__macosx", "icon\r"}  # in lower case
+FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF", "TIFF", "AVIF", "PPM")  # detected by content, not by extension
+# Files and folders of Windows, macOS, WSL and NAS systems, in lower case.
+SYSTEM_FILES = {"thumbs.db", "ehthumbs.db", "desktop.ini", "$recycle.bin", "system volume information", "__macosx"}
+SYSTEM_FILES |= {"icon\r", "@eadir", "@recycle", "#recycle", "#snapshot", "lost+found"}
 ROUNDING = 1e-3  # values this far outside [0, 1] are clamped: resizing overshoots
 THREADS = 4  # decoding threads; an image at the pixel limit takes about 1 GB
-DECODE_ERRORS = (OSError, SyntaxError, ValueError, EOFError, struct.error)  # raised by Pillow for damaged files
 Layout = Literal["NCHW", "NHWC"]
 
 
-def image_files(folder: Path) -> list[Path]:
+def image_files(folder: Path, ignored: list[Path] | None = None) -> list[Path]:
     """Returns all files below a folder, sorted, without hidden and system files. Raises OSError.
 
-    Reads each folder once, also if several links point to it, so loops of links end.
+    Reads each folder once, also if several links point to it, so loops of links end. Adds hidden and system files and
+    folders to `ignored`.
     """
-    return sorted(_walk(folder, {folder.resolve()}), key=Path.as_posix)
+    return sorted(_walk(folder, {folder.resolve()}, [] if ignored is None else ignored), key=Path.as_posix)
 
 
-def _walk(folder: Path, seen: set[Path]) -> Iterator[Path]:
-    for path in sorted(filter(is_listed, folder.iterdir())):  # sorted: the first of two links is read
-        if not path.is_dir():
+def _walk(folder: Path, seen: set[Path], ignored: list[Path]) -> Iterator[Path]:
+    for path in sorted(folder.iterdir()):  # sorted: the first of two links is read
+        if not is_listed(path):
+            ignored.append(path)
+        elif not path.is_dir():
             yield path
         elif (real := path.resolve()) not in seen:
             seen.add(real)
-            yield from _walk(path, seen)
+            yield from _walk(path, seen, ignored)
 
 
 def is_listed(path: Path) -> bool:
     """Returns whether a file or folder is neither hidden nor created by an operating system."""
-    return not path.name.startswith(".") and path.name.lower() not in SYSTEM_FILES
+    name = path.name.lower()
+    return not name.startswith(".") and name not in SYSTEM_FILES and not name.endswith("zone.identifier")
 
 
 def read_images(paths: Sequence[Path], root: Path | None = None) -> Tensor:
@@ -82,7 +86,7 @@ def _try_read(image: Path | Image.Image) -> Tensor | str:
         return "not an image in a supported format"
     except (Image.DecompressionBombError, Image.DecompressionBombWarning):
         return f"more than {Image.MAX_IMAGE_PIXELS:,} pixels"
-    except DECODE_ERRORS as error:
+    except Exception as error:  # decoders raise errors of many types for damaged files
         reason = getattr(error, "strerror", None) or str(error)  # strerror: without the path
         return " ".join(reason.split()) or type(error).__name__
 
@@ -103,8 +107,13 @@ def to_tensor(image: Image.Image) -> Tensor:
     profile. Composites transparent pixels onto white: their colours are arbitrary, often black.
     """
     image = ImageOps.exif_transpose(image)  # decodes the file: a truncated one fails here
+    if image.mode == "F":
+        raise ValueError("floating point pixels, expected integers")
     if image.mode.startswith("I"):  # 16-bit grey, which convert() clips at 255
-        image = Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
+        pixels = np.asarray(image)
+        if pixels.min() < 0 or pixels.max() >= 1 << 16:
+            raise ValueError("pixels beyond 16 bits")
+        image = Image.fromarray((pixels >> 8).astype(np.uint8))
     if image.has_transparency_data:
         image = image.convert("RGBA")
         image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
