@@ -1,21 +1,28 @@
-"""Files that are whole or absent. Imports the standard library only."""
+"""Writes files atomically: each is complete or absent. Imports only the standard library."""
 
+import glob
 import json
 import os
+import time
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, BinaryIO
+from uuid import uuid4
 
 from cifar10.errors import UserError
 
+STALE_S = 600
+"""Seconds after its last change at which a temporary file counts as left by a killed writer."""
+
 
 def write_atomically(path: Path, write: Callable[[BinaryIO], Any]) -> None:
-    """Writes beside `path`, syncs and renames, so that a kill, a power cut or a full disk leaves the previous file.
+    """Writes to a temporary file next to `path`, syncs and renames it.
 
-    Raises UserError when the disk is full, read-only or otherwise refuses.
+    A kill, a power cut or a full disk leaves the previous file, concurrent writers leave the file of one of them.
+    Removes temporary files of killed writers. Raises UserError if the disk is full or not writable.
     """
-    partial = path.with_name(path.name + ".partial")
+    partial = path.with_name(f"{path.name}.{uuid4().hex[:8]}.partial")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with partial.open("wb") as file:
@@ -24,20 +31,29 @@ def write_atomically(path: Path, write: Callable[[BinaryIO], Any]) -> None:
             os.fsync(file.fileno())
         partial.replace(path)
         _sync_folder(path.parent)
+        _remove_stale(path)
     except OSError as error:
-        with suppress(OSError):
-            partial.unlink()
         raise UserError(
-            f"cannot write {path}: {error.strerror or error}; what was saved before is whole: make room and repeat "
+            f"cannot write {path}: {error.strerror or error}; the previous file is unchanged: make room and repeat "
             "the command"
         ) from error
+    finally:
+        with suppress(OSError):
+            partial.unlink()
+
+
+def _remove_stale(path: Path) -> None:
+    for partial in path.parent.glob(f"{glob.escape(path.name)}.*.partial"):
+        with suppress(OSError):  # another writer may remove it first
+            if time.time() - partial.stat().st_mtime > STALE_S:
+                partial.unlink()
 
 
 def _sync_folder(folder: Path) -> None:
-    """Syncs the names in a folder, which `fsync` of a file does not. Does nothing on Windows, which cannot."""
+    """Syncs the entries of a folder, which `fsync` of a file omits. Does nothing on Windows, which lacks it."""
     if hasattr(os, "O_DIRECTORY"):
         handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-        with suppress(OSError):  # some network file systems cannot either
+        with suppress(OSError):  # some network file systems do not support it
             os.fsync(handle)
         os.close(handle)
 

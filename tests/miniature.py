@@ -1,4 +1,4 @@
-"""The official files of CIFAR-10 in small: four images in each of six."""
+"""Small CIFAR-10 files in the official format: six files of four images."""
 
 import hashlib
 import pickle
@@ -15,14 +15,14 @@ LABELS = np.random.default_rng(1).integers(0, 10, (6, 4))
 
 
 def write_miniature(root: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """`cifar-10-batches-py` below `root`; torchvision's lists of checksums are replaced by its own."""
+    """Writes `cifar-10-batches-py` below `root` and replaces torchvision's checksums. Returns the folder."""
     folder = root / "cifar-10-batches-py"
     folder.mkdir()
     contents = {
-        name: {"batch_label": name, "labels": labels.tolist(), "data": rows, "filenames": ["?.png"] * 4}
+        name: {b"labels": labels.tolist(), b"data": rows}
         for name, labels, rows in zip(BATCHES, LABELS, ROWS, strict=True)
     }
-    contents["batches.meta"] = {"num_cases_per_batch": 4, "label_names": NAMES, "num_vis": 3072}
+    contents["batches.meta"] = {b"label_names": [name.encode() for name in NAMES]}
     md5 = {}
     for name, content in contents.items():
         data = pickle.dumps(content, protocol=2)

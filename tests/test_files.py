@@ -1,8 +1,11 @@
-"""Files are whole or absent, on a full or read-only disk too."""
+"""Files are complete or absent, also on a full or read-only disk."""
 
 import errno
 import os
+import re
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from threading import Barrier
 
 import pytest
 
@@ -31,10 +34,39 @@ def test_error_names_a_folder_that_cannot_be_created(tmp_path):
 
 
 def test_file_is_synced_before_its_folder(tmp_path, monkeypatch):
-    """A file, its new name, then the folder that holds it: what a power cut leaves is the old file or the new one."""
+    """Order: file, rename, folder. A power cut then leaves the old file or the new one."""
     calls = []
     replace = Path.replace
     monkeypatch.setattr(os, "fsync", lambda handle: calls.append(str(Path(f"/proc/self/fd/{handle}").readlink())))
     monkeypatch.setattr(Path, "replace", lambda self, target: calls.append("rename") or replace(self, target))
     write_json(tmp_path / "metrics.json", 1)
-    assert calls == [str(tmp_path / "metrics.json.partial"), "rename", str(tmp_path)]
+    assert re.fullmatch(rf"{tmp_path}/metrics\.json\.\w+\.partial", calls[0])
+    assert calls[1:] == ["rename", str(tmp_path)]
+
+
+def test_concurrent_writers_leave_one_complete_file(tmp_path):
+    path, contents = tmp_path / "a.json", [bytes([value]) * 100_000 for value in range(8)]
+    barrier = Barrier(8)
+
+    def write(content):
+        write_atomically(path, lambda file: (file.write(content[:10]), barrier.wait(), file.write(content[10:])))
+
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(write, contents))
+    assert path.read_bytes() in contents
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_interrupted_and_stale_temporary_files_are_removed(tmp_path):
+    def interrupt(file):
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        write_atomically(tmp_path / "a.json", interrupt)
+    assert list(tmp_path.iterdir()) == []
+    stale, other = tmp_path / "a.json.0.partial", tmp_path / "a.json.1.partial"
+    stale.touch()
+    other.touch()
+    os.utime(stale, (0, 0))
+    write_json(tmp_path / "a.json", 1)
+    assert {path.name for path in tmp_path.iterdir()} == {"a.json", other.name}

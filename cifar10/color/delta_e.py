@@ -1,7 +1,7 @@
-"""Computes colour differences, vectorised over images and prototypes: pure functions, differentiable everywhere.
+"""Computes colour differences, vectorised over images and prototypes, as pure differentiable functions.
 
-Those of the CIE (Delta E) are defined on L*a*b* (here for D65, 2 degrees), the study's redmean on RGB. Where two
-colours are equal a difference has a kink, as |x| has at 0; its gradient there is 0.
+The CIE differences (Delta E) are defined on L*a*b* (here D65, 2 degrees), the study's redmean on RGB. A difference of
+equal colours has a kink, like |x| at 0; its gradient is defined as 0.
 """
 
 from collections.abc import Callable, Iterator
@@ -21,13 +21,13 @@ from cifar10.color.ciede2000 import squared_ciede2000
 Delta = Literal["cie76", "cie94", "ciede2000", "redmean"]
 Difference = Callable[[Tensor, Tensor], Tensor]
 ROUNDING = 1e-3
-"""How far beyond [0, 1] a colour may be, as resizing leaves it."""
+"""Tolerance of the range [0, 1]: resizing overshoots."""
 
 
 def to_lab(images: Tensor) -> Tensor:
     """Returns CIE L*a*b* (D65, 2 degrees) of sRGB images (..., 3, H, W), float in [0, 1], in float32 at least.
 
-    L* is in [0, 100], a* and b* in about [-108, 99]. Ignores autocast: in bfloat16 they would be off by up to 2.7.
+    L* is in [0, 100], a* and b* in about [-108, 99]. Disables autocast: errors in bfloat16 reach 2.7.
     """
     with full_precision(images.device.type):
         return rgb_to_lab(images if images.dtype == torch.float64 else images.float())
@@ -42,17 +42,17 @@ def to_rgb(lab: Tensor) -> Tensor:
 @contextmanager
 def full_precision(device_type: str) -> Iterator[None]:
     """Disables autocast to bfloat16 and, on a GPU, TF32 in convolutions."""
-    # Kornia multiplies by its matrices with a convolution, on GPUs alone.
+    # On GPUs, Kornia implements its matrix products as convolutions.
     cudnn = torch.backends.cudnn.flags(enabled=True, allow_tf32=False) if device_type == "cuda" else nullcontext()
     with torch.autocast(device_type, enabled=False), cudnn:
         yield
 
 
 def to_color_space(images: Tensor, delta: Delta) -> Tensor:
-    """Converts RGB (..., 3, H, W), float in [0, 1], to the space of the difference: itself for redmean, else L*a*b*.
+    """Converts RGB (..., 3, H, W), float in [0, 1], to the difference's colour space: RGB for redmean, else L*a*b*.
 
-    Raises ValueError for other shapes, integers, an unknown delta and, on the CPU, values out of range or NaN, unless
-    they require a gradient.
+    Raises ValueError for other shapes, integers and an unknown delta. On the CPU, also for NaN and values out of
+    range, unless they require a gradient.
     """
     difference_function(delta)
     _colours(images)
@@ -60,44 +60,44 @@ def to_color_space(images: Tensor, delta: Delta) -> Tensor:
     if not exporting and images.device.type == "cpu" and images.numel() and not images.requires_grad:
         low, high = (float(value) for value in images.aminmax())
         if not (low >= -ROUNDING and high <= 1 + ROUNDING):
-            raise ValueError(f"colours must lie in [0, 1], not in [{low:g}, {high:g}]; divide 8-bit values by 255")
+            raise ValueError(f"colours: got values in [{low:g}, {high:g}], expected [0, 1]; divide 8-bit values by 255")
     return images if delta == "redmean" else to_lab(images)
 
 
 def delta_e_76(first: Tensor, second: Tensor) -> Tensor:
     """Computes Delta E 1976, the Euclidean distance in L*a*b* (CIE 15:2004, 8.2.1); black and white are 100 apart.
 
-    All differences take (..., 3, H, W) floats, leading axes broadcast, and return (..., H, W), >= 0, in float32 at
-    least. They raise ValueError for integers and a channel axis that is not 3 long.
+    All differences take floats (..., 3, H, W), broadcast over leading axes, and return (..., H, W), >= 0, in float32 at
+    least. They raise ValueError for integers and for a channel axis of a length other than 3.
     """
     (lightness1, a1, b1), (lightness2, a2, b2) = _colours(first).unbind(-3), _colours(second).unbind(-3)
-    return _root(_sum_of_squares(lightness1 - lightness2, a1 - a2, b1 - b2))
+    return _safe_sqrt(_sum_of_squares(lightness1 - lightness2, a1 - a2, b1 - b2))
 
 
 def delta_e_94(first: Tensor, second: Tensor) -> Tensor:
     """Computes Delta E 1994 for graphic arts: kL = 1, K1 = 0.045, K2 = 0.015 (CIE 116-1995).
 
-    Not symmetric: the chroma of the first colour, the reference, sets the weights of chroma and hue.
+    Not symmetric: the chroma of the first colour (the reference) sets the weights of chroma and hue.
     """
     (lightness1, a1, b1), (lightness2, a2, b2) = _colours(first).unbind(-3), _colours(second).unbind(-3)
-    chroma1, chroma2 = _root(_sum_of_squares(a1, b1)), _root(_sum_of_squares(a2, b2))
+    chroma1, chroma2 = _safe_sqrt(_sum_of_squares(a1, b1)), _safe_sqrt(_sum_of_squares(a2, b2))
     chroma_weight, hue_weight = (1 + 0.045 * chroma1) ** -2, (1 + 0.015 * chroma1) ** -2
-    # The squared differences in chroma and in hue add up to that in a* and b*; so the hue's own needs no angle.
+    # dC^2 + dH^2 = da^2 + db^2: the hue difference needs no angle.
     squares = torch.addcmul((lightness1 - lightness2).square(), hue_weight, _sum_of_squares(a1 - a2, b1 - b2))
-    return _root(torch.addcmul(squares, chroma_weight - hue_weight, (chroma1 - chroma2).square()))
+    return _safe_sqrt(torch.addcmul(squares, chroma_weight - hue_weight, (chroma1 - chroma2).square()))
 
 
 def delta_e_2000(first: Tensor, second: Tensor) -> Tensor:
     """Computes CIEDE2000 with kL = kC = kH = 1 (CIE 142-2001; Sharma, Wu and Dalal 2005). Symmetric.
 
-    It jumps a little where two hues are opposite, and beside a vivid blue its slope has no bound towards neutral grey:
-    gradients are finite, but can be large.
+    Has small discontinuities between opposite hues. Gradients are finite, but can be large between saturated blues and
+    neutral grey, where the slope is unbounded.
     """
-    return _root(squared_ciede2000(_colours(first).unbind(-3), _colours(second).unbind(-3)))
+    return _safe_sqrt(squared_ciede2000(_colours(first).unbind(-3), _colours(second).unbind(-3)))
 
 
 def redmean(first: Tensor, second: Tensor) -> Tensor:
-    """Computes the study's difference, on RGB in [0, 1]. Symmetric; black and white are 3 apart.
+    """Computes the study's difference on RGB in [0, 1]. Symmetric; black and white are 3 apart.
 
     sqrt((2 + Rm) dR^2 + 4 dG^2 + (3 - Rm) dB^2), where Rm is the mean of both reds (T. Riemersma, "Colour metric",
     compuphase.com/cmetric.htm, with channels in [0, 1]).
@@ -105,25 +105,25 @@ def redmean(first: Tensor, second: Tensor) -> Tensor:
     (red1, green1, blue1), (red2, green2, blue2) = _colours(first).unbind(-3), _colours(second).unbind(-3)
     red_weight = (2 + red1 / 2) + red2 / 2
     squares = torch.addcmul((2 * green1 - 2 * green2).square(), red_weight, (red1 - red2).square())
-    return _root(torch.addcmul(squares, 5 - red_weight, (blue1 - blue2).square()))
+    return _safe_sqrt(torch.addcmul(squares, 5 - red_weight, (blue1 - blue2).square()))
 
 
 FUNCTIONS = {"cie76": delta_e_76, "cie94": delta_e_94, "ciede2000": delta_e_2000, "redmean": redmean}
 
 
 def difference_function(delta: str) -> Difference:
-    """Returns the function that `delta` names. Raises ValueError for any other name."""
+    """Returns the function for `delta`. Raises ValueError for an unknown name."""
     if delta not in FUNCTIONS:
-        raise ValueError(f"delta must be one of {', '.join(FUNCTIONS)}, not {delta!r}")
+        raise ValueError(f"delta={delta!r}: expected one of {', '.join(FUNCTIONS)}")
     return FUNCTIONS[delta]
 
 
 def mean_difference(images: Tensor, prototypes: Tensor, delta: Delta, block: int | None = None) -> Tensor:
-    """Returns the mean over the pixels of the difference between every image and every prototype, (N, P), >= 0.
+    """Returns the difference between each image and each prototype, averaged over pixels, (N, P), >= 0.
 
-    images: (N, 3, H, W), the reference of cie94; prototypes: (P, 3, H, W), both of `to_color_space(..., delta)`.
-    Memory is bounded: images are processed in blocks of about `block` pairs of pixels, at least one image each; with
-    several blocks the backward pass recomputes their intermediates. The default suits difference and device.
+    images: (N, 3, H, W), the reference of cie94; prototypes: (P, 3, H, W); both from `to_color_space(..., delta)`.
+    block: maximum pixel pairs processed at once, at least one image's; bounds the memory. The default depends on the
+    difference and the device. With several blocks, the backward pass recomputes the intermediates.
     """
     images, prototypes = check_shapes(images, prototypes)
     means: Difference = partial(mean_of_pairs, difference_function(delta))
@@ -139,11 +139,11 @@ def mean_difference(images: Tensor, prototypes: Tensor, delta: Delta, block: int
     blocks = images.split(size)
     if len(blocks) > 1 and learning:
         means = partial(checkpoint, means, use_reentrant=False)
-    return torch.cat([means(some, prototypes) for some in blocks])
+    return torch.cat([means(part, prototypes) for part in blocks])
 
 
 def mean_of_pairs(difference: Difference, images: Tensor, prototypes: Tensor) -> Tensor:
-    """Computes `mean_difference` by broadcasting, without bound on memory."""
+    """Computes `mean_difference` by broadcasting, with unbounded memory."""
     return difference(images[:, None], prototypes).mean((-2, -1))
 
 
@@ -182,19 +182,19 @@ def _norm(first: Tensor, second: Tensor, third: Tensor) -> Tensor:
 
 
 def check_shapes(images: Tensor, prototypes: Tensor) -> tuple[Tensor, Tensor]:
-    """Returns both in float32 at least. Raises ValueError unless they are (N, 3, H, W) and (P, 3, H, W) floats."""
+    """Returns both in float32 at least. Raises ValueError unless they are floats (N, 3, H, W) and (P, 3, H, W)."""
     if images.ndim != 4 or prototypes.ndim != 4 or images.shape[1:] != prototypes.shape[1:]:
         shapes = f"{tuple(images.shape)} and {tuple(prototypes.shape)}"
-        raise ValueError(f"images and prototypes must have shapes (N, 3, H, W) and (P, 3, H, W), not {shapes}")
+        raise ValueError(f"images and prototypes: got shapes {shapes}, expected (N, 3, H, W) and (P, 3, H, W)")
     return _colours(images), _colours(prototypes)
 
 
 def _colours(colours: Tensor) -> Tensor:
     """Returns the colours in float32 at least. Raises ValueError unless they are floating point (..., 3, H, W)."""
     if colours.ndim < 3 or colours.shape[-3] != 3:
-        raise ValueError(f"colours must have shape (..., 3, H, W), not {tuple(colours.shape)}")
+        raise ValueError(f"colours: got shape {tuple(colours.shape)}, expected (..., 3, H, W)")
     if not colours.is_floating_point():
-        raise ValueError(f"colours must be floating point numbers, not {colours.dtype}")
+        raise ValueError(f"colours: got dtype {colours.dtype}, expected floating point")
     return colours if colours.dtype == torch.float64 else colours.float()
 
 
@@ -205,7 +205,7 @@ def _sum_of_squares(first: Tensor, *others: Tensor) -> Tensor:
     return total
 
 
-def _root(square: Tensor) -> Tensor:
-    """Returns the square root, 0 with slope 0 at 0 and below it, where rounding may lead."""
-    # Masked before and after: the slope of a root of 0 is infinite, and inf * 0 is NaN. 1e-15 squared is 1e-30.
+def _safe_sqrt(square: Tensor) -> Tensor:
+    """Returns the square root; 0 with slope 0 for numbers <= 0, which rounding can produce."""
+    # Masked before and after: the slope at 0 is infinite, and inf * 0 is NaN. 1e-15 squared is 1e-30.
     return F.threshold(square.clamp(min=1e-30).sqrt(), 2e-15, 0)

@@ -1,4 +1,4 @@
-"""Geometric medians of groups of images, pixel by pixel: exact class prototypes for a Euclidean difference."""
+"""Computes pixelwise geometric medians of groups of images: exact class prototypes for a Euclidean difference."""
 
 from math import inf
 
@@ -6,17 +6,17 @@ import torch
 from torch import Tensor
 
 RELAXATION = 1.5
-"""Factor on Weiszfeld's step. Any below 2 leads downhill; 1.5 takes 8 passes on CIFAR-10 where 1 takes 13."""
+"""Over-relaxation factor of Weiszfeld's step. Factors below 2 descend; 1.5 takes 8 passes on CIFAR-10, 1 takes 13."""
 
 
 class GeometricMedians:
-    """Runs an over-relaxed Weiszfeld iteration: accumulates sums in a pass over the data, then takes a step.
+    """Over-relaxed Weiszfeld iteration: `update` accumulates sums in a pass over the data, `step` moves the medians.
 
-    The geometric median of colours x is the y of least mean |x - y|; the problem is convex. Weiszfeld's step goes to
-    their mean with weights 1 / |x - y| ("Sur le point pour lequel la somme des distances de n points donnes est
-    minimum", Tohoku Mathematical Journal 43, 1937). The sums of several ranks add up to those of all images.
+    The geometric median of colours x is the y that minimises the mean |x - y|, a convex problem. Weiszfeld's step moves
+    y to the mean of x with weights 1 / |x - y| ("Sur le point pour lequel la somme des distances de n points donnes est
+    minimum", Tohoku Mathematical Journal 43, 1937). Sums over ranks equal the sums over all images.
 
-    medians: (P, 3, H, W), the current estimate. Without `initialized` the first pass ignores it and leads to the means.
+    medians: (P, 3, H, W), the current estimate. initialized: if False, the first step replaces it by the means.
     gap, unchanged: `duality_gap` and `assignments_unchanged` of the last complete pass.
     """
 
@@ -30,17 +30,17 @@ class GeometricMedians:
         self.gap, self.unchanged = inf, True
 
     def update(self, colours: Tensor, groups: Tensor) -> Tensor:
-        """Adds images to the sums; returns the sum of their mean distances to their medians, a scalar.
+        """Adds images to the sums; returns the sum of their distances to their medians, averaged over pixels, a scalar.
 
-        colours: (N, 3, H, W); groups: (N,) int64, the median of each image.
+        colours: (N, 3, H, W); groups: (N,) int64, the index of each image's median.
         """
         members = torch.zeros(len(self.medians), len(groups), device=colours.device).scatter_(0, groups[None], 1.0)
         x, medians = colours.flatten(2), self.medians.flatten(2)[groups]
         square, rest = (x[:, 0] - medians[:, 0]).square_(), torch.empty_like(x[:, 0])
-        for channel in (1, 2):  # in place: written out in one line it takes 1.3 times as long
+        for channel in (1, 2):  # in place: one expression takes 1.3 times as long
             torch.sub(x[:, channel], medians[:, channel], out=rest)
             square.addcmul_(rest, rest)
-        # A colour on the median itself pulls with no direction; the bound keeps its weight finite.
+        # The bound keeps the weight of a colour that equals its median finite.
         weight = square.clamp_(min=1e-12).rsqrt() if self.initialized else torch.ones_like(square)
         distance = members @ square.sqrt_()
         self.distance += distance
@@ -52,10 +52,10 @@ class GeometricMedians:
         return distance.sum() / x.shape[2]
 
     def duality_gap(self) -> float:
-        """Returns an upper bound of the distance to the minimum of the mean distance; infinite in the first pass.
+        """Returns an upper bound on the excess of the mean distance over its minimum; infinite in the first pass.
 
         For vectors u with |u| <= 1 that sum to 0, sum |x - y| >= sum u . (x - y) (Boyd and Vandenberghe, "Convex
-        Optimization", 5.1.6). Here they are the directions from the median, less their mean, shrunk until they fit.
+        Optimization", 5.1.6). Here u are the unit vectors from the median, minus their mean, scaled to |u| <= 1.
         """
         if not self.initialized:
             return inf
@@ -65,25 +65,25 @@ class GeometricMedians:
         length = mean_direction.norm(dim=1)
         offset = self.total / count[:, None] - medians
         bound = (self.distance / count - (mean_direction * offset).sum(1)) / (1 + length)
-        gaps = (self.distance / count - bound).mean(1, keepdim=True)  # of each group
+        gaps = (self.distance / count - bound).mean(1, keepdim=True)  # per group
         return float((gaps * self.count).sum() / self.count.sum())
 
     def assignments_unchanged(self) -> bool:
-        """Returns whether the images have the same medians as in the previous pass, by their number and sum."""
+        """Returns whether each group has the same images as in the previous pass, judged by their number and sum."""
         count, total = self.previous
-        # Another image changes a sum by tens, another order of the same images by some 1e-6 of it.
+        # A different image changes a sum by tens, a different order of images by about 1e-6 of it.
         return torch.equal(self.count, count) and bool((self.total - total).abs().max() <= 1e-5 * total.abs().max())
 
     def step(self) -> None:
-        """Moves the medians and starts the next pass. The median of a group without images does not move."""
+        """Updates the medians and starts the next pass. The median of an empty group stays unchanged."""
         self.gap, self.unchanged = self.duality_gap(), not self.initialized or self.assignments_unchanged()
-        towards = self.weighted / self.weight[:, None].clamp(min=1e-12)
-        move = (towards - self.medians.flatten(2)) * (RELAXATION if self.initialized else 1.0)
+        target = self.weighted / self.weight[:, None].clamp(min=1e-12)
+        move = (target - self.medians.flatten(2)) * (RELAXATION if self.initialized else 1.0)
         self.medians = self.medians + (move * (self.count > 0)[:, None]).view_as(self.medians)
         self.initialized, self.previous = True, (self.count.clone(), self.total.clone())
         for sums in self.sums():
             sums.zero_()
 
     def sums(self) -> list[Tensor]:
-        """Returns the sums of the pass so far; reduce them over ranks before the other methods."""
+        """Returns the sums of the current pass, to be reduced over ranks before calls of the other methods."""
         return [self.count, self.weight, self.weighted, self.total, self.distance]

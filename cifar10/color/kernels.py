@@ -1,7 +1,8 @@
-"""Compiled `mean_difference`: one kernel forward and one backward, by torch.compile, about ten times as fast.
+"""Compiles `mean_difference` into one forward and one backward kernel by torch.compile, about ten times as fast.
 
-A kernel keeps each pair of pixels in registers, where PyTorch's own operations write every step to memory. Compiling
-takes seconds and needs a C++ compiler with OpenMP (on CPU) or Triton. Not for CIEDE2000: its compiled gradient is slow.
+A kernel keeps each pixel pair in registers, whereas eager PyTorch writes every intermediate to memory. Compilation
+takes seconds and needs a C++ compiler with OpenMP (CPU) or Triton (GPU). CIEDE2000 is excluded: its compiled gradient
+is slow.
 """
 
 import logging
@@ -16,34 +17,37 @@ from cifar10.color.delta_e import Delta, check_shapes, difference_function, full
 from cifar10.compat import mark_dynamic_batch
 
 log = logging.getLogger(__name__)
-# Shared intermediates are recomputed rather than written to memory, such as the distance of a pair for the gradient's
-# three channels. With PyTorch's defaults both kernels take five times as long.
+# Recomputes shared intermediates instead of writing them to memory, such as a pair's distance for the three channels of
+# the gradient. With PyTorch's defaults both kernels take five times as long.
 RECOMPUTE: Any = {"realize_reads_threshold": 64, "realize_opcount_threshold": 2000, "realize_acc_reads_threshold": 64}
 
 
 def can_compile(prototypes: Tensor, delta: Delta) -> bool:
-    """Compiles the kernels for prototypes (P, 3, H, W), the backward one if gradients are enabled; warns if it fails.
+    """Compiles the kernels for prototypes (P, 3, H, W); returns False and logs a warning if compilation fails.
 
-    Only trying shows whether headers of Python and OpenMP are installed, or Triton supports the GPU.
+    Compiles the backward kernel only if gradients are enabled. Only a trial shows whether the headers of Python and
+    OpenMP are installed and whether Triton supports the GPU.
     """
     images, prototypes = prototypes.new_zeros(16, *prototypes.shape[1:]), prototypes.detach()
     try:
-        with full_precision(images.device.type):  # else the gradient's would be made again, outside
+        with full_precision(images.device.type):  # else the backward kernel is compiled again outside
             means = compiled_mean_difference(images, prototypes.requires_grad_(torch.is_grad_enabled()), delta)
             if means.requires_grad:
                 means.sum().backward()
     except Exception as error:
         lines = str(error).splitlines() or [type(error).__name__]
-        reason = next((line for line in lines if "error:" in line), lines[0])  # a compiler's own, or PyTorch's first
+        reason = next(
+            (line for line in lines if "error:" in line), lines[0]
+        )  # the compiler's error, or PyTorch's first line
         log.warning("model.compile: cannot compile kernels, so PyTorch's operations are used: %s", reason)
         return False
     return True
 
 
 def compiled_mean_difference(images: Tensor, prototypes: Tensor, delta: Delta) -> Tensor:
-    """Computes `mean_difference` to within rounding; differentiable in the prototypes alone."""
+    """Computes `mean_difference` to within rounding; differentiable only with respect to the prototypes."""
     if delta == "ciede2000":
-        raise ValueError("there is no fast kernel for ciede2000; use mean_difference")
+        raise ValueError("delta='ciede2000' has no compiled kernel; use mean_difference")
     return _MeanDifference.apply(*check_shapes(images, prototypes), delta)
 
 
@@ -62,7 +66,7 @@ class _MeanDifference(torch.autograd.Function):
 
 
 def _dynamic(images: Tensor) -> Tensor:
-    """Returns the images such that one kernel serves all batch sizes from 2 on."""
+    """Returns the images with a dynamic first axis: one kernel serves all batch sizes from 2 on."""
     images = images.detach().contiguous()
     mark_dynamic_batch(images)
     return images
@@ -73,6 +77,6 @@ def _kernels(delta: Delta) -> tuple[Callable[..., Tensor], Callable[..., Tensor]
     forward = partial(mean_of_pairs, difference_function(delta))
 
     def backward(images: Tensor, prototypes: Tensor, gradient: Tensor) -> Tensor:
-        return torch.func.vjp(lambda moved: forward(images, moved), prototypes)[1](gradient)[0]
+        return torch.func.vjp(lambda variable: forward(images, variable), prototypes)[1](gradient)[0]
 
     return torch.compile(forward, options=RECOMPUTE), torch.compile(backward, options=RECOMPUTE)

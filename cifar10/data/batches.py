@@ -1,4 +1,4 @@
-"""Batches of images that lie in memory: one index operation each, no worker processes."""
+"""Batches of images in memory: one index operation per batch, no worker processes."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -11,7 +11,7 @@ from cifar10.data.augment import RandomAugmentation, generator
 
 
 def epoch_order(count: int, seed: int, epoch: int) -> Tensor:
-    """Returns the order of an epoch's images, (count,) int64: a pure function of (seed, epoch)."""
+    """Returns the order of an epoch's images, (count,) int64, as a pure function of (seed, epoch)."""
     return torch.randperm(count, generator=generator(seed, epoch))
 
 
@@ -20,10 +20,11 @@ NO_AUGMENTATION = RandomAugmentation()
 
 @dataclass
 class TrainBatches:
-    """An epoch of shuffled, augmented batches; each rank takes every world_size-th image of a batch.
+    """Iterable over an epoch's shuffled, augmented batches; a rank gets every world_size-th image of each batch.
 
-    images: (N, 3, 32, 32) uint8, labels: (N,) int64. `current_epoch` returns the epoch to iterate over, from 0.
-    position: the last epoch and the number of its batches returned; iterating over the same epoch continues there.
+    images: (N, 3, 32, 32) uint8; labels: (N,) int64; batch_size: images per batch over all ranks. current_epoch: returns
+    the epoch to iterate over, from 0. position: the last epoch and the number of its batches returned; iterating over
+    the same epoch continues there.
     """
 
     images: Tensor
@@ -37,11 +38,11 @@ class TrainBatches:
     position: tuple[int, int] = (0, 0)
 
     def __len__(self) -> int:
-        full, rest = divmod(len(self.images), self.batch_size)
-        return max(full + (rest >= max(self.world_size, 2)), 1)
+        full, remainder = divmod(len(self.images), self.batch_size)
+        return max(full + (remainder >= max(self.world_size, 2)), 1)
 
     def size(self, batch: int) -> int:
-        """Returns the number of images in a batch, over all ranks."""
+        """Returns the number of images in the batch with this index, over all ranks."""
         return self.batch_size if batch + 1 < len(self) else len(self.images) - batch * self.batch_size
 
     def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
@@ -51,20 +52,20 @@ class TrainBatches:
         order = epoch_order(len(self.images), self.seed, epoch).to(device)
         augmented = any(self.augmentation)
         if augmented:
-            augmentations = self.augmentation.draw(len(self.images), self.seed, epoch).to(device)
-        # A rest of one image, or of fewer images than ranks, joins the batch before it: batch normalization needs two,
-        # and a rank without images would have a loss of NaN.
-        cuts = [self.batch_size * batch for batch in range(1, len(self))]
-        for count, batch in enumerate(order.tensor_split(cuts)[done:], done + 1):
+            parameters = self.augmentation.sample(len(self.images), self.seed, epoch).to(device)
+        # A remainder of one image, or of fewer images than ranks, is added to the last full batch: batch normalization
+        # needs two images, and the loss of a rank without images is NaN.
+        starts = [self.batch_size * batch for batch in range(1, len(self))]
+        for count, batch in enumerate(order.tensor_split(starts)[done:], done + 1):
             self.position = epoch, count
             index = batch[self.rank :: self.world_size]
             images = self.images[index]
-            yield self.augmentation(images, augmentations[index]) if augmented else images, self.labels[index]
+            yield self.augmentation(images, parameters[index]) if augmented else images, self.labels[index]
 
 
 @dataclass
 class EvalBatches:
-    """All images in order, in batches that are views; each rank takes one contiguous part."""
+    """Iterable over all images in order, in batches that are views; each rank gets one contiguous part."""
 
     images: Tensor
     labels: Tensor
@@ -81,5 +82,5 @@ class EvalBatches:
 
     def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
         if not len(self.images):
-            return iter(())  # `split` would give one empty batch
+            return iter(())  # `split` returns one empty batch
         return zip(self.images.split(self.batch_size), self.labels.split(self.batch_size), strict=True)

@@ -1,14 +1,14 @@
 """Paints batches of small images: shapes, colours and landscapes, random for each image.
 
-Uses only uniform random numbers and operations that IEEE 754 rounds exactly (+ - * / sqrt min max), one kernel each,
-so that the bytes are the same on every machine. `sin`, `exp`, `randn` and `lerp` would break that.
+The bytes are the same on every machine: the code uses only uniform random numbers and operations that IEEE 754 rounds
+correctly (+ - * / sqrt min max), one kernel each. `sin`, `exp`, `randn` and `lerp` differ between machines.
 """
 
 import torch
 from torch import Tensor
 
 SIZE = 32  # pixels, height and width
-USUAL_SHARE = 0.4  # of a class's images with its usual sky, or ground: sets the accuracy of colour alone (0: chance)
+TYPICAL_SHARE = 0.4  # share of a class's images with its typical sky or ground; 0 makes colour uninformative
 
 Colour = tuple[float, float, float]  # RGB in [0, 1]
 SKY: dict[str, Colour] = {
@@ -35,7 +35,7 @@ PALETTES: dict[str, tuple[Colour, ...]] = {
 
 
 class Canvas:
-    """A batch of images to paint on. Coordinates are in pixels, x to the right, y down; random values are per image."""
+    """Batch of images to paint on. Coordinates are in pixels, x to the right, y down; random values are per image."""
 
     def __init__(self, count: int, generator: torch.Generator) -> None:
         self.count, self.generator = count, generator
@@ -45,79 +45,79 @@ class Canvas:
         self.scale: Tensor | float = 1.0
 
     def uniform(self, low: float, high: float) -> Tensor:
-        """Returns (count, 1, 1), uniform in [low, high)."""
+        """Returns uniform random values in [low, high), (count, 1, 1)."""
         return low + (high - low) * torch.rand(self.count, 1, 1, generator=self.generator)
 
-    def chance(self, probability: float) -> Tensor:
-        """Returns an opacity, (count, 1, 1): 1 with this probability, else 0."""
+    def bernoulli(self, probability: float) -> Tensor:
+        """Returns random opacities, (count, 1, 1): 1 with this probability, else 0."""
         return (self.uniform(0, 1) < probability).float()
 
     def colour(self, *palettes: str) -> Tensor:
-        """Returns (count, 3, 1, 1): a random colour of the palettes, each channel shifted by up to 0.08."""
+        """Returns random colours of the palettes, (count, 3, 1, 1), each channel shifted by up to 0.08."""
         colours = torch.tensor([colour for palette in palettes for colour in PALETTES[palette]])
         entry = torch.randint(len(colours), (self.count,), generator=self.generator)
         shift = 0.08 * (2 * torch.rand(self.count, 3, generator=self.generator) - 1)
         return (colours[entry] + shift).view(self.count, 3, 1, 1)
 
     def paint(self, distance: Tensor, colour: Tensor, opacity: Tensor | float = 1.0) -> None:
-        """Paints where the signed distance (count, 32, 32) is negative, with an edge one pixel wide."""
+        """Paints where the signed distance (count, 32, 32) is negative, with an antialiased edge one pixel wide."""
         coverage = ((0.5 - distance * self.scale).clamp(0, 1) * opacity).unsqueeze(1)
         self.image = self.image + coverage * (colour - self.image)
 
     def place(self, x: Tensor, y: Tensor, scale: Tensor) -> tuple[Tensor, Tensor]:
-        """Returns coordinates u, v (count, 32, 32) of a shape at x, y: scaled, tilted, flipped in half the images."""
+        """Returns local coordinates u, v (count, 32, 32) of a shape at x, y: scaled, tilted, half of them flipped."""
         self.scale = scale
         tilt = self.uniform(-0.12, 0.12)
-        side = (1 - 2 * self.chance(0.5)) / (1 + tilt * tilt).sqrt() / scale
+        side = (1 - 2 * self.bernoulli(0.5)) / (1 + tilt * tilt).sqrt() / scale
         x, y = self.x - x, self.y - y
         return (x + tilt * y) * side, (y - tilt * x) * side.abs()
 
     def landscape(self, sky: str, ground: str, low: float = 17, high: float = 23) -> Tensor:
-        """Paints sky, clouds, ground and bushes, mostly in the class's usual colours. Returns the horizon's y."""
+        """Paints sky, clouds, ground and bushes, often in typical colours. Returns the horizon's y, (count, 1, 1)."""
         horizon = self.uniform(low, high)
         haze = 1 + self.uniform(-0.1, 0.35) * (self.y / SIZE)
-        self.image = (self._mostly(sky, "sky") * haze.unsqueeze(1)).expand(-1, -1, SIZE, SIZE)
+        self.image = (self._typical_or_any(sky, "sky") * haze.unsqueeze(1)).expand(-1, -1, SIZE, SIZE)
         self.scale = 1.0
         for _ in range(2):
             u, v = self.x - self.uniform(0, SIZE), self.y - self.uniform(1, 13)
             cloud = ellipse(u, v, self.uniform(3, 8), self.uniform(1, 2.5))
-            self.paint(cloud, self.colour("white"), self.chance(0.5) * self.uniform(0.2, 0.8))
+            self.paint(cloud, self.colour("white"), self.bernoulli(0.5) * self.uniform(0.2, 0.8))
         slope = self.uniform(-0.12, 0.12)
-        self.paint(horizon - self.y + slope * (self.x - SIZE / 2), self._mostly(ground, "ground"))
+        self.paint(horizon - self.y + slope * (self.x - SIZE / 2), self._typical_or_any(ground, "ground"))
         for _ in range(2):
             width = self.uniform(1.5, 4.5)
             u, v = self.x - self.uniform(0, SIZE), self.y - horizon - self.uniform(0, 6)
-            self.paint(ellipse(u, v, width, 0.6 * width), self.colour("leaf", "stone"), self.chance(0.5))
+            self.paint(ellipse(u, v, width, 0.6 * width), self.colour("leaf", "stone"), self.bernoulli(0.5))
         return horizon
 
-    def _mostly(self, usual: str, palette: str) -> Tensor:
-        return torch.where(self.chance(USUAL_SHARE).unsqueeze(1) > 0, self.colour(usual), self.colour(palette))
+    def _typical_or_any(self, typical: str, palette: str) -> Tensor:
+        return torch.where(self.bernoulli(TYPICAL_SHARE).unsqueeze(1) > 0, self.colour(typical), self.colour(palette))
 
     def finish(self) -> Tensor:
-        """Returns (count, 3, 32, 32) uint8, after light that falls off to one side and a little noise."""
+        """Returns the images, (count, 3, 32, 32) uint8, with a horizontal lighting gradient and uniform noise."""
         light = self.uniform(0.7, 1.1) + self.uniform(-0.2, 0.2) * (self.x / SIZE - 0.5)
         noise = torch.rand(self.image.shape, generator=self.generator) - 0.5
         image = self.image * light.unsqueeze(1) + 0.08 * noise
         return (image * 255 + 0.5).clamp(0, 255).to(torch.uint8)
 
 
-# Signed distances to shapes around the origin, in units of u and v: negative inside, slope about 1 near the edge.
+# Signed distances to shapes at the origin, in units of u and v: negative inside, slope about 1 near the edge.
 
 
 def ellipse(u: Tensor, v: Tensor, half_width: Tensor | float, half_height: Tensor | float) -> Tensor:
-    """An ellipse: exact on the edge, elsewhere an approximation of the right sign."""
+    """Returns the distance to an ellipse: exact on the edge, elsewhere approximate with the correct sign."""
     nearest = torch.minimum(torch.as_tensor(half_width), torch.as_tensor(half_height))
     a, b = u / half_width, v / half_height
     return ((a * a + b * b).sqrt() - 1) * nearest
 
 
 def box(u: Tensor, v: Tensor, half_width: Tensor | float, half_height: Tensor | float) -> Tensor:
-    """An axis-aligned rectangle."""
+    """Returns the distance to an axis-aligned rectangle."""
     return torch.maximum(u.abs() - half_width, v.abs() - half_height)
 
 
 def wedge(u: Tensor, v: Tensor, half_width: Tensor | float, height: Tensor | float) -> Tensor:
-    """An isosceles triangle, tip at the origin, base at v = height."""
+    """Returns the distance to an isosceles triangle with its apex at the origin and its base at v = height."""
     half_width, height = torch.as_tensor(half_width), torch.as_tensor(height)
     side = (u.abs() * height - v * half_width) / (half_width * half_width + height * height).sqrt()
     return torch.maximum(side, v - height)

@@ -1,9 +1,12 @@
-"""CIFAR-10 from its official files, which are downloaded if they are missing and verified before they are opened."""
+"""Reads CIFAR-10 from its official files: downloads missing ones and verifies each before unpickling it."""
 
+import hashlib
+import pickle
 import shutil
 import sys
 from collections.abc import Sequence
 from functools import lru_cache
+from multiprocessing.pool import ThreadPool
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -11,9 +14,8 @@ from typing import Any
 import torch
 from filelock import FileLock
 from torchvision.datasets import CIFAR10
-from torchvision.datasets.utils import check_integrity
 
-from cifar10.data.datamodule import ImageData, ImageSet
+from cifar10.data.datamodule import ImageData, ImageSet, root_path
 from cifar10.data.download import ARCHIVE, MIRRORS, download
 from cifar10.errors import UserError
 
@@ -21,52 +23,64 @@ from cifar10.errors import UserError
 class CIFAR10Data(ImageData):
     """CIFAR-10: 50,000 training and 10,000 test images in ten balanced classes.
 
-    root: the folder of `cifar-10-batches-py/`. mirrors: URLs of the archive, tried in order. Raises UserError if a
-    file is not the official one or the download fails.
+    root: the folder that contains `cifar-10-batches-py/`, or that folder itself. mirrors: URLs of the archive, tried in
+    order. Raises UserError if a file differs from the official one or if the download fails.
     """
 
     name = "cifar10"
 
     def __init__(self, root: str = "data", mirrors: Sequence[str] = MIRRORS, **kwargs: Any) -> None:
         super().__init__(**kwargs)
-        self.root, self.mirrors = Path(root), mirrors
+        path = root_path(root)
+        inner = path.name == CIFAR10.base_folder or (path / CIFAR10.meta["filename"]).is_file()
+        self.folder, self.mirrors = path if inner else path / CIFAR10.base_folder, mirrors
 
     def prepare_data(self) -> None:
-        ensure_cifar10(self.root, self.mirrors)
+        ensure_cifar10(self.folder, self.mirrors)
 
     def read(self) -> ImageSet:
-        folder = self.root / CIFAR10.base_folder
-        if not folder.exists():
-            raise UserError(f"{folder} not found; restore the files of CIFAR-10, or train again to download them")
-        for name, md5 in official_files().items():
-            if not check_integrity(str(folder / name), md5):
-                file = f"{folder / name} is not the official file (its MD5 is not {md5})"
-                raise UserError(f"{file}; delete {folder} and run again to get a whole copy")
-        return _read_verified(self.root)
+        return _read_folder(self.folder)
 
 
 @lru_cache(maxsize=1)  # shared by the jobs of a sweep
-def _read_verified(root: Path) -> ImageSet:
-    splits = [CIFAR10(root, train=train) for train in (True, False)]
-    images = [torch.from_numpy(split.data).permute(0, 3, 1, 2).contiguous() for split in splits]
-    labels = [torch.tensor(split.targets) for split in splits]
-    return ImageSet(images[0], labels[0], images[1], labels[1], splits[0].classes)
+def _read_folder(folder: Path) -> ImageSet:
+    if not folder.exists():
+        raise UserError(f"{folder} not found; restore the files of CIFAR-10, or train again to download them")
+    with ThreadPool() as pool:  # hashing releases the GIL
+        *train, test, meta = pool.starmap(_read_file, [(folder / name, md5) for name, md5 in official_files().items()])
+    images = [torch.cat([torch.from_numpy(batch[b"data"]) for batch in part]) for part in (train, [test])]
+    labels = [torch.tensor([label for batch in part for label in batch[b"labels"]]) for part in (train, [test])]
+    train_images, test_images = (rows.view(-1, 3, 32, 32) for rows in images)
+    return ImageSet(train_images, labels[0], test_images, labels[1], [name.decode() for name in meta[b"label_names"]])
+
+
+def _read_file(path: Path, md5: str) -> dict[bytes, Any]:
+    """Reads, verifies and unpickles a file, in this order."""
+    try:
+        content = path.read_bytes()
+        reason = None if hashlib.md5(content, usedforsecurity=False).hexdigest() == md5 else f"its MD5 is not {md5}"
+    except OSError as error:
+        reason = error.strerror or str(error)
+    if reason:
+        raise UserError(f"{path} is not the official file ({reason}); delete {path.parent} and run again to replace it")
+    # Python 2 wrote the files. Decoding its strings as Latin-1 would copy all pixels and take three times as long.
+    return pickle.loads(content, encoding="bytes")
 
 
 def official_files() -> dict[str, str]:
-    """Returns the MD5 of each of the seven files, by name."""
+    """Returns file name -> MD5 for the seven official files."""
     return dict([*CIFAR10.train_list, *CIFAR10.test_list, (CIFAR10.meta["filename"], CIFAR10.meta["md5"])])
 
 
-def ensure_cifar10(root: Path, mirrors: Sequence[str] = MIRRORS) -> Path:
-    """Returns the folder of the official files, after unpacking the archive in `root` if one is missing.
+def ensure_cifar10(folder: Path, mirrors: Sequence[str] = MIRRORS) -> None:
+    """Downloads the archive next to `folder` and unpacks the official files into it, if a file is missing.
 
-    Downloads the archive if it is missing too; one process at a time does. Does not verify files that exist. Raises
-    UserError if no mirror works or the disk fails.
+    A lock allows one process at a time to download. Does not verify existing files. Raises UserError if all mirrors
+    fail or if the disk is full or not writable.
     """
-    folder, archive = root / CIFAR10.base_folder, root / ARCHIVE
     if _is_complete(folder):
-        return folder
+        return
+    root, archive = folder.parent, folder.with_name(ARCHIVE)
     try:
         root.mkdir(parents=True, exist_ok=True)
         print(f"locking {root}: one process at a time downloads and unpacks CIFAR-10", file=sys.stderr)
@@ -77,7 +91,6 @@ def ensure_cifar10(root: Path, mirrors: Sequence[str] = MIRRORS) -> Path:
     except OSError as error:
         where, why = Path(error.filename or root).absolute(), error.strerror or error
         raise UserError(f"{where}: {why}; make room or choose another folder with data.root=PATH") from error
-    return folder
 
 
 def _is_complete(folder: Path) -> bool:
@@ -85,9 +98,9 @@ def _is_complete(folder: Path) -> bool:
 
 
 def _unpack(archive: Path, folder: Path) -> None:
-    """Moves the official files of a verified archive into `folder`, each of them whole."""
+    """Unpacks a verified archive and moves each official file into `folder` by an atomic rename."""
     with TemporaryDirectory(dir=folder.parent, prefix=f"{folder.name}.") as staging:
         shutil.unpack_archive(archive, staging, filter="data")
         folder.mkdir(exist_ok=True)
         for name in official_files():
-            Path(staging, folder.name, name).replace(folder / name)
+            Path(staging, CIFAR10.base_folder, name).replace(folder / name)

@@ -1,6 +1,8 @@
-"""The LightningDataModule of all data sets: reads once, keeps one uint8 tensor, splits, returns batches."""
+"""Base LightningDataModule of all data sets: reads the images into memory once, splits them, returns batches."""
 
 import hashlib
+import json
+from pathlib import Path
 from typing import Annotated, Any, Literal, NamedTuple
 
 import torch
@@ -12,40 +14,48 @@ from cifar10.data.augment import Pixels, RandomAugmentation
 from cifar10.data.batches import EvalBatches, TrainBatches
 from cifar10.errors import UserError
 
+ValSize = Annotated[int, Gt(0)] | Annotated[float, Interval(gt=0, lt=1)]
+
 
 class ImageSet(NamedTuple):
-    """A data set in memory. Images: (N, 3, 32, 32) uint8 RGB; labels: (N,) int64 that index `class_names`."""
+    """Data set in memory. Images: (N, 3, 32, 32) uint8 RGB; labels: (N,) int64 indices into `class_names`.
+
+    Without validation images, `ImageData` splits the training images.
+    """
 
     train_images: Tensor
     train_labels: Tensor
     test_images: Tensor
     test_labels: Tensor
     class_names: list[str]
+    val_images: Tensor | None = None
+    val_labels: Tensor | None = None
 
     def checksum(self) -> str:
-        """SHA-256 over the images and labels of both splits, hexadecimal."""
-        digest = hashlib.sha256()
-        for tensor in self[:4]:
-            digest.update(tensor.contiguous().numpy().data)
+        """Returns the SHA-256 over the class names and the images and labels of all splits, hexadecimal."""
+        digest = hashlib.sha256(json.dumps(self.class_names).encode())
+        for tensor in self:
+            if isinstance(tensor, Tensor):
+                digest.update(tensor.contiguous().numpy().data)
         return digest.hexdigest()
 
 
 class ImageData(LightningDataModule):
-    """Base class. Subclasses implement `read`, and `prepare_data` to download.
+    """Base class of the data sets. Subclasses implement `read`, and `prepare_data` if they download.
 
-    batch_size: images per optimizer step, over all ranks. eval_batch_size: images per batch of validation and test.
-    val_size: the number or share of the training images to validate on. val_split: the `first` ones, as in the study,
-    or `stratified`: random by val_seed, each class in proportion. random_flip, random_shift_px, cutout_px: see
-    `RandomAugmentation`. seed: of the training order and the augmentation.
+    batch_size: images per optimizer step, over all ranks. eval_batch_size: images per validation or test batch.
+    val_size: validation images, as a number or as a share of the training images. val_split: `first` takes the first
+    images, as in the study; `stratified` samples each class in proportion, seeded by val_seed. random_flip,
+    random_shift_px, cutout_px: see `RandomAugmentation`. seed: seeds the training order and the augmentation.
     """
 
-    name: str  # of the data set in results
+    name: str  # value of `data` in results
 
     def __init__(
         self,
         batch_size: Annotated[int, Gt(0)] = 32,
         eval_batch_size: Annotated[int, Gt(0)] = 500,
-        val_size: Annotated[int, Gt(0)] | Annotated[float, Interval(gt=0, lt=1)] = 1000,
+        val_size: ValSize = 1000,
         val_split: Literal["first", "stratified"] = "first",
         val_seed: Annotated[int, Interval(ge=0, lt=2**32)] = 0,
         random_flip: bool = False,
@@ -62,8 +72,12 @@ class ImageData(LightningDataModule):
         self.position = 0, 0  # of `TrainBatches`, where training starts
 
     def read(self) -> ImageSet:
-        """Returns the whole data set, on the CPU. Raises UserError if it cannot be read."""
+        """Returns the whole data set on the CPU. Raises UserError if it cannot be read."""
         raise NotImplementedError
+
+    def compute_fingerprint(self) -> str | None:
+        """Returns a hash of the names and sizes of the image files, without reading them; None for fixed data sets."""
+        return None
 
     def setup(self, stage: str | None = None) -> None:
         """Reads and splits the data, once; moves it to the device of the Trainer, if there is one."""
@@ -71,28 +85,36 @@ class ImageData(LightningDataModule):
         if not self.class_names:
             images = self.read()
             self.class_names, self.checksum = images.class_names, images.checksum()
-            validation = self._validation(images.train_labels)
-            self.train_images, self.val_images = images.train_images[~validation], images.train_images[validation]
-            self.train_labels, self.val_labels = images.train_labels[~validation], images.train_labels[validation]
+            self.fingerprint = self.compute_fingerprint()
+            self.train_images, self.train_labels = images.train_images, images.train_labels
             self.test_images, self.test_labels = images.test_images, images.test_labels
+            if images.val_images is None or images.val_labels is None:
+                self._split_train_images()
+            else:
+                self.val_images, self.val_labels = images.val_images, images.val_labels
         if self.trainer is not None:
             for split in ("train", "val", "test"):
                 for part in (f"{split}_images", f"{split}_labels"):
                     setattr(self, part, getattr(self, part).to(self.trainer.strategy.root_device))
 
-    def _validation(self, labels: Tensor) -> Tensor:
-        """Returns the mask of the validation images, (N,) bool."""
+    def _split_train_images(self) -> None:
+        images, labels = self.train_images, self.train_labels
         val_size = int(self.val_size) if self.val_size >= 1 else max(round(self.val_size * len(labels)), 1)
         if val_size >= len(labels):
             raise UserError(
-                f"data.val_size={self.val_size} leaves no image to train on, of {len(labels)}; choose a smaller one"
+                f"data.val_size={self.val_size} leaves none of {len(labels)} images for training; choose a smaller one"
             )
-        validation = torch.zeros(len(labels), dtype=torch.bool)
-        validation[self._stratified(labels, val_size) if self.val_split == "stratified" else slice(val_size)] = True
-        return validation
+        val: slice | Tensor = slice(val_size)
+        train: slice | Tensor = slice(val_size, None)  # views: no copy of all images
+        if self.val_split == "stratified":
+            val = torch.zeros(len(labels), dtype=torch.bool)
+            val[self._stratified(labels, val_size)] = True
+            train = ~val
+        self.train_images, self.train_labels = images[train], labels[train]
+        self.val_images, self.val_labels = images[val], labels[val]
 
     def _stratified(self, labels: Tensor, val_size: int) -> Tensor:
-        """Returns `val_size` random positions, int64, each class in proportion to within one image."""
+        """Returns `val_size` random indices, int64; each class in proportion, to within one image."""
         per_class = labels.bincount()
         share = val_size * per_class.double() / len(labels)
         take = share.long()
@@ -116,13 +138,13 @@ class ImageData(LightningDataModule):
         return EvalBatches(self.test_images, self.test_labels, self.eval_batch_size, **self._shard())
 
     def _shard(self) -> dict[str, int]:
-        """Returns this process's part of each batch. Raises UserError if a process would have no images."""
+        """Returns rank and world size. Raises UserError if a rank would have no images."""
         assert self.trainer is not None
         world_size = self.trainer.world_size
         if min(self.batch_size, len(self.val_labels), len(self.test_labels)) < world_size:
             raise UserError(
-                f"{world_size} processes need as many images: batch_size={self.batch_size}, {len(self.val_labels)} "
-                f"validation and {len(self.test_labels)} test images; use fewer processes with trainer.devices=N"
+                f"world_size={world_size} exceeds batch_size={self.batch_size}, {len(self.val_labels)} validation or "
+                f"{len(self.test_labels)} test images; use fewer processes with trainer.devices=N"
             )
         return {"rank": self.trainer.global_rank, "world_size": world_size}
 
@@ -133,7 +155,14 @@ class ImageData(LightningDataModule):
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         if state_dict["checksum"] != self.checksum:
             raise UserError(
-                f"the images of data={self.name} are not those that the checkpoint was trained on; "
-                "bring them back, or start over with overwrite=true"
+                f"data={self.name} differs from the data set that the checkpoint was trained on; "
+                "restore the data set, or start over with overwrite=true"
             )
         self.position = state_dict["epoch"], state_dict["batches"]
+
+
+def root_path(root: str) -> Path:
+    """Returns the path with `~` expanded. Raises UserError for an empty one, which would name the current folder."""
+    if not root.strip():
+        raise UserError(f"data.root={root!r}: expected a folder; set data.root=PATH, or CIFAR10_ROOT for data=cifar10")
+    return Path(root).expanduser()

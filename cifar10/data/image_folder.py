@@ -1,66 +1,118 @@
-"""Images of one's own, a folder per class: `root/train/<class>/*` and `root/test/<class>/*`.
+"""Reads image folders: `root/train/<class>/*`, `root/test/<class>/*` and optionally `root/val/<class>/*`.
 
-Every file at any depth inside a class folder belongs to that class, and a file that is no image is an error: skipping
-files silently would be worse. Only hidden and system files (`Thumbs.db`, ...) are left out.
+Every file at any depth below a class folder belongs to the class. A file that is not an image is an error.
 """
 
+import hashlib
+import logging
+import os
+from functools import cache
 from pathlib import Path
 from typing import Any
+from unicodedata import category, normalize
 
 import torch
 
-from cifar10.data.datamodule import ImageData, ImageSet
+from cifar10.data.datamodule import ImageData, ImageSet, ValSize, root_path
 from cifar10.data.image_io import image_files, is_listed, read_images
 from cifar10.errors import UserError, shorten
 
-SPLITS = ("train", "test")
+log = logging.getLogger(__name__)
 MIN_CLASSES, MAX_CLASSES = 2, 1000
-LAYOUT = "expected are root/train/<class>/ and root/test/<class>/ with images"
+Files = dict[str, dict[str, list[Path]]]
+"""Split -> class name -> image files."""
+LAYOUT = "expected images in root/train/<class>/ and root/test/<class>/"
 
 
 class FolderData(ImageData):
-    """The images below `root`: PNG, JPEG, WebP, BMP or GIF (first frame), of any size. Class names are folder names.
+    """Images below `root`, of any size and of the formats `image_io.FORMATS`. Class names are folder names, in NFC.
 
-    Reading raises UserError if `root` is not such a tree, has fewer than 2 or more than 1,000 classes, or classes that
-    are not in both splits or have no images, or if files cannot be read: all are counted, a few are named.
+    val_size: as in `ImageData`, by default 0.1; must be None if `root/val/` exists, which then is the validation set.
+
+    Reading raises UserError if `root` has another layout, fewer than 2 or more than 1,000 classes, or classes that are
+    missing or empty in a split, or if files cannot be read: the message counts them and names the first ones.
     """
 
     name = "folder"
 
-    def __init__(self, root: str, **kwargs: Any) -> None:
-        super().__init__(**kwargs)
-        self.root = Path(root)
+    def __init__(self, root: str, val_size: ValSize | None = None, **kwargs: Any) -> None:
+        super().__init__(val_size=0.1 if val_size is None else val_size, **kwargs)
+        self.root, self.has_val_size = root_path(root), val_size is not None
 
     def read(self) -> ImageSet:
-        root = self.root
+        files, ignored = self._list_files()
+        if "val" in files and self.has_val_size:
+            raise UserError(
+                f"data.val_size={self.val_size} has no effect: {self.root}/val has the validation images; "
+                "leave it out, or move the images of val/ into train/"
+            )
+        if ignored:
+            names = shorten([str(path.relative_to(self.root)) for path in ignored])
+            _warn_once(f"{self.root}: ignored {len(ignored)} hidden, system or misplaced files and folders: {names}")
+        class_names = list(files["train"])
+        parts: dict[str, torch.Tensor] = {}
+        images = read_images(_flatten(files), self.root)
+        for split, classes in files.items():
+            counts = torch.tensor([len(paths) for paths in classes.values()])
+            parts[f"{split}_labels"] = torch.arange(len(class_names)).repeat_interleave(counts)
+            parts[f"{split}_images"], images = images.tensor_split([int(counts.sum())])
+        return ImageSet(class_names=class_names, **parts)
+
+    def compute_fingerprint(self) -> str:
+        paths = _flatten(self._list_files()[0])
+        text = "".join(f"{path.relative_to(self.root)}\0{path.stat().st_size}\0" for path in paths)
+        return hashlib.sha256(os.fsencode(text)).hexdigest()
+
+    def _list_files(self) -> tuple[Files, list[Path]]:
+        """Returns split -> class name -> image files, and the ignored files and folders."""
+        ignored: list[Path] = []
         try:
-            class_names = _class_names(root)
-            files = {root / split / name: image_files(root / split / name) for split in SPLITS for name in class_names}
+            folders = _class_folders(self.root, ignored)
+            files = {
+                split: {name: image_files(folder, ignored) for name, folder in sorted(classes.items())}
+                for split, classes in folders.items()
+            }
         except OSError as error:
             raise UserError(
-                f"{error.filename or root} cannot be listed: {error.strerror}; check its permissions"
+                f"{error.filename or self.root} cannot be listed: {error.strerror}; check its permissions"
             ) from None
-        if empty := [str(folder.relative_to(root)) for folder, found in files.items() if not found]:
-            raise UserError(f"{root} has classes without images: {shorten(empty)}; add images or remove the class")
-        images = read_images([path for found in files.values() for path in found], root)
-        counts = torch.tensor([len(found) for found in files.values()])
-        labels = torch.arange(len(class_names)).repeat(len(SPLITS)).repeat_interleave(counts)
-        train = int(counts[: len(class_names)].sum())
-        return ImageSet(images[:train], labels[:train], images[train:], labels[train:], class_names)
+        if empty := [f"{split}/{name}" for split, found in files.items() for name, paths in found.items() if not paths]:
+            raise UserError(f"{self.root} has classes without images: {shorten(empty)}; add images or remove the class")
+        return files, ignored
 
 
-def _class_names(root: Path) -> list[str]:
-    """Returns the sorted names of the class folders, the same in both splits."""
+@cache  # figures read the images again in the same process
+def _warn_once(message: str) -> None:
+    log.warning("%s", message)
+
+
+def _flatten(files: Files) -> list[Path]:
+    return [path for classes in files.values() for paths in classes.values() for path in paths]
+
+
+def _class_folders(root: Path, ignored: list[Path]) -> dict[str, dict[str, Path]]:
+    """Returns split -> class name -> folder, with the same classes in each split. Adds other paths to `ignored`."""
     if not root.is_dir():
         raise UserError(f"{root} {'is not a folder' if root.exists() else 'does not exist'}: {LAYOUT}")
-    if missing := [f"{split}/" for split in SPLITS if not (root / split).is_dir()]:
+    if missing := [f"{split}/" for split in ("train", "test") if not (root / split).is_dir()]:
         raise UserError(f"{root} has no folder {' and no folder '.join(missing)}: {LAYOUT}")
-    train, test = (
-        {path.name for path in (root / split).iterdir() if is_listed(path) and path.is_dir()} for split in SPLITS
-    )
-    if train != test:
-        only = sorted(f"{'train' if name in train else 'test'}/{name}" for name in train ^ test)
-        raise UserError(f"{root} has classes in one split only: {shorten(only)}; both need the same folders")
-    if not MIN_CLASSES <= len(train) <= MAX_CLASSES:
-        raise UserError(f"{root} has {len(train):,} classes, {MIN_CLASSES} to {MAX_CLASSES:,} are supported: {LAYOUT}")
-    return sorted(train)
+    splits = [split for split in ("train", "val", "test") if (root / split).is_dir()]
+    ignored += sorted(path for path in root.iterdir() if path.is_dir() and path.name not in splits)
+    found: dict[str, dict[str, Path]] = {split: {} for split in splits}
+    for split in splits:
+        for path in sorted((root / split).iterdir()):
+            name = normalize("NFC", path.name)  # macOS and Linux store accented letters differently
+            if not (is_listed(path) and path.is_dir()):
+                ignored.append(path)
+            elif {"Cc", "Cs"} & set(map(category, name)):  # Cs: bytes that are not UTF-8
+                raise UserError(f"{root}/{split} has a class name that is not UTF-8 text: {name!r}; rename the folder")
+            elif name in found[split]:
+                raise UserError(f"{root}/{split} has {name!r} in two Unicode forms; merge the folders")
+            else:
+                found[split][name] = path
+    classes = set().union(*found.values())
+    if partial := sorted(f"{split}/{name}" for split in splits for name in classes - found[split].keys()):
+        raise UserError(f"{root} lacks the class folders {shorten(partial)}: expected the same classes in each split")
+    if not MIN_CLASSES <= len(classes) <= MAX_CLASSES:
+        raise UserError(f"{root} has {len(classes):,} classes, expected {MIN_CLASSES} to {MAX_CLASSES:,}: {LAYOUT}")
+    return found

@@ -1,7 +1,7 @@
-"""Ten classes of small synthetic scenes.
+"""Synthetic images of ten classes.
 
-Landscapes of all classes share their palettes, so that colour is a weak cue. A shape of random place, size, side and
-colour identifies the class. That keeps the study's order of the models: prototype, MLP, CNN.
+All classes share the palettes of their landscapes, so colour is a weak cue. A shape of random position, size,
+orientation and colour identifies the class. The accuracies rank as in the study: prototype, MLP, CNN.
 """
 
 import torch
@@ -12,21 +12,32 @@ from cifar10.data.canvas import SIZE, Canvas, box, ellipse, wedge
 CLASS_NAMES = ("balloon", "boat", "car", "fish", "flower", "house", "moon", "mountain", "sun", "tree")
 
 
-def draw_scenes(count: int, seed: int) -> tuple[Tensor, Tensor]:
-    """Draws images (count, 3, 32, 32) uint8 and labels (count,) int64, a pure function of (count, seed).
+def make_images(count: int, seed: int) -> tuple[Tensor, Tensor]:
+    """Returns images (count, 3, 32, 32) uint8 and labels (count,) int64, as a pure function of (count, seed).
 
-    Classes are shuffled and balanced to within one. seed: below 2**32; the generator ignores higher bits.
+    Classes are shuffled and balanced to within one image. seed: below 2**32; the generator ignores higher bits.
     """
     generator = torch.Generator().manual_seed(seed)
     labels = torch.arange(count) % len(CLASS_NAMES)
     labels = labels[torch.rand(count, generator=generator).argsort(stable=True)]
     images = torch.empty(count, 3, SIZE, SIZE, dtype=torch.uint8)
-    painters = (_balloon, _boat, _car, _fish, _flower, _house, _moon, _mountain, _sun, _tree)  # as in CLASS_NAMES
-    for label, paint_scene in enumerate(painters):
-        places = (labels == label).nonzero().squeeze(1)
-        canvas = Canvas(len(places), generator)
-        paint_scene(canvas)
-        images[places] = canvas.finish()
+    painters = (
+        _balloon,
+        _boat,
+        _car,
+        _fish,
+        _flower,
+        _house,
+        _moon,
+        _mountain,
+        _sun,
+        _tree,
+    )  # the order of CLASS_NAMES
+    for label, paint in enumerate(painters):
+        positions = (labels == label).nonzero().squeeze(1)
+        canvas = Canvas(len(positions), generator)
+        paint(canvas)
+        images[positions] = canvas.finish()
     return images, labels
 
 
@@ -37,7 +48,7 @@ def _balloon(canvas: Canvas) -> None:
     canvas.paint(box(u.abs() - 1.5, v - 8, 0.25, 3), canvas.colour("dark"))
     canvas.paint(wedge(u, 9 - v, 5.5, 9), colour)
     canvas.paint(ellipse(u, v, 6, 6.2), colour)
-    canvas.paint(ellipse(u, v, 2.2, 6.2), canvas.colour("paint"), canvas.chance(0.7))
+    canvas.paint(ellipse(u, v, 2.2, 6.2), canvas.colour("paint"), canvas.bernoulli(0.7))
     canvas.paint(box(u, v - 11, 1.9, 1.4), canvas.colour("wood"))
 
 
@@ -56,7 +67,7 @@ def _car(canvas: Canvas) -> None:
     horizon = canvas.landscape("dusk", "earth")
     base = horizon + canvas.uniform(1, 7)
     road = box(canvas.x - SIZE / 2, canvas.y - base - 2, SIZE, canvas.uniform(2, 4))
-    canvas.paint(road, canvas.colour("stone"), canvas.chance(0.7))
+    canvas.paint(road, canvas.colour("stone"), canvas.bernoulli(0.7))
     u, v = canvas.place(canvas.uniform(12, 20), base, canvas.uniform(0.85, 1.2))
     colour = canvas.colour("paint")
     canvas.paint(torch.maximum(wedge(u + 1, v + 13, 8, 13), -v - 7.5), colour)
@@ -74,7 +85,9 @@ def _fish(canvas: Canvas) -> None:
     canvas.paint(wedge(v, u - 5, 4.5, 6), colour)
     canvas.paint(wedge(u - 1, v + 6.5, 4, 5), colour)
     canvas.paint(ellipse(u, v, 7.5, 4), colour)
-    canvas.paint(torch.maximum(ellipse(u, v, 7.5, 4), (u - 0.5).abs() - 1), canvas.colour("paint"), canvas.chance(0.6))
+    canvas.paint(
+        torch.maximum(ellipse(u, v, 7.5, 4), (u - 0.5).abs() - 1), canvas.colour("paint"), canvas.bernoulli(0.6)
+    )
     canvas.paint(ellipse(u + 4.6, v + 1, 1.3, 1.3), canvas.colour("white"))
     canvas.paint(ellipse(u + 4.8, v + 1, 0.7, 0.7), canvas.colour("dark"))
 
@@ -117,7 +130,7 @@ def _mountain(canvas: Canvas) -> None:
         height, ratio = canvas.uniform(9, 16), canvas.uniform(0.6, 0.95)
         u, v = canvas.place(canvas.uniform(4, 28), horizon - height + 2, canvas.uniform(0.8, 1.2))
         canvas.paint(wedge(u, v, ratio * height, height), canvas.colour("stone", "leaf"))
-        canvas.paint(wedge(u, v, ratio * 0.35 * height, 0.35 * height), canvas.colour("white"), canvas.chance(0.8))
+        canvas.paint(wedge(u, v, ratio * 0.35 * height, 0.35 * height), canvas.colour("white"), canvas.bernoulli(0.8))
 
 
 def _sun(canvas: Canvas) -> None:
@@ -139,4 +152,4 @@ def _tree(canvas: Canvas) -> None:
     crown = torch.minimum(ellipse(u + 2.5, v + 9, 4.5, 4), ellipse(u - 2.5, v + 9.5, 4.2, 4.4))
     crown = torch.minimum(crown, ellipse(u, v + 12.5, 4.4, 3.8))
     fir = torch.minimum(wedge(u, v + 18, 4, 8), wedge(u, v + 13, 6, 10))
-    canvas.paint(torch.where(canvas.chance(0.5) > 0, fir, crown), canvas.colour("leaf"))
+    canvas.paint(torch.where(canvas.bernoulli(0.5) > 0, fir, crown), canvas.colour("leaf"))

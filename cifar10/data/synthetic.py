@@ -1,15 +1,15 @@
-"""Synthetic images: the whole study runs without a download, in about a minute."""
+"""Synthetic images: run the whole study without a download, in about a minute."""
 
 from typing import Annotated, Any
 
 from annotated_types import Interval
 
 from cifar10.data.datamodule import ImageData, ImageSet
-from cifar10.data.scenes import CLASS_NAMES, draw_scenes
+from cifar10.data.scenes import CLASS_NAMES, make_images
 
 
 class SyntheticData(ImageData):
-    """`train_size` and `test_size` synthetic scenes. They depend on `data_seed`, not on the run's seed."""
+    """Synthetic images of ten classes, seeded by `data_seed`; `train_size` includes the validation images."""
 
     name = "synthetic"
 
@@ -24,5 +24,5 @@ class SyntheticData(ImageData):
         self.train_size, self.test_size, self.data_seed = train_size, test_size, data_seed
 
     def read(self) -> ImageSet:
-        train = draw_scenes(self.train_size, 2 * self.data_seed)
-        return ImageSet(*train, *draw_scenes(self.test_size, 2 * self.data_seed + 1), list(CLASS_NAMES))
+        train = make_images(self.train_size, 2 * self.data_seed)
+        return ImageSet(*train, *make_images(self.test_size, 2 * self.data_seed + 1), list(CLASS_NAMES))

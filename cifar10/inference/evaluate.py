@@ -3,10 +3,10 @@
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
+from unicodedata import normalize
 
 import torch
 from hydra.errors import HydraException
-from hydra.utils import instantiate
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from torch import Tensor
@@ -21,6 +21,7 @@ from cifar10.results.figures.curves import calibration
 from cifar10.results.saved_run import SavedRun
 from cifar10.training.config import check_settings, compose_settings
 from cifar10.training.precision import autocast
+from cifar10.training.run import make_data
 from cifar10.training.run_folder import DEFAULT_DATA
 
 TRAINING_ONLY = ("data.random_flip", "data.random_shift_px", "data.cutout_px", "data.val_split", "data.val_seed")
@@ -82,12 +83,12 @@ def chosen_data(predictor: Predictor, overrides: Sequence[str]) -> ImageData:
         if missing := OmegaConf.missing_keys(settings):
             raise UserError(f"{', '.join(sorted(missing))} is not set; add it as NAME=VALUE")
         check_settings(settings)
-        data = instantiate(settings.data, _convert_="all")
+        data = make_data(settings)
     except (HydraException, OmegaConfBaseException) as error:
         raise UserError(one_line(error)) from error
     data.prepare_data()
     data.setup()
-    if data.class_names != predictor.class_names:
+    if data.class_names != [normalize("NFC", name) for name in predictor.class_names]:
         raise UserError(
             f"{predictor.checkpoint} has the classes {shorten(predictor.class_names)}, data={data.name} has "
             f"{shorten(data.class_names)}; choose data of the network's classes"

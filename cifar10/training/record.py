@@ -36,6 +36,7 @@ def make_record(
         "model": OmegaConf.select(cfg, "model._target_").rpartition(".")[2],
         "data": data.name,
         "data_sha256": data.checksum,
+        "data_fingerprint": data.fingerprint,
         "images": {split: len(getattr(data, f"{split}_labels")) for split in ("train", "val", "test")},
         "seed": cfg.seed,
         "test": model.test_results,

@@ -13,7 +13,7 @@ from hydra.errors import InstantiationException
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
-from cifar10.errors import Interrupted, UserError
+from cifar10.errors import Interrupted, UserError, one_line
 from cifar10.files import write_json
 from cifar10.training.config import check_settings
 from cifar10.training.distributed import is_rank_zero, ranks_to_start, spawn_ranks
@@ -123,15 +123,30 @@ def _finished_before(folder: Path, cfg: DictConfig) -> Record | None:
 
         if is_rank_zero():
             log.info("finished before (overwrite=true does it again)\n%s", summary(finished, folder))
+            _warn_if_data_changed(finished, cfg)
     return finished
+
+
+def _warn_if_data_changed(finished: Record, cfg: DictConfig) -> None:
+    recorded = finished.get("data_fingerprint")
+    try:
+        if recorded and recorded != make_data(cfg).compute_fingerprint():
+            log.warning("the images of data=%s changed after this run; overwrite=true trains on them", finished["data"])
+    except (UserError, OSError) as error:
+        log.warning("the images of data=%s cannot be compared with the run's: %s", finished["data"], one_line(error))
+
+
+def make_data(cfg: DictConfig) -> Any:
+    """Returns the data module of the settings. Raises UserError for invalid settings."""
+    try:
+        return instantiate(cfg.data, _convert_="all", batch_size=cfg.batch_size, seed=cfg.seed)
+    except InstantiationException as error:  # which wraps a UserError of the constructor
+        raise error.__cause__ if isinstance(error.__cause__, UserError) else error from None
 
 
 def _load_data(cfg: DictConfig) -> tuple[Any, float]:
     """Returns the data module, set up, and the seconds that reading took, without a download."""
-    try:
-        data = instantiate(cfg.data, _convert_="all", batch_size=cfg.batch_size, seed=cfg.seed)
-    except InstantiationException as error:  # which wraps a UserError of the constructor
-        raise error.__cause__ if isinstance(error.__cause__, UserError) else error from None
+    data = make_data(cfg)
     data.prepare_data()
     start = perf_counter()
     data.setup()

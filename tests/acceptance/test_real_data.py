@@ -1,4 +1,4 @@
-"""The study's numbers on CIFAR-10 itself: `CIFAR10_ROOT=PATH pytest -m real_data`, minutes on two cores."""
+"""Compares results on CIFAR-10 with the study: `CIFAR10_ROOT=PATH pytest -m real_data`, minutes on two cores."""
 
 import csv
 
@@ -19,11 +19,11 @@ pytestmark = pytest.mark.real_data
 
 @pytest.fixture(scope="module")
 def settings():
-    def composed(*overrides):
+    def compose_with(*overrides):
         with initialize(version_base="1.3", config_path="../../conf"):
             return compose("train", ["trainer.enable_progress_bar=false", *overrides])
 
-    return composed
+    return compose_with
 
 
 @pytest.fixture(scope="module")
@@ -33,19 +33,19 @@ def data(settings):
     return data
 
 
-def test_the_split_is_the_study_s(data):
+def test_split_matches_the_study(data):
     assert data.train_images.shape == (49_000, 3, 32, 32)
     assert data.val_images.shape == (1_000, 3, 32, 32)
     assert data.test_labels.bincount().tolist() == [1000] * 10
     assert data.class_names[3] == "cat"
-    # The first training image is a frog, the first test image a cat; pixels as the official files have them.
+    # The first training image is a frog, the first test image a cat.
     assert data.val_labels[0] == 6
     assert data.val_images[0, :, 0, 0].tolist() == [59, 62, 63]
     assert data.test_labels[0] == 3
 
 
-def test_typical_images_by_gradient_descent_reach_the_exact_ones(settings, data, tmp_path):
-    """The exact minimiser, found elsewhere: 33.27% of the test images, mean distance 26.1483 to the own class."""
+def test_gradient_descent_reaches_the_exact_prototypes(settings, data, tmp_path):
+    """Reference: the exact minimiser has test accuracy 33.27% and mean distance 26.1483 to the own class."""
     record = train(settings("model=prototype"), tmp_path)
     assert record["test"]["accuracy"] == pytest.approx(0.3327, abs=0.004)
     assert record["test"]["accuracy"] >= 0.325
@@ -53,7 +53,7 @@ def test_typical_images_by_gradient_descent_reach_the_exact_ones(settings, data,
     assert _mean_own_distance(data, prototypes) == pytest.approx(26.1483, abs=0.01)
 
 
-def test_the_exact_solver_proves_the_study_s_optimum_and_stops(settings, data, tmp_path):
+def test_exact_solver_reaches_the_optimum_and_stops(settings, data, tmp_path):
     record = train(settings("experiment=prototype_exact"), tmp_path)
     assert record["epochs"] < 12
     assert record["last_epoch"]["train/gap"] <= 1e-3
@@ -72,19 +72,19 @@ def _mean_own_distance(data, prototypes):
 
 
 @pytest.mark.parametrize(
-    ("model", "below", "accuracy", "overrides"),
+    ("model", "max_loss", "min_accuracy", "overrides"),
     [
-        ("mlp", 1.95, 0.32, []),  # the study after one epoch: 35.6% of the validation images
+        ("mlp", 1.95, 0.32, []),  # the study after one epoch: validation accuracy 35.6%
         ("cnn", 2.05, 0.30, ["+trainer.limit_train_batches=300"]),
     ],
 )
-def test_losses_fall_as_the_study_s_did(model, below, accuracy, overrides, settings, tmp_path):
-    """Mean loss of the first epoch's batches, from ln 10 = 2.303 on, and validation accuracy after it."""
+def test_first_epoch_matches_the_study(model, max_loss, min_accuracy, overrides, settings, tmp_path):
+    """Compares the mean loss of the first epoch, which starts at ln 10 = 2.303, and the validation accuracy."""
     train(settings(f"model={model}", "epochs=1", *overrides), tmp_path)
     with (tmp_path / "metrics.csv").open() as file:
         row = next(csv.DictReader(file))
-    assert float(row["train/loss"]) < below
-    assert float(row["val/accuracy"]) > accuracy
+    assert float(row["train/loss"]) < max_loss
+    assert float(row["val/accuracy"]) > min_accuracy
 
 
 @pytest.mark.parametrize(("model", "tolerance"), [(MLP, 0.5), (CNN, 0.1)])

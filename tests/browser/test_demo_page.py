@@ -129,7 +129,7 @@ def test_an_unreadable_upload_shows_an_error_and_a_good_one_works_after_it(opene
     tab.get_by_label("Remove Image").or_(tab.get_by_label("Clear")).first.click()
     tab.locator("#seen img").wait_for(state="hidden")
     upload(tab, tmp_path / "bad.png")
-    tab.get_by_text("This image cannot be read: no image that Pillow knows.").wait_for()
+    tab.get_by_text("This image cannot be read: not an image in a supported format.").wait_for()
     assert tab.locator("#seen img, .comparison img").count() == 0
     tab.get_by_label("Remove Image").or_(tab.get_by_label("Clear")).first.click()
     upload(tab, photo)

@@ -1,4 +1,4 @@
-"""Colour differences against scikit-image's, which are computed in float64, and against published values."""
+"""Compares colour differences with scikit-image in float64 and with published values."""
 
 import numpy as np
 import pytest
@@ -67,13 +67,13 @@ def random_images(*shape: int, dtype: torch.dtype = torch.float32) -> torch.Tens
 
 
 def random_lab(*shape: int, dtype: torch.dtype = torch.float32) -> torch.Tensor:
-    """L* in [0, 100], a* and b* in [-110, 110]."""
+    """Returns L* in [0, 100], a* and b* in [-110, 110]."""
     low, high = torch.tensor([[[0, -110, -110]], [[100, 110, 110]]], dtype=dtype).view(2, 3, 1, 1)
     return low + (high - low) * random_images(*shape, dtype=dtype)
 
 
 def cube(side: int, dtype: torch.dtype = torch.float32) -> torch.Tensor:
-    """The colours of an even grid in the RGB cube, black, white and greys among them: (side ** 3, 3, 1, 1)."""
+    """Returns a regular grid of the RGB cube, including black, white and greys: (side ** 3, 3, 1, 1)."""
     steps = torch.linspace(0, 1, side, dtype=dtype)
     return torch.cartesian_prod(steps, steps, steps)[:, :, None, None]
 
@@ -92,7 +92,7 @@ def reference_lab(images: torch.Tensor) -> np.ndarray:
 
 
 def reference(delta: str, first: torch.Tensor, second: torch.Tensor) -> np.ndarray:
-    """scikit-image's difference; of redmean, the study's formula."""
+    """Returns the difference by scikit-image, or by the study's formula for redmean."""
     first, second = first.double().numpy(), second.double().numpy()
     if delta != "redmean":
         return CIE[delta][1](*np.broadcast_arrays(first, second), channel_axis=-3)
@@ -102,13 +102,13 @@ def reference(delta: str, first: torch.Tensor, second: torch.Tensor) -> np.ndarr
 
 
 def gradients(delta: str, first: torch.Tensor, second: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """Of the sum of all differences, by either colour."""
+    """Returns the gradients of the sum of all differences with respect to both colours."""
     pair = first.clone().requires_grad_(), second.clone().requires_grad_()
     return torch.autograd.grad(FUNCTIONS[delta](*pair).sum(), pair)
 
 
-def test_lab_of_the_whole_rgb_cube_is_that_of_scikit_image():
-    colours = cube(26)  # 0.00 and 0.04 are in the part where sRGB is linear
+def test_lab_of_rgb_cube_matches_scikit_image():
+    colours = cube(26)  # 0.00 and 0.04 lie in the linear part of sRGB
     np.testing.assert_allclose(to_lab(colours), reference_lab(colours), rtol=0, atol=1e-4)
 
 
@@ -116,34 +116,34 @@ def test_lab_of_the_whole_rgb_cube_is_that_of_scikit_image():
     ("grey", "lightness"),
     [(0.0, 0.0), (0.5, 53.389), (1.0, 100.0)],  # 116 (((0.5 + 0.055) / 1.055) ** (2.4 / 3)) - 16
 )
-def test_grey_has_its_lightness_and_no_colour(grey, lightness):
-    """Within 0.005 of no colour: white is 0.9505, 1, 1.0888 by the matrix and 0.95047, 1, 1.08883 by definition."""
+def test_lab_of_grey(grey, lightness):
+    """Tolerance: white is (0.9505, 1, 1.0888) by the matrix and (0.95047, 1, 1.08883) by definition."""
     lab = to_lab(torch.full((3, 1, 1), grey)).flatten()
     np.testing.assert_allclose(lab, [lightness, 0, 0], rtol=0, atol=5e-3)
 
 
 @pytest.mark.parametrize("shape", [(3, 5, 7), (2, 3, 5, 7), (4, 2, 3, 5, 7)])
-def test_lab_keeps_the_shape(shape):
+def test_lab_keeps_shape(shape):
     assert to_lab(random_images(*shape)).shape == shape
 
 
-def test_lab_in_float64_agrees_with_scikit_image_to_rounding():
+def test_lab_in_float64_matches_scikit_image():
     images = random_images(2, 3, 8, 8).double()
     np.testing.assert_allclose(to_lab(images), reference_lab(images), rtol=0, atol=1e-11)
 
 
 @pytest.mark.parametrize("delta", FUNCTIONS)
-def test_each_difference_has_its_space(delta):
+def test_color_space_of_each_difference(delta):
     images = random_images(2, 3, 4, 4)
     assert torch.equal(to_color_space(images, delta), images if delta == "redmean" else to_lab(images))
 
 
 @PRECISIONS
 @pytest.mark.parametrize("delta", FUNCTIONS)
-def test_difference_of_random_colours_is_the_reference(delta, dtype):
-    """In all of L*a*b*, beyond what RGB reaches, so that every chroma and hue occurs."""
-    draw = random_images if delta == "redmean" else random_lab
-    first, second = draw(2, 40, 3, 25, 25, dtype=dtype)
+def test_difference_of_random_colours_matches_reference(delta, dtype):
+    """Samples all of L*a*b*, also outside the RGB gamut, to cover every chroma and hue."""
+    sample = random_images if delta == "redmean" else random_lab
+    first, second = sample(2, 40, 3, 25, 25, dtype=dtype)
     difference = FUNCTIONS[delta](first, second)
     assert difference.dtype == dtype
     expected = reference(delta, first, second)
@@ -152,7 +152,7 @@ def test_difference_of_random_colours_is_the_reference(delta, dtype):
 
 @PRECISIONS
 @pytest.mark.parametrize("delta", FUNCTIONS)
-def test_difference_of_every_pair_in_the_rgb_cube_is_the_reference(delta, dtype):
+def test_difference_of_all_pairs_in_rgb_cube_matches_reference(delta, dtype):
     colours = to_color_space(cube(6, dtype), delta)
     difference = FUNCTIONS[delta](colours[:, None], colours)
     assert difference.shape == (216, 216, 1, 1)
@@ -160,7 +160,7 @@ def test_difference_of_every_pair_in_the_rgb_cube_is_the_reference(delta, dtype)
 
 
 @PRECISIONS
-def test_ciede2000_of_the_published_pairs(dtype):
+def test_ciede2000_matches_published_pairs(dtype):
     first, second, expected = published(dtype)
     np.testing.assert_allclose(delta_e_2000(first, second).flatten(), expected, rtol=0, atol=1e-4)
     np.testing.assert_allclose(delta_e_2000(second, first).flatten(), expected, rtol=0, atol=1e-4)
@@ -179,15 +179,15 @@ def test_difference_is_symmetric(delta):
     np.testing.assert_allclose(difference(first, second), difference(second, first), rtol=0, atol=1e-4)
 
 
-def test_the_reference_of_cie94_is_its_first_colour():
-    """Away from a grey reference, all chroma counts; away from a vivid one, 1 / (1 + 0.045 * 100) of it."""
-    grey, vivid = colours((50, 0, 0), (50, 100, 0))
-    assert delta_e_94(grey, vivid).item() == pytest.approx(100, rel=1e-6)
-    assert delta_e_94(vivid, grey).item() == pytest.approx(100 / 5.5, rel=1e-6)
+def test_reference_of_cie94_is_first_colour():
+    """The weight of chroma is 1 for a grey reference and 1 / (1 + 0.045 * 100) for one of chroma 100."""
+    grey, saturated = colours((50, 0, 0), (50, 100, 0))
+    assert delta_e_94(grey, saturated).item() == pytest.approx(100, rel=1e-6)
+    assert delta_e_94(saturated, grey).item() == pytest.approx(100 / 5.5, rel=1e-6)
 
 
 @pytest.mark.parametrize("delta", FUNCTIONS)
-def test_equal_colours_are_at_distance_zero_exactly_with_gradient_zero(delta):
+def test_equal_colours_have_zero_distance_and_gradient(delta):
     lab = torch.cat(
         [to_color_space(cube(6), delta), random_lab(200, 3, 1, 1), colours((0, 0, 0), (50, 0, 0), (50, 0, -30))]
     )
@@ -199,7 +199,7 @@ def test_equal_colours_are_at_distance_zero_exactly_with_gradient_zero(delta):
 
 @pytest.mark.parametrize("delta", FUNCTIONS)
 @pytest.mark.parametrize("grey", [0.0, 0.5, 1.0])
-def test_gradient_by_rgb_vanishes_at_equal_colours(delta, grey):
+def test_gradient_wrt_rgb_is_zero_at_equal_colours(delta, grey):
     prototype = torch.full((1, 3, 4, 4), grey, requires_grad=True)
     image = to_color_space(torch.full((1, 3, 4, 4), grey), delta)
     mean_difference(image, to_color_space(prototype, delta), delta).sum().backward()
@@ -208,7 +208,7 @@ def test_gradient_by_rgb_vanishes_at_equal_colours(delta, grey):
 
 @PRECISIONS
 @pytest.mark.parametrize("delta", FUNCTIONS)
-def test_gradients_by_rgb_are_finite_for_every_pair_in_the_cube(delta, dtype):
+def test_gradients_wrt_rgb_are_finite_for_all_pairs_in_rgb_cube(delta, dtype):
     colours = cube(6, dtype).requires_grad_()
     lab = to_color_space(colours, delta)
     FUNCTIONS[delta](lab[:, None], lab).sum().backward()
@@ -218,8 +218,8 @@ def test_gradients_by_rgb_are_finite_for_every_pair_in_the_cube(delta, dtype):
 @PRECISIONS
 @pytest.mark.parametrize("delta", ["cie76", "cie94", "ciede2000"])
 @pytest.mark.parametrize("tint", [0, 1e-38, 1e-20, 1e-15, 1e-12, 1e-8, 1e-4])
-def test_gradients_are_finite_at_black_and_grey_and_beside_them(delta, dtype, tint):
-    """Roots and arctangents have no finite slope there."""
+def test_gradients_are_finite_near_black_and_grey(delta, dtype, tint):
+    """Square roots and arctangents have infinite slope there."""
     tints = [(0, 0), (tint, 0), (0, tint), (-tint, 0), (0, -tint), (tint, -tint), (60, 20), (-10, -80)]
     lab = colours(*[(lightness, a, b) for lightness in (0, 50, 100) for a, b in tints], dtype=dtype)
     first, second = gradients(delta, lab[:, None], lab)
@@ -228,7 +228,7 @@ def test_gradients_are_finite_at_black_and_grey_and_beside_them(delta, dtype, ti
 
 
 @PRECISIONS
-def test_gradients_are_finite_where_hues_are_opposite(dtype):
+def test_gradients_are_finite_for_opposite_hues(dtype):
     angles = torch.arange(0, 360, 15, dtype=torch.float64).deg2rad()
     first = torch.stack([torch.full_like(angles, 50), 40 * angles.cos(), 40 * angles.sin()], 1)[:, :, None, None]
     second = first * torch.tensor([1, -1, -1]).view(3, 1, 1)
@@ -238,37 +238,37 @@ def test_gradients_are_finite_where_hues_are_opposite(dtype):
 
 
 @pytest.mark.parametrize("delta", FUNCTIONS)
-def test_gradients_are_those_of_finite_differences(delta):
-    """Away from equal colours, grey and opposite hues, where there is no gradient."""
-    draw = random_images if delta == "redmean" else random_lab
-    first, second = draw(2, 8, 3, 2, 2, dtype=torch.float64)
+def test_gradients_match_finite_differences(delta):
+    """Avoids equal colours, greys and opposite hues, where differences are not differentiable."""
+    sample = random_images if delta == "redmean" else random_lab
+    first, second = sample(2, 8, 3, 2, 2, dtype=torch.float64)
     assert torch.autograd.gradcheck(FUNCTIONS[delta], (first.requires_grad_(), second.requires_grad_()))
 
 
-def test_gradient_at_black_is_the_slope_of_the_difference():
-    """Distance to white from a grey near black falls by dL*: 903.3 / 12.92 per unit of grey, in the linear parts."""
+def test_gradient_at_black_matches_slope_of_linear_parts():
+    """Near black, the distance to white decreases by dL* = 903.3 / 12.92 per unit of grey."""
     black = torch.zeros(1, 3, 4, 4, requires_grad=True)
     mean_difference(to_lab(torch.ones(1, 3, 4, 4)), to_lab(black), "cie76").sum().backward()
     assert black.grad.sum().item() == pytest.approx(-903.3 / 12.92, rel=1e-3)
 
 
 @pytest.mark.parametrize("delta", FUNCTIONS)
-def test_mean_difference_of_every_pair_is_the_mean_of_the_reference(delta):
+def test_mean_difference_matches_mean_of_reference(delta):
     images, prototypes = to_color_space(random_images(7, 3, 32, 32), delta).split((4, 3))
     expected = [[reference(delta, image, prototype).mean() for prototype in prototypes] for image in images]
     np.testing.assert_allclose(mean_difference(images, prototypes, delta), expected, rtol=0, atol=1e-4)
 
 
 @pytest.mark.parametrize("delta", FUNCTIONS)
-def test_equal_images_are_at_distance_zero_exactly(delta):
-    images = to_color_space(random_images(30, 3, 32, 32), delta)  # from 26 on, cdist multiplies matrices
+def test_equal_images_have_zero_distance(delta):
+    images = to_color_space(random_images(30, 3, 32, 32), delta)  # from 26 on, cdist defaults to matrix products
     assert mean_difference(images, images, delta).diagonal().tolist() == [0.0] * 30
 
 
 @pytest.mark.parametrize("delta", FUNCTIONS)
 @pytest.mark.parametrize("block", [1, 3 * 20 * 2, 1000])
-def test_blocks_change_neither_differences_nor_gradients(delta, block):
-    """The blocks hold 1, 2 and all 7 of the images."""
+def test_blocks_do_not_change_differences_and_gradients(delta, block):
+    """The blocks contain 1, 2 and all 7 images."""
     images, prototypes = to_color_space(random_images(10, 3, 4, 5), delta).split((7, 3))
     results = []
     for size in (block, 10**6):
@@ -281,8 +281,8 @@ def test_blocks_change_neither_differences_nor_gradients(delta, block):
 
 
 @pytest.mark.parametrize("delta", FUNCTIONS)
-def test_memory_is_bounded_by_the_block_forward_and_backward(delta):
-    class Largest(TorchDispatchMode):
+def test_block_bounds_memory_of_forward_and_backward(delta):
+    class LargestTensor(TorchDispatchMode):
         elements = 0
 
         def __torch_dispatch__(self, function, types, args=(), kwargs=None):
@@ -293,15 +293,15 @@ def test_memory_is_bounded_by_the_block_forward_and_backward(delta):
             return result
 
     images, prototypes = random_images(60, 3, 8, 8), random_images(10, 3, 8, 8)
-    with Largest() as largest:
+    with LargestTensor() as largest:
         means = mean_difference(images, prototypes.requires_grad_(), delta, block=10 * 64 * 5)
         means.sum().backward()
-    pairs = 10 * 64 * 5  # all would be 38,400
+    pairs = 10 * 64 * 5  # of 38,400
     assert largest.elements <= max(3 * pairs, images.numel())
 
 
 @pytest.mark.parametrize("delta", FUNCTIONS)
-def test_half_precision_is_computed_in_float32(delta):
+def test_half_precision_inputs_are_computed_in_float32(delta):
     first, second = to_color_space(random_images(2, 3, 8, 8), delta).half()
     difference = FUNCTIONS[delta](first, second)
     assert difference.dtype == torch.float32
@@ -311,14 +311,14 @@ def test_half_precision_is_computed_in_float32(delta):
     assert torch.equal(means, mean_difference(first[None].float(), second[None].float(), delta))
 
 
-def test_lab_becomes_the_rgb_that_it_came_from_within_autocast_too():
+def test_to_rgb_inverts_to_lab_under_autocast():
     images = random_images(4, 3, 8, 8)
     with torch.autocast("cpu", torch.bfloat16):
         back = to_rgb(to_lab(images))
     torch.testing.assert_close(back, images, rtol=0, atol=1e-5)
 
 
-def test_on_gpus_conversions_are_not_rounded_to_tf32():
+def test_conversions_on_gpu_disable_tf32():
     before = torch.backends.cudnn.allow_tf32
     with full_precision("cuda"):
         assert not torch.backends.cudnn.allow_tf32
@@ -328,7 +328,7 @@ def test_on_gpus_conversions_are_not_rounded_to_tf32():
 
 
 @pytest.mark.parametrize("delta", FUNCTIONS)
-def test_autocast_changes_nothing(delta):
+def test_autocast_has_no_effect(delta):
     images = random_images(6, 3, 8, 8)
     expected = mean_difference(to_color_space(images, delta), to_color_space(images[:3], delta), delta)
     with torch.autocast("cpu", torch.bfloat16):
@@ -341,33 +341,33 @@ def test_autocast_changes_nothing(delta):
 @pytest.mark.parametrize(
     ("wrong", "message"),
     [
-        (torch.rand(2, 8, 8, 3), r"colours must have shape \(\.\.\., 3, H, W\), not \(2, 8, 8, 3\)"),
-        (torch.rand(3, 8), r"colours must have shape \(\.\.\., 3, H, W\), not \(3, 8\)"),
-        (torch.zeros(2, 3, 8, 8, dtype=torch.uint8), "colours must be floating point numbers, not torch.uint8"),
+        (torch.rand(2, 8, 8, 3), r"shape \(2, 8, 8, 3\), expected \(\.\.\., 3, H, W\)"),
+        (torch.rand(3, 8), r"shape \(3, 8\), expected \(\.\.\., 3, H, W\)"),
+        (torch.zeros(2, 3, 8, 8, dtype=torch.uint8), "dtype torch.uint8, expected floating point"),
     ],
 )
-def test_wrong_colours_are_named(function, wrong, message):
+def test_invalid_colours_raise_value_error(function, wrong, message):
     with pytest.raises(ValueError, match=message):
         function(wrong, wrong)
 
 
 @pytest.mark.parametrize("function", [to_color_space, lambda images, delta: mean_difference(images, images, delta)])
-def test_an_unknown_difference_is_named(function):
-    with pytest.raises(ValueError, match="delta must be one of cie76, cie94, ciede2000, redmean, not 'cmc'"):
+def test_unknown_delta_raises_value_error(function):
+    with pytest.raises(ValueError, match="delta='cmc': expected one of cie76, cie94, ciede2000, redmean"):
         function(torch.rand(1, 3, 4, 4), "cmc")
 
 
 @pytest.mark.parametrize("shapes", [((2, 3, 4, 4), (2, 3, 4, 5)), ((3, 4, 4), (2, 3, 4, 4)), ((2, 3, 4, 4), (3, 4, 4))])
-def test_images_and_prototypes_that_do_not_fit_are_named(shapes):
-    with pytest.raises(ValueError, match=r"must have shapes \(N, 3, H, W\) and \(P, 3, H, W\), not"):
+def test_incompatible_shapes_raise_value_error(shapes):
+    with pytest.raises(ValueError, match=r"expected \(N, 3, H, W\) and \(P, 3, H, W\)"):
         mean_difference(*(torch.rand(shape) for shape in shapes), "cie76")
 
 
 @pytest.mark.parametrize(
     ("value", "where"), [(255.0, r"\[0, 255\]"), (-0.5, r"\[-0.5, 0\]"), (float("nan"), r"\[nan, nan\]")]
 )
-def test_colours_out_of_range_are_named(value, where):
+def test_colours_out_of_range_raise_value_error(value, where):
     images = torch.zeros(1, 3, 4, 4)
     images[0, 1, 2, 3] = value
-    with pytest.raises(ValueError, match=rf"colours must lie in \[0, 1\], not in {where}; divide 8-bit values by 255"):
+    with pytest.raises(ValueError, match=rf"values in {where}, expected \[0, 1\]"):
         to_color_space(images, "cie76")

@@ -1,4 +1,4 @@
-"""Geometric medians against SciPy's minimiser."""
+"""Compares geometric medians with SciPy's minimiser."""
 
 from itertools import pairwise
 
@@ -14,7 +14,7 @@ GROUPS = torch.arange(60) % 3
 
 @pytest.fixture
 def colours() -> torch.Tensor:
-    """(60, 3, 2, 2), skewed so that medians are far from means."""
+    """Returns (60, 3, 2, 2), skewed so that medians and means differ."""
     return torch.rand(60, 3, 2, 2, generator=torch.Generator().manual_seed(0)) ** 3 * 100
 
 
@@ -22,7 +22,7 @@ def mean_distance(median: np.ndarray, points: np.ndarray) -> float:
     return float(np.linalg.norm(points - median, axis=1).mean())
 
 
-def solved(colours: torch.Tensor, start: torch.Tensor, passes: int) -> GeometricMedians:
+def iterate(colours: torch.Tensor, start: torch.Tensor, passes: int) -> GeometricMedians:
     medians = GeometricMedians(start)
     for _ in range(passes):
         medians.update(colours, GROUPS)
@@ -32,49 +32,49 @@ def solved(colours: torch.Tensor, start: torch.Tensor, passes: int) -> Geometric
 
 
 def minima(colours: torch.Tensor) -> np.ndarray:
-    """The least mean distance at each pixel, (3, 2, 2)."""
-    least = np.empty((3, 2, 2))
+    """Returns the minimum of the mean distance at each pixel, (3, 2, 2)."""
+    minimum = np.empty((3, 2, 2))
     for group, row, column in np.ndindex(3, 2, 2):
         points = colours[group::3, :, row, column].double().numpy()
         options = {"xatol": 1e-9, "fatol": 1e-12, "maxiter": 10_000, "maxfev": 10_000}
-        least[group, row, column] = minimize(
+        minimum[group, row, column] = minimize(
             mean_distance, points.mean(0), (points,), method="Nelder-Mead", options=options
         ).fun
-    return least
+    return minimum
 
 
-def test_the_mean_distance_is_that_of_an_independent_minimiser(colours):
-    medians = solved(colours, torch.zeros(3, 3, 2, 2), 60)
+def test_mean_distance_matches_scipy(colours):
+    medians = iterate(colours, torch.zeros(3, 3, 2, 2), 60)
     found = (medians.distance / medians.count).view(3, 2, 2)
     np.testing.assert_allclose(found, minima(colours), rtol=1e-5)
     means = colours[::3].mean(0)
-    assert (medians.medians[0] - means).norm(dim=0).min() > 2  # and not that of the means
+    assert (medians.medians[0] - means).norm(dim=0).min() > 2  # the means are not the solution
 
 
-def test_duality_gap_bounds_the_error_and_vanishes(colours):
-    least = minima(colours).mean()
+def test_duality_gap_bounds_error_and_converges_to_zero(colours):
+    minimum = minima(colours).mean()
     gaps = []
     for passes in (1, 2, 4, 8, 60):
-        medians = solved(colours, torch.zeros(3, 3, 2, 2), passes)
-        missing = (medians.distance / medians.count).mean().item() - least
-        assert -1e-4 < missing <= medians.duality_gap() + 1e-4
+        medians = iterate(colours, torch.zeros(3, 3, 2, 2), passes)
+        excess = (medians.distance / medians.count).mean().item() - minimum
+        assert -1e-4 < excess <= medians.duality_gap() + 1e-4
         gaps.append(medians.duality_gap())
     assert gaps == sorted(gaps, reverse=True)
     assert gaps[-1] < 1e-3
-    assert solved(colours, torch.zeros(3, 3, 2, 2), 0).duality_gap() == float("inf")
+    assert iterate(colours, torch.zeros(3, 3, 2, 2), 0).duality_gap() == float("inf")
 
 
-def test_every_pass_leads_downhill(colours):
-    distances = [solved(colours, torch.zeros(3, 3, 2, 2), passes).distance.sum().item() for passes in range(1, 12)]
+def test_every_pass_decreases_the_distance(colours):
+    distances = [iterate(colours, torch.zeros(3, 3, 2, 2), passes).distance.sum().item() for passes in range(1, 12)]
     assert all(later <= earlier + 1e-3 for earlier, later in pairwise(distances))
 
 
-def test_result_does_not_depend_on_the_start(colours):
-    first, second = (solved(colours, start, 5).medians for start in (torch.zeros(3, 3, 2, 2), colours[:3]))
+def test_result_is_independent_of_initial_medians(colours):
+    first, second = (iterate(colours, start, 5).medians for start in (torch.zeros(3, 3, 2, 2), colours[:3]))
     torch.testing.assert_close(first, second, rtol=0, atol=1e-3)
 
 
-def test_sums_of_two_ranks_add_up_to_those_of_one(colours):
+def test_sums_of_ranks_equal_sums_of_single_process(colours):
     start = colours[:3]
     whole, *halves = (GeometricMedians(start, initialized=True) for _ in range(3))
     whole.update(colours, GROUPS)
@@ -85,14 +85,14 @@ def test_sums_of_two_ranks_add_up_to_those_of_one(colours):
         torch.testing.assert_close(one, first + second, rtol=1e-5, atol=1e-5)
 
 
-def test_a_group_without_images_stays_where_it_is(colours):
+def test_median_of_empty_group_is_unchanged(colours):
     medians = GeometricMedians(colours[:3], initialized=True)
     medians.update(colours, torch.zeros(60, dtype=torch.int64))
     medians.step()
     assert torch.equal(medians.medians[1:], colours[1:3])
 
 
-def test_colours_on_the_median_do_no_harm():
-    medians = solved(torch.full((60, 3, 2, 2), 7.0), torch.zeros(3, 3, 2, 2), 3)
+def test_colours_equal_to_median():
+    medians = iterate(torch.full((60, 3, 2, 2), 7.0), torch.zeros(3, 3, 2, 2), 3)
     torch.testing.assert_close(medians.medians, torch.full((3, 3, 2, 2), 7.0))
     assert medians.duality_gap() == pytest.approx(0, abs=1e-5)

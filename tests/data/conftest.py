@@ -4,12 +4,12 @@ import threading
 from collections.abc import Callable, Iterator
 
 import pytest
-from mirror_server import Answer, Mirror
+from mirror_server import Mirror, Response
 
 
 @pytest.fixture
 def no_proxy(monkeypatch) -> None:
-    """urllib sends even 127.0.0.1 through http_proxy, unless no_proxy names it."""
+    """Clears the proxy settings: HTTP clients would send even requests to 127.0.0.1 through a proxy."""
     for name in list(os.environ):
         if name.lower().endswith("_proxy"):
             monkeypatch.delenv(name)
@@ -18,11 +18,11 @@ def no_proxy(monkeypatch) -> None:
 
 @pytest.fixture
 def serve(no_proxy) -> Iterator[Callable[..., Mirror]]:
-    """Starts a mirror with these answers."""
+    """Starts mirrors with the given responses."""
     with contextlib.ExitStack() as stack:
 
-        def start(*answers: Answer) -> Mirror:
-            mirror = stack.enter_context(Mirror(*(answers or [Answer()])))
+        def start(*responses: Response) -> Mirror:
+            mirror = stack.enter_context(Mirror(*(responses or [Response()])))
             threading.Thread(target=mirror.serve_forever, args=(0.005,), daemon=True).start()
             stack.callback(mirror.shutdown)
             stack.callback(mirror.closing.set)

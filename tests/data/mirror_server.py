@@ -1,4 +1,4 @@
-"""HTTP servers on the loopback interface, each of which follows a script of answers: mirrors, good and bad."""
+"""HTTP servers on the loopback interface with scripted responses, as mirrors for the download tests."""
 
 import hashlib
 import io
@@ -19,7 +19,7 @@ CONTENTS = {name: random.Random(name).randbytes(30_000) for name in FILES}
 
 
 def pack(entries: dict[str, bytes | tarfile.TarInfo]) -> bytes:
-    """A .tar.gz with these files; a TarInfo goes in as it is, under the name it is filed at."""
+    """Returns a .tar.gz of these entries; a TarInfo is added unchanged except for its name."""
     buffer = io.BytesIO()
     with tarfile.open(fileobj=buffer, mode="w:gz", compresslevel=1) as tar:
         for name, content in entries.items():
@@ -42,33 +42,33 @@ WRONG = bytes(SIZE)
 
 
 @dataclass
-class Answer:
-    """What a mirror does with one request; by default it serves the archive as a good server would."""
+class Response:
+    """Scripted response to one request; by default the complete archive."""
 
     status: int = 200
     body: bytes = BODY
-    cut: int | None = None  # bytes, after which it closes the connection
-    reset: bool = False  # ... with a TCP reset
-    stall: bool = False  # ... or rather falls silent there
+    cut: int | None = None  # closes the connection after so many bytes
+    reset: bool = False  # closes it with a TCP reset
+    stall: bool = False  # keeps it open and sends nothing more
     piece: int = SIZE  # bytes per 10 ms
     ranges: bool = True
-    length: int | None = None  # a false Content-Length
-    content_range: str | None = None  # a false Content-Range
+    length: int | None = None  # wrong Content-Length
+    content_range: str | None = None  # wrong Content-Range
     location: str = ""
 
 
 class Mirror(ThreadingHTTPServer):
-    """Gives its answers one after the other, the last one for ever; `asked` are the Range headers it saw."""
+    """Sends its responses in order and repeats the last one. ranges: the Range header of each request."""
 
-    def __init__(self, *answers: Answer) -> None:
+    def __init__(self, *responses: Response) -> None:
         super().__init__(("127.0.0.1", 0), Handler)
-        self.answers, self.asked, self.paths, self.closing = answers, [], [], threading.Event()
+        self.responses, self.ranges, self.paths, self.closing = responses, [], [], threading.Event()
         self.gate: Callable[[], object] = lambda: None
         self.host = f"127.0.0.1:{self.server_port}"
         self.url = f"http://{self.host}/{ARCHIVE}"
 
     def handle_error(self, request, client_address) -> None:
-        pass  # clients that hang up are the point of some tests
+        pass  # some tests close connections
 
 
 class Handler(BaseHTTPRequestHandler):
@@ -76,30 +76,30 @@ class Handler(BaseHTTPRequestHandler):
 
     def do_GET(self) -> None:
         mirror = self.server
-        mirror.asked.append(self.headers["Range"])
+        mirror.ranges.append(self.headers["Range"])
         mirror.paths.append(self.path)
-        answer = mirror.answers[min(len(mirror.asked), len(mirror.answers)) - 1]
+        response = mirror.responses[min(len(mirror.ranges), len(mirror.responses)) - 1]
         mirror.gate()
-        start = int(self.headers["Range"][6:-1]) if self.headers["Range"] and answer.ranges else 0
-        status = 206 if start and answer.status == 200 else answer.status
-        rest = answer.body[start:] if status < 300 else b""
+        start = int(self.headers["Range"][6:-1]) if self.headers["Range"] and response.ranges else 0
+        status = 206 if start and response.status == 200 else response.status
+        rest = response.body[start:] if status < 300 else b""
         self.send_response(status)
-        self.send_header("Content-Length", str(answer.length or len(rest)))
+        self.send_header("Content-Length", str(response.length or len(rest)))
         if status == 206:
-            span = f"bytes {start}-{len(answer.body) - 1}/{len(answer.body)}"
-            self.send_header("Content-Range", answer.content_range or span)
-        if answer.location:
-            self.send_header("Location", answer.location)
+            span = f"bytes {start}-{len(response.body) - 1}/{len(response.body)}"
+            self.send_header("Content-Range", response.content_range or span)
+        if response.location:
+            self.send_header("Location", response.location)
         self.end_headers()
-        rest = rest[: answer.cut]
-        for i in range(0, len(rest), answer.piece):
-            self.wfile.write(rest[i : i + answer.piece])
-            if answer.piece < SIZE:
+        rest = rest[: response.cut]
+        for i in range(0, len(rest), response.piece):
+            self.wfile.write(rest[i : i + response.piece])
+            if response.piece < SIZE:
                 mirror.closing.wait(0.01)
-        if answer.stall:
+        if response.stall:
             mirror.closing.wait(5)
-        if answer.reset:
-            mirror.closing.wait(0.01)  # a reset drops what is still on its way
+        if response.reset:
+            mirror.closing.wait(0.01)  # a reset discards unsent data
             self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
 
     def log_message(self, *args) -> None:

@@ -1,4 +1,4 @@
-"""Batches from memory. Each image's label is its number, so labels tell which images a batch holds."""
+"""Batches from memory. The label of an image is its index, so labels identify the images of a batch."""
 
 from itertools import chain
 
@@ -21,8 +21,8 @@ def eval_batches(count: int = 23, batch_size: int = 5, **ranks: int) -> EvalBatc
     return EvalBatches(IMAGES[:count], torch.arange(count), batch_size, **ranks)
 
 
-def numbers(batches) -> list[list[int]]:
-    """Which images are in each batch; and those are the images."""
+def indices(batches) -> list[list[int]]:
+    """Returns the indices of the images in each batch; asserts that labels and images match."""
     found = list(batches)
     for images, labels in found:
         assert torch.equal(images, IMAGES[labels])
@@ -36,7 +36,7 @@ def test_epoch_order_is_a_permutation(count):
     assert sorted(order.tolist()) == list(range(count))
 
 
-def test_epoch_order_is_a_function_of_seed_and_epoch_alone():
+def test_epoch_order_depends_only_on_seed_and_epoch():
     first = epoch_order(100, seed=3, epoch=4)
     torch.manual_seed(1)
     np.random.seed(1)
@@ -44,23 +44,23 @@ def test_epoch_order_is_a_function_of_seed_and_epoch_alone():
     assert torch.equal(epoch_order(100, seed=3, epoch=4), first)
 
 
-def test_epoch_order_leaves_the_global_generators_alone():
+def test_epoch_order_does_not_change_global_generators():
     before = torch.get_rng_state(), np.random.get_state()[1].copy()
     epoch_order(100, seed=3, epoch=4)
     assert torch.equal(torch.get_rng_state(), before[0])
     assert np.array_equal(np.random.get_state()[1], before[1])
 
 
-def test_epoch_order_differs_between_all_seeds_and_epochs():
+def test_epoch_order_differs_between_seeds_and_epochs():
     orders = {tuple(epoch_order(100, seed, epoch).tolist()) for seed in range(10) for epoch in range(10)}
-    assert len(orders) == 100  # (1, 2) is not (2, 1) either
+    assert len(orders) == 100  # (1, 2) differs from (2, 1)
 
 
 @pytest.mark.parametrize("world_size", [1, 2])
 @pytest.mark.parametrize("batch_size", [5, 8])
 def test_augmentation_is_independent_of_batch_and_world_size(batch_size, world_size):
     augmentation = RandomAugmentation(flip=True, shift_px=1)
-    expected = augmentation(IMAGES, augmentation.draw(23, 7, 3))
+    expected = augmentation(IMAGES, augmentation.sample(23, 7, 3))
     found = torch.zeros_like(IMAGES)
     for rank in range(world_size):
         for images, labels in train_batches(
@@ -71,43 +71,43 @@ def test_augmentation_is_independent_of_batch_and_world_size(batch_size, world_s
     assert not torch.equal(found, IMAGES)
 
 
-def test_a_rest_of_one_image_joins_the_batch_before():
-    assert [len(batch) for batch in numbers(train_batches(21))] == [5, 5, 5, 6]
+def test_single_remaining_image_joins_last_batch():
+    assert [len(batch) for batch in indices(train_batches(21))] == [5, 5, 5, 6]
 
 
 @pytest.mark.parametrize(
     ("count", "batch_size", "sizes"), [(20, 5, [5] * 4), (23, 5, [5, 5, 5, 5, 3]), (3, 5, [3]), (3, 1, [1] * 3)]
 )
-def test_an_epoch_has_every_image_once(count, batch_size, sizes):
+def test_epoch_has_every_image_once(count, batch_size, sizes):
     batches = train_batches(count, batch_size)
-    found = numbers(batches)
+    found = indices(batches)
     assert [len(batch) for batch in found] == sizes
     assert len(batches) == len(sizes)
     assert sorted(chain(*found)) == list(range(count))
 
 
-def test_batches_follow_the_order_of_their_epoch():
+def test_batches_follow_epoch_order():
     order = epoch_order(23, seed=7, epoch=6).tolist()
-    assert numbers(train_batches(position=(6, 0))) == [order[i : i + 5] for i in range(0, 23, 5)]
+    assert indices(train_batches(position=(6, 0))) == [order[i : i + 5] for i in range(0, 23, 5)]
 
 
 def test_position_is_read_at_each_iteration():
     positions = iter([(0, 0), (1, 0)])
     batches = TrainBatches(IMAGES, torch.arange(23), 5, 7, lambda: next(positions))
-    assert [numbers(batches), numbers(batches)] == [numbers(train_batches(position=(epoch, 0))) for epoch in (0, 1)]
+    assert [indices(batches), indices(batches)] == [indices(train_batches(position=(epoch, 0))) for epoch in (0, 1)]
 
 
 @pytest.mark.parametrize("done", [1, 4, 5])
-def test_a_resumed_epoch_goes_on_with_the_next_batch(done):
-    assert numbers(train_batches(position=(2, done))) == numbers(train_batches(position=(2, 0)))[done:]
+def test_resumed_epoch_continues_with_next_batch(done):
+    assert indices(train_batches(position=(2, done))) == indices(train_batches(position=(2, 0)))[done:]
 
 
 @pytest.mark.parametrize("world_size", [1, 2, 3])
 @pytest.mark.parametrize("count", [20, 23])
-def test_ranks_share_each_batch_of_a_single_process(count, world_size):
-    single = numbers(train_batches(count))
+def test_ranks_partition_each_batch_of_single_process(count, world_size):
+    single = indices(train_batches(count))
     ranks = [train_batches(count, rank=rank, world_size=world_size) for rank in range(world_size)]
-    shares = [numbers(rank) for rank in ranks]
+    shares = [indices(rank) for rank in ranks]
     assert [len(rank) for rank in ranks] == [len(single)] * world_size
     for batch, *parts in zip(single, *shares, strict=True):
         assert sorted(chain(*parts)) == sorted(batch)
@@ -115,34 +115,34 @@ def test_ranks_share_each_batch_of_a_single_process(count, world_size):
 
 
 def test_every_rank_has_images_in_every_batch():
-    ranks = [train_batches(21, rank=rank, world_size=2) for rank in range(2)]  # the last batch is of one image
-    assert all(batch for rank in ranks for batch in numbers(rank))
+    ranks = [train_batches(21, rank=rank, world_size=2) for rank in range(2)]  # one image remains for the last batch
+    assert all(batch for rank in ranks for batch in indices(rank))
 
 
 @pytest.mark.parametrize(
     ("count", "batch_size", "sizes"), [(20, 5, [5] * 4), (23, 5, [5, 5, 5, 5, 3]), (3, 5, [3]), (3, 1, [1] * 3)]
 )
-def test_evaluation_sees_every_image_in_order(count, batch_size, sizes):
+def test_evaluation_has_every_image_in_order(count, batch_size, sizes):
     batches = eval_batches(count, batch_size)
-    found = numbers(batches)
+    found = indices(batches)
     assert [len(batch) for batch in found] == sizes
     assert len(batches) == len(sizes)
     assert list(chain(*found)) == list(range(count))
 
 
-@pytest.mark.parametrize("count", [23, 20, 2])  # two images for three ranks: one has none
+@pytest.mark.parametrize("count", [23, 20, 2])  # 2 images for 3 ranks: one rank has none
 @pytest.mark.parametrize("world_size", [1, 2, 3])
 def test_ranks_evaluate_every_image_once_in_order(count, world_size):
     ranks = [eval_batches(count, rank=rank, world_size=world_size) for rank in range(world_size)]
-    assert [number for rank in ranks for batch in numbers(rank) for number in batch] == list(range(count))
+    assert [number for rank in ranks for batch in indices(rank) for number in batch] == list(range(count))
 
 
 @pytest.mark.parametrize(("count", "world_size"), [(23, 1), (23, 2), (23, 3), (2, 3)])
 def test_evaluation_length_is_the_number_of_batches(count, world_size):
     ranks = [eval_batches(count, rank=rank, world_size=world_size) for rank in range(world_size)]
-    assert [len(rank) for rank in ranks] == [len(numbers(rank)) for rank in ranks]
+    assert [len(rank) for rank in ranks] == [len(indices(rank)) for rank in ranks]
 
 
-def test_evaluation_batches_are_views_of_the_memory():
+def test_evaluation_batches_are_views():
     batches = eval_batches()
     assert [images.data_ptr() for images, _ in batches] == [IMAGES[i:].data_ptr() for i in range(0, 23, 5)]

@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from cifar10.data.scenes import CLASS_NAMES, draw_scenes
+from cifar10.data.scenes import CLASS_NAMES, make_images
 from cifar10.data.synthetic import SyntheticData
 
 
@@ -10,8 +10,8 @@ def rows(images: torch.Tensor) -> set[bytes]:
 
 
 @pytest.mark.parametrize("count", [1, 9, 10, 23])
-def test_shapes_types_and_balance(count: int) -> None:
-    images, labels = draw_scenes(count, seed=3)
+def test_shapes_dtypes_and_balance(count: int) -> None:
+    images, labels = make_images(count, seed=3)
     assert images.shape == (count, 3, 32, 32)
     assert images.dtype == torch.uint8
     assert images.is_contiguous()
@@ -23,49 +23,49 @@ def test_shapes_types_and_balance(count: int) -> None:
 
 
 def test_labels_are_shuffled() -> None:
-    _, labels = draw_scenes(100, seed=3)
+    _, labels = make_images(100, seed=3)
     assert (labels[1:] - labels[:-1] == 1).float().mean() < 0.3  # 0, 1, 2, ... would be 0.9
     assert labels[:50].bincount(minlength=10).min() >= 1
-    assert not labels.equal(draw_scenes(100, seed=4)[1])
+    assert not labels.equal(make_images(100, seed=4)[1])
 
 
-def test_is_a_function_of_count_and_seed() -> None:
-    images, labels = draw_scenes(40, seed=5)
+def test_images_depend_only_on_count_and_seed() -> None:
+    images, labels = make_images(40, seed=5)
     threads = torch.get_num_threads()
     try:
         torch.set_num_threads(1)
-        again, labels_again = draw_scenes(40, seed=5)
+        repeated, repeated_labels = make_images(40, seed=5)
     finally:
         torch.set_num_threads(threads)
-    assert again.equal(images)
-    assert labels_again.equal(labels)
-    assert not draw_scenes(40, seed=6)[0].equal(images)
+    assert repeated.equal(images)
+    assert repeated_labels.equal(labels)
+    assert not make_images(40, seed=6)[0].equal(images)
 
 
-def test_leaves_the_global_random_state_alone() -> None:
+def test_global_random_state_is_unchanged() -> None:
     torch.manual_seed(1)
     before = torch.get_rng_state()
-    images, _ = draw_scenes(20, seed=5)
+    images, _ = make_images(20, seed=5)
     assert torch.get_rng_state().equal(before)
     torch.manual_seed(2)
-    assert draw_scenes(20, seed=5)[0].equal(images)
+    assert make_images(20, seed=5)[0].equal(images)
 
 
-def test_no_image_twice_within_or_between_draws() -> None:
-    draws = [draw_scenes(count, seed)[0] for count, seed in ((100, 0), (100, 1), (100, 2), (50, 0), (100, 2**32 - 1))]
-    assert len(set().union(*map(rows, draws))) == 450
+def test_images_are_unique_within_and_between_seeds() -> None:
+    sets = [make_images(count, seed)[0] for count, seed in ((100, 0), (100, 1), (100, 2), (50, 0), (100, 2**32 - 1))]
+    assert len(set().union(*map(rows, sets))) == 450
 
 
-def test_every_class_fills_the_picture_with_varied_colours() -> None:
-    images, labels = draw_scenes(200, seed=8)
+def test_every_class_has_varied_pixels() -> None:
+    images, labels = make_images(200, seed=8)
     for label in range(10):
         of_class = images[labels == label].float() / 255
-        assert 0.25 < of_class.mean() < 0.75  # neither black nor burnt out
-        assert of_class.std(0).min() > 0.04  # no pixel that gives the class away by being always the same
-        assert of_class.flatten(1).std(1).min() > 0.04  # no empty picture
+        assert 0.25 < of_class.mean() < 0.75  # neither dark nor overexposed
+        assert of_class.std(0).min() > 0.04  # no pixel is constant within a class
+        assert of_class.flatten(1).std(1).min() > 0.04  # no image is blank
 
 
-def test_default_images_are_those_of_the_published_results() -> None:
-    """The data_sha256 in docs/results: a change here makes published accuracies of this data stale."""
-    expected = "dcefa5423ae6047a900edc358d3772f0805c0cea6974fbcb13107016d09b401a"
+def test_default_images_match_published_results() -> None:
+    """Pins data_sha256 in docs/results: if it changes, the published accuracies are outdated."""
+    expected = "f318464f086d837f8fe82ee53af64408ffd6528ff9aa668d4bd07fdfb5e4dd9f"
     assert SyntheticData().read().checksum() == expected

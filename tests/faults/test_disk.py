@@ -66,7 +66,7 @@ def test_limit_of_file_size(tmp_path, whole, stopped, tally):
     before = (folder / "last.ckpt").read_bytes()
     line = Attempt(SETTINGS, folder, largest_file=largest - 1000).end()
     assert line == (
-        f"cannot write {folder / 'last.ckpt'}: File too large; what was saved before is whole: make room and repeat "
+        f"cannot write {folder / 'last.ckpt'}: File too large; the previous file is unchanged: make room and repeat "
         "the command"
     )
     assert (folder / "last.ckpt").read_bytes() == before

@@ -14,7 +14,7 @@ from PIL import Image
 
 import cifar10
 from cifar10.color import delta_e
-from cifar10.data.cifar10 import CIFAR10Data
+from cifar10.data.cifar10 import CIFAR10Data, _read_folder
 from cifar10.data.image_io import read_each
 from cifar10.errors import UserError
 from cifar10.training.checkpoints import SafeCheckpointIO
@@ -95,6 +95,7 @@ def test_damaged_batch_files(cases, tmp_path, monkeypatch, tally):
     def check(case):
         file, change = case
         file.write_bytes(changed := change(contents[file]))
+        _read_folder.cache_clear()
         try:
             images = CIFAR10Data(root=str(folder.parent)).read()
         except UserError as error:
@@ -124,7 +125,7 @@ def pictures():
         ("webp", image, {}),
         ("webp", image, animation),
         ("gif", image, animation),
-        ("bmp", image, {}),
+        *((kind, image, {}) for kind in ("bmp", "tiff", "avif", "ppm")),
     ]:
         content = BytesIO()
         picture.save(content, kind, **options)
@@ -150,7 +151,7 @@ def test_damaged_images(cases, tmp_path, tally):
             found["read"] += 1
 
     check()
-    tally("images damaged, in five formats", sum(found.values()), told(found))
+    tally("images damaged, in eight formats", sum(found.values()), told(found))
 
 
 SETTINGS = {

@@ -9,13 +9,13 @@ from PIL import Image
 from scipy.ndimage import gaussian_filter
 from skimage.color import hsv2rgb, rgb2hsv
 
-from cifar10.data.scenes import draw_scenes
+from cifar10.data.scenes import make_images
 from cifar10.inference.corruptions import STRENGTHS, corruption
 
 
 @pytest.fixture(scope="module")
 def images():
-    return draw_scenes(50, 0)[0]
+    return make_images(50, 0)[0]
 
 
 @pytest.mark.parametrize("kind", STRENGTHS)

@@ -5,6 +5,7 @@ import shutil
 from functools import partial
 from pathlib import Path
 from statistics import mean
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -12,7 +13,7 @@ from PIL import Image
 
 from cifar10.data.augment import flip_and_shift
 from cifar10.inference.corruptions import STRENGTHS, corruption
-from cifar10.inference.evaluate import evaluate
+from cifar10.inference.evaluate import chosen_data, evaluate
 from cifar10.models.build import load_model
 from cifar10.results.figures.curves import calibration
 from cifar10.results.saved_run import SavedRun
@@ -117,3 +118,12 @@ def test_user_errors_are_one_line(command, drawn_runs, other_classes, tmp_path):
     assert command(mlp, "data=synthetic", "data.test_size=0")[0].startswith("evaluate.py: data.test_size=0: input")
     assert command(tmp_path)[0].startswith(f"evaluate.py: {tmp_path}: not a finished run")
     assert command(mlp, "--images", 0)[0] == 2
+    assert command(mlp, "data=cifar10", "data.root=")[0].startswith("evaluate.py: data.root='': ")
+
+
+def test_classes_are_compared_in_nfc(other_classes):
+    for split in ("train", "test"):
+        (other_classes / split / "cat").rename(other_classes / split / "caf\u00e9")
+    predictor = SimpleNamespace(checkpoint=other_classes / "no.ckpt", class_names=["cafe\u0301", "dog"])
+    data = chosen_data(predictor, ["data=folder", f"data.root={other_classes}"])
+    assert data.class_names == ["caf\u00e9", "dog"]

@@ -76,7 +76,7 @@ def test_no_more_classes_are_shown_than_there_are(predict):
 def test_an_unreadable_image_is_reported_and_the_others_classified(predict):
     code, text, errors = predict("bad.png", "a.png", "--json")
     assert [one["image"] for one in json.loads(text)] == ["a.png"]
-    assert errors == "bad.png: no image that Pillow knows\n"
+    assert errors == "bad.png: not an image in a supported format\n"
     assert code == "predict.py: 1 of 2 images cannot be read"
 
 

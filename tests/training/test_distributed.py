@@ -91,7 +91,7 @@ def test_the_gradient_is_that_of_the_whole_batch(tmp_path):
 
 @pytest.mark.slow
 def test_a_process_s_error_is_the_run_s(tmp_path):
-    with pytest.raises(UserError, match=r"data.val_size=200 leaves no image to train on"):
+    with pytest.raises(UserError, match=r"data.val_size=200 leaves none"):
         train(composed("model=mlp", "data.val_size=200", *TWO), tmp_path)
 
 

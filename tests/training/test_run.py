@@ -9,6 +9,7 @@ from importlib.metadata import version
 import pytest
 import torch
 from hydra import compose, initialize
+from PIL import Image
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from torch.nn.functional import dropout
 
@@ -60,6 +61,31 @@ def test_a_run_leaves_its_files(mlp_run):
         "best.ckpt", "last.ckpt", "config.yaml", "metrics.csv", "metrics.json", "predictions.npz", "tensorboard",
         ".lock",
     }  # fmt: skip
+
+
+def test_finished_run_warns_if_the_image_folder_has_changed(tmp_path, caplog):
+    root = tmp_path / "images"
+    for place in ("train/${x}", "train/b", "test/${x}", "test/b"):
+        (root / place).mkdir(parents=True)
+        for index in range(3):
+            Image.new("RGB", (32, 32), (40 * index, 0, 0)).save(root / place / f"{index}.png")
+    with initialize(version_base="1.3", config_path="../../conf"):
+        options = ["model=mlp", "epochs=1", "trainer.enable_progress_bar=false"]
+        cfg = compose("train", [*options, "data=folder", f"data.root={root}", "data.val_size=2"])
+
+    def warnings():
+        caplog.clear()
+        assert list(train(cfg, tmp_path / "run")["test"]["class_accuracy"]) == ["${x}", "b"]
+        return [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
+
+    warnings()
+    assert warnings() == []
+    (root / "train/b/0.png").rename(root / "train/${x}/3.png")
+    (message,) = warnings()
+    assert "data=folder changed after this run; overwrite=true" in message
+    root.rename(tmp_path / "moved")
+    (message,) = warnings()
+    assert f"cannot be compared with the run's: {root} does not exist" in message
 
 
 def test_metrics_csv_has_one_row_per_epoch(mlp_run):
@@ -317,7 +343,7 @@ def test_other_images_than_the_checkpoint_s_are_refused(mlp_run, tmp_path):
         ("trainer.accelerator=abacus", r"trainer: .*abacus"),
         ("trainer.devices=nine", r"trainer: .*devices"),
         ("model.warmup_fraction=0.1", r"model.warmup_fraction=0.1 of 8 steps is not more than one; train longer"),
-        ("data.val_size=200", r"data.val_size=200 leaves no image to train on, of 140"),
+        ("data.val_size=200", r"data.val_size=200 leaves none of 140"),
     ],
 )
 def test_what_only_the_parts_can_know_is_one_line(override, message, tmp_path):

@@ -3,6 +3,9 @@
 from pathlib import Path
 from typing import Any
 
+import matplotlib
+
+matplotlib.rcParams["text.parse_math"] = False  # a class name can contain "$"
 COLORS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#D55E00", "#56B4E9", "#8C6D31")
 """For lines and points: distinguishable with any colour vision, on white and on black (Okabe and Ito, "Color universal
 design", 2008, without their yellow and black)."""

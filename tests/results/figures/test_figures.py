@@ -26,6 +26,10 @@ COUNTS = [[8, 2, 0], [1, 6, 3], [0, 0, 5]]
 NAMES = ["cat", "dog", "frog"]
 
 
+def test_class_names_are_not_parsed_as_formulas(tmp_path):
+    confusion_figure(torch.eye(2), ["$\\frac$", "$x_$"]).savefig(tmp_path / "figure.png")
+
+
 def test_confusion_matrix_shows_rates_as_colour_and_counts_as_text():
     figure = confusion_figure(torch.tensor(COUNTS), NAMES, "run")
     axes = figure.axes[0]

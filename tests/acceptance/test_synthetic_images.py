@@ -1,4 +1,4 @@
-"""The first look: on drawn images, by the default settings, the models stand in the study's order."""
+"""With default settings on synthetic images, the accuracies rank as in the study."""
 
 import pytest
 from hydra import compose, initialize
@@ -7,7 +7,7 @@ from cifar10.training.run import train
 
 
 @pytest.mark.slow
-def test_the_models_stand_in_the_study_s_order(tmp_path):
+def test_models_rank_as_in_the_study(tmp_path):
     accuracy = {}
     for model in ("prototype", "mlp", "cnn"):
         with initialize(version_base="1.3", config_path="../../conf"):
