@@ -38,7 +38,7 @@ def can_compile(prototypes: Tensor, delta: Delta) -> bool:
         lines = str(error).splitlines() or [type(error).__name__]
         reason = next(
             (line for line in lines if "error:" in line), lines[0]
-        )  # the compiler's error, or PyTorch's first line
+        )
         log.warning("model.compile: cannot compile kernels, so PyTorch's operations are used: %s", reason)
         return False
     return True

@@ -22,9 +22,9 @@ NO_AUGMENTATION = RandomAugmentation()
 class TrainBatches:
     """Iterable over an epoch's shuffled, augmented batches; a rank gets every world_size-th image of each batch.
 
-    images: (N, 3, 32, 32) uint8; labels: (N,) int64; batch_size: images per batch over all ranks. current_epoch: returns
-    the epoch to iterate over, from 0. position: the last epoch and the number of its batches returned; iterating over
-    the same epoch continues there.
+    images: (N, 3, 32, 32) uint8; labels: (N,) int64; batch_size: images per batch over all ranks.
+    current_epoch: returns the epoch to iterate over, from 0. position: the last epoch and the number of its batches
+    that were returned; iterating over the same epoch continues there.
     """
 
     images: Tensor
