@@ -120,8 +120,8 @@ def show_table(rows: Iterable[Row], top: int, width: int) -> None:
 
 
 def show_csv(rows: Iterable[Row], top: int, width: int) -> None:
-    if isinstance(sys.stdout, TextIOWrapper):
-        sys.stdout.reconfigure(errors="surrogateescape")  # file names can be any bytes
+    if isinstance(sys.stdout, TextIOWrapper) and sys.stdout.encoding == "utf-8":
+        sys.stdout.reconfigure(errors="surrogateescape")  # writes file names byte by byte
     writer = csv.writer(sys.stdout, lineterminator="\n")
     writer.writerow(["image", *(f"{name}_{rank}" for rank in range(1, top + 1) for name in ("class", "probability"))])
     for name, classes in rows:

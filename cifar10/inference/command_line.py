@@ -5,6 +5,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib.util import find_spec
+from io import TextIOWrapper
 from pathlib import Path
 
 from cifar10.errors import UserError
@@ -40,7 +41,12 @@ def require_packages(extra: str, *names: str) -> None:
 
 @contextmanager
 def one_line_errors() -> Iterator[None]:
-    """Exits with the line `SCRIPT: message` on UserError, OSError and Ctrl-C."""
+    """Exits with the line `SCRIPT: message` on UserError, OSError and Ctrl-C.
+
+    Output that the encoding of stdout cannot represent is escaped, as Python does on stderr.
+    """
+    if isinstance(sys.stdout, TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")
     script = Path(sys.argv[0]).name
     try:
         yield

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 from tqdm import tqdm
 
@@ -115,6 +116,17 @@ def test_line_break_in_a_name_is_escaped_in_the_table_only(predict, folder):
     assert len(predict("a\nb.png")[1].splitlines()) == 2
     assert json.loads(predict("a\nb.png", "--json")[1])[0]["image"] == "a\nb.png"
     assert list(csv.reader(io.StringIO(predict("a\nb.png", "--csv")[1])))[1][0] == "a\nb.png"
+
+
+@pytest.mark.parametrize("option", ["--top=1", "--csv"])
+def test_unencodable_class_names_are_escaped(option, predict, drawn_runs, folder, monkeypatch):
+    checkpoint = torch.load(drawn_runs / "model=mlp/best.ckpt", weights_only=True)
+    checkpoint["network"]["arguments"]["class_names"] = [f"\u043a\u043e\u0442{label}" for label in range(10)]
+    torch.save(checkpoint, folder / "other.ckpt")
+    output = io.BytesIO()
+    monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(output, "latin-1", write_through=True))
+    assert predict("a.png", option, model=folder / "other.ckpt")[0] == 0
+    assert rb"\u043a\u043e\u0442" in output.getvalue()
 
 
 def test_images_in_several_blocks(predict, drawn_runs):
