@@ -22,6 +22,7 @@ def main() -> None:
         parser.error(f"--port: got {args.port}, expected 1 to 65535")
     os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"  # Gradio reads it at import
     os.environ.setdefault("HF_HUB_OFFLINE", "1")
+    os.environ["no_proxy"] = "*"  # Gradio sends requests to its own server
     with one_line_errors():
         require_packages("demo", "gradio")
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 
-pytest.importorskip("gradio", reason="needs Gradio: pip install -e '.[demo]'")
+gradio = pytest.importorskip("gradio", reason="needs Gradio: pip install -e '.[demo]'")
 
 from cifar10.errors import UserError
 from cifar10.inference.demo import first_samples, load_predictors
@@ -70,3 +70,13 @@ def test_missing_first_image_raises_one_line(command, drawn_runs, tmp_path):
     assert command(drawn_runs / "model=mlp", "--image", tmp_path / "no.png", "--device", "cpu")[0].startswith(
         "demo.py: 1 of 1 files cannot be read as images"
     )
+
+
+@pytest.mark.parametrize("name", ["http_proxy", "all_proxy", "HTTP_PROXY"])
+def test_local_requests_use_no_proxy(name, command, drawn_runs, monkeypatch):
+    monkeypatch.setenv(name, "http://127.0.0.1:9")  # refuses connections
+    monkeypatch.setenv("no_proxy", "example.com")
+    monkeypatch.setattr(gradio.Blocks, "block_thread", lambda page: page.close(verbose=False))
+    status, text = command(drawn_runs / "model=mlp", "--device", "cpu")
+    assert status == 0
+    assert text.startswith("http://127.0.0.1:")
