@@ -5,6 +5,7 @@ import shutil
 from functools import partial
 from pathlib import Path
 from statistics import mean
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -12,7 +13,7 @@ from PIL import Image
 
 from cifar10.data.augment import flip_and_shift
 from cifar10.inference.corruptions import STRENGTHS, corruption
-from cifar10.inference.evaluate import evaluate
+from cifar10.inference.evaluate import evaluate, load_data
 from cifar10.models.build import load_model
 from cifar10.results.figures.curves import calibration
 from cifar10.results.saved_run import SavedRun
@@ -95,6 +96,14 @@ def other_classes(tmp_path):
         for number in range(2):
             Image.new("RGB", (32, 32), (number, 9, 9)).save(tmp_path / "images" / name / f"{number}.png")
     return tmp_path / "images"
+
+
+def test_class_names_in_nfc_and_nfd_are_equal(drawn_runs, other_classes):
+    for split in ("train", "test"):
+        (other_classes / split / "dog").rename(other_classes / split / "cha\u0302t")
+    predictor = SimpleNamespace(checkpoint=drawn_runs / "best.ckpt", class_names=["cat", "ch\u00e2t"])
+    data = load_data(predictor, ["data=folder", f"data.root={other_classes}", "data.val_size=1"])
+    assert len(data.test_labels) == 4
 
 
 def test_user_errors_are_one_line(command, drawn_runs, other_classes, tmp_path):
