@@ -9,7 +9,7 @@ from lightning import LightningDataModule
 from torch import Tensor
 
 from cifar10.data.augment import Pixels, RandomAugmentation
-from cifar10.data.batches import EvalBatches, TrainBatches
+from cifar10.data.batches import EvalBatches, TrainBatches, eval_batch_size
 from cifar10.errors import UserError
 
 
@@ -33,10 +33,10 @@ class ImageSet(NamedTuple):
 class ImageData(LightningDataModule):
     """Base class. Subclasses implement `read`, and `prepare_data` to download.
 
-    batch_size: images per optimizer step, over all ranks. eval_batch_size: images per batch of validation and test.
-    val_size: the number or share of the training images to validate on. val_split: the `first` ones, as in the study,
-    or `stratified`: random by val_seed, each class in proportion. random_flip, random_shift_px, cutout_px: see
-    `RandomAugmentation`. seed: of the training order and the augmentation.
+    batch_size: images per optimizer step, over all ranks. eval_batch_size: images per validation or test batch; None
+    chooses by device. val_size: the number or share of the training images to validate on. val_split: the `first` ones,
+    as in the study, or `stratified`: random by val_seed, each class in proportion. random_flip, random_shift_px,
+    cutout_px: see `RandomAugmentation`. seed: of the training order and the augmentation.
     """
 
     name: str  # of the data set in results
@@ -44,7 +44,7 @@ class ImageData(LightningDataModule):
     def __init__(
         self,
         batch_size: Annotated[int, Gt(0)] = 32,
-        eval_batch_size: Annotated[int, Gt(0)] = 500,
+        eval_batch_size: Annotated[int, Gt(0)] | None = None,
         val_size: Annotated[int, Gt(0)] | Annotated[float, Interval(gt=0, lt=1)] = 1000,
         val_split: Literal["first", "stratified"] = "first",
         val_seed: Annotated[int, Interval(ge=0, lt=2**32)] = 0,
@@ -111,10 +111,14 @@ class ImageData(LightningDataModule):
         return TrainBatches(images, labels, self.batch_size, self.seed, position, self.augmentation, **self._shard())
 
     def val_dataloader(self) -> EvalBatches:
-        return EvalBatches(self.val_images, self.val_labels, self.eval_batch_size, **self._shard())
+        return self._eval_batches(self.val_images, self.val_labels)
 
     def test_dataloader(self) -> EvalBatches:
-        return EvalBatches(self.test_images, self.test_labels, self.eval_batch_size, **self._shard())
+        return self._eval_batches(self.test_images, self.test_labels)
+
+    def _eval_batches(self, images: Tensor, labels: Tensor) -> EvalBatches:
+        batch_size = self.eval_batch_size or eval_batch_size(images.device)
+        return EvalBatches(images, labels, batch_size, **self._shard())
 
     def _shard(self) -> dict[str, int]:
         """Returns this process's part of each batch. Raises UserError if a process would have no images."""

@@ -12,7 +12,7 @@ from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from torch import Tensor
 
-from cifar10.data.batches import EvalBatches
+from cifar10.data.batches import EvalBatches, eval_batch_size
 from cifar10.data.datamodule import ImageData
 from cifar10.errors import UserError, one_line, shorten
 from cifar10.inference.predictor import Predictor
@@ -50,7 +50,8 @@ def evaluate(
     device = next(classifier.parameters()).device
     classifier.setup("test")  # enables the compiled prototype kernels, as in the run's test
     try:
-        batches = EvalBatches(data.test_images[:num_images], data.test_labels[:num_images], data.eval_batch_size)
+        batch_size = data.eval_batch_size or eval_batch_size(device)
+        batches = EvalBatches(data.test_images[:num_images], data.test_labels[:num_images], batch_size)
         for index, (images, labels) in enumerate(batches):
             images, labels = images.to(device), labels.to(device)
             images = corrupt(images) if corrupt else images

@@ -13,11 +13,12 @@ from onnxscript import opset20
 from torch import Tensor, nn
 from torch.export import Dim, ExportedProgram
 
+from cifar10.data.batches import eval_batch_size
 from cifar10.errors import UserError
 
 TOLERANCE = 1e-4
 """Largest accepted absolute difference of a logit from PyTorch's."""
-BATCH = 100
+BATCH = eval_batch_size(torch.device("cpu"))
 Runtime = Callable[[Tensor], Tensor]
 """Maps images (N, 3, 32, 32) uint8 on the CPU to logits (N, C) float32."""
 

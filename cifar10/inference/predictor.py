@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from cifar10.data.batches import eval_batch_size
 from cifar10.data.image_io import Layout, as_batch
 from cifar10.errors import UserError, shorten
 from cifar10.networks.checkpoint import load_network, weights_path
@@ -58,7 +59,7 @@ class Predictor:
             raise UserError(f"device {device or best_device()}: {str(error).splitlines()[0]}") from error
         self.class_names = network.class_names
 
-    def predict(self, images: Any, layout: Layout = "NCHW", batch_size: int = 100) -> Predictions:
+    def predict(self, images: Any, layout: Layout = "NCHW", batch_size: int | None = None) -> Predictions:
         """Classifies images in float32.
 
         images: an array or tensor, uint8 or floating point in [0, 1], (N, 3, 32, 32) or one image; (N, 32, 32, 3) with
@@ -68,11 +69,12 @@ class Predictor:
         return Predictions(logits.softmax(1).cpu().numpy(), self.class_names)
 
     @torch.inference_mode()
-    def logits(self, images: Tensor, batch_size: int = 100) -> Tensor:
+    def logits(self, images: Tensor, batch_size: int | None = None) -> Tensor:
         """Returns (N, C) float32 on the network's device. images: (N, 3, 32, 32) uint8, or float in [0, 1]."""
         if not len(images):
             return torch.empty(0, len(self.class_names), device=self.device)
-        return torch.cat([self.network(batch.to(self.device)) for batch in images.split(batch_size)])
+        batches = images.split(batch_size or eval_batch_size(self.device))
+        return torch.cat([self.network(batch.to(self.device)) for batch in batches])
 
 
 def find_checkpoint(path: Path) -> Path:
