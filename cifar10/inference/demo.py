@@ -8,6 +8,8 @@ from typing import Any
 import gradio
 import matplotlib
 import numpy as np
+from starlette.middleware import Middleware
+from starlette.middleware.trustedhost import TrustedHostMiddleware
 from torch import Tensor
 
 from cifar10.data.image_io import read_each
@@ -134,8 +136,11 @@ def launch(page: gradio.Blocks, port: int | None) -> str:
     """Serves the page on the loopback interface in a background thread; returns its URL. Sends no request elsewhere."""
     theme = gradio.themes.Default(font=["system-ui", "sans-serif"], font_mono=["ui-monospace", "monospace"])
     address: dict[str, Any] = {"server_name": "127.0.0.1", "server_port": port, "share": False}
+    # Refuses requests for other host names: a page of another site could reach this server by DNS rebinding.
+    hosts = Middleware(TrustedHostMiddleware, allowed_hosts=["127.0.0.1", "localhost"])
+    address["app_kwargs"] = {"middleware": [hosts]}
     options: dict[str, Any] = {"prevent_thread_lock": True, "ssr_mode": False, "quiet": True, "footer_links": []}
     try:
         return page.launch(**address, **options, theme=theme, max_file_size="50mb")[1]
     except OSError as error:
-        raise UserError(f"port {port or '7860 to 7959'} already in use; choose another one with --port N") from error
+        raise UserError(f"cannot listen on port {port or '7860 to 7959'}; choose another one with --port N") from error

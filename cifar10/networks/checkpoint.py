@@ -87,7 +87,7 @@ def load_network(path: Path) -> Network:
             network = cls(**saved["arguments"])
         state = {name.removeprefix("network."): weights[name] for name in weights if name.startswith("network.")}
         network.load_state_dict(state, assign=True)
-    return network.eval()
+    return network.float().eval()  # the weights may be of half precision
 
 
 def find_class(name: str, package: str, base: type[Class]) -> type[Class]:

@@ -42,6 +42,12 @@ def test_loaded_network_is_bit_identical(network, tmp_path):
     assert layouts[0] == layouts[1]
 
 
+def test_half_precision_weights_are_loaded_as_float32(tmp_path):
+    network = MLPNetwork(["a", "b"])
+    loaded = load_network(save(tmp_path / "a.ckpt", network.half()))
+    assert torch.equal(loaded(IMAGES), network.float().eval()(IMAGES))
+
+
 def test_loading_and_classifying_import_no_training_library(tmp_path):
     path = save(tmp_path / "a.ckpt", MLPNetwork(["a", "b"]))
     code = f"""

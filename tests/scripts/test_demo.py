@@ -3,6 +3,7 @@
 import shutil
 import socket
 from functools import partial
+from http.client import HTTPConnection
 from pathlib import Path
 
 import pytest
@@ -11,7 +12,7 @@ import torch
 gradio = pytest.importorskip("gradio", reason="needs Gradio: pip install -e '.[demo]'")
 
 from cifar10.errors import UserError
-from cifar10.inference.demo import first_samples, load_predictors
+from cifar10.inference.demo import first_samples, launch, load_predictors
 from cifar10.results.saved_run import SavedRun
 
 SCRIPT = str(Path(__file__).resolve().parents[2] / "scripts/demo.py")
@@ -62,7 +63,7 @@ def test_port_in_use_raises_one_line(command, drawn_runs, tmp_path):
         taken.listen()
         port = taken.getsockname()[1]
         message = command(tmp_path / "best.ckpt", "--port", port, "--device", "cpu")[0]
-    assert message.startswith(f"demo.py: port {port} ")
+    assert message.startswith(f"demo.py: cannot listen on port {port};")
     assert command(tmp_path / "best.ckpt", "--port", 99999)[0] == 2
 
 
@@ -80,3 +81,15 @@ def test_local_requests_use_no_proxy(name, command, drawn_runs, monkeypatch):
     status, text = command(drawn_runs / "model=mlp", "--device", "cpu")
     assert status == 0
     assert text.startswith("http://127.0.0.1:")
+
+
+@pytest.mark.parametrize(("host", "status"), [("localhost", 200), ("127.0.0.1", 200), ("example.com", 400)])
+def test_requests_for_other_hosts_are_refused(host, status):
+    with gradio.Blocks() as page:
+        gradio.Markdown("text")
+    url = launch(page, None)
+    connection = HTTPConnection(url.removeprefix("http://").rstrip("/"))
+    connection.request("GET", "/", headers={"Host": host})
+    assert connection.getresponse().status == status
+    connection.close()
+    page.close(verbose=False)
