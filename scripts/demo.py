@@ -17,7 +17,7 @@ def main() -> None:
     parser.add_argument("--image", type=Path, help="image file shown at the start")
     parser.add_argument("--port", type=int, metavar="N", help="default: the first free port from 7860")
     add_device(parser)
-    args = parser.parse_args()
+    args = parser.parse_intermixed_args()
     if args.port is not None and not 1 <= args.port <= 65535:
         parser.error(f"--port: got {args.port}, expected 1 to 65535")
     os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"  # Gradio reads it at import

@@ -34,7 +34,7 @@ def main() -> None:
     parser.add_argument("--precision", choices=("32-true", "bf16-mixed", "16-mixed"), help="default: the run's")
     add_device(parser)
     parser.add_argument("--json", type=Path, metavar="FILE", help="write all results to FILE")
-    args = parser.parse_args()
+    args = parser.parse_intermixed_args()
     with one_line_errors():
         results = report(args)
         if args.json:

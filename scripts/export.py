@@ -21,7 +21,7 @@ def main() -> None:
     add_checkpoint(parser)
     parser.add_argument("data", nargs="*", metavar="data=...", help="data settings of train.py (default: the run's)")
     parser.add_argument("--out", type=Path, metavar="FOLDER", help="default: export/ beside the checkpoint")
-    args = parser.parse_args()
+    args = parser.parse_intermixed_args()
     with one_line_errors():
         require_packages("export", "onnx", "onnxscript", "onnxruntime")
         export(args.checkpoint, args.data, args.out)

@@ -42,7 +42,7 @@ def main() -> None:
     output.add_argument("--csv", dest="show", action="store_const", const=show_csv, help="CSV: one row per image")
     parser.set_defaults(show=show_table)
     with one_line_errors():
-        run(parser.parse_args())
+        run(parser.parse_intermixed_args())
 
 
 def run(args: argparse.Namespace) -> None:

@@ -87,7 +87,7 @@ def load_data(predictor: Predictor, overrides: Sequence[str]) -> ImageData:
             raise UserError(f"missing setting: {', '.join(sorted(missing))}; add it as NAME=VALUE")
         check_settings(settings)
         data = instantiate(settings.data, _convert_="all")
-    except (HydraException, OmegaConfBaseException) as error:
+    except (HydraException, OmegaConfBaseException, TypeError) as error:  # TypeError: Hydra on data=[1]
         raise UserError(one_line(error)) from error
     data.prepare_data()
     data.setup()

@@ -113,6 +113,8 @@ def test_user_errors_are_one_line(command, drawn_runs, other_classes, tmp_path):
         ([mlp, "data=cifar100"], "data=cifar100", "cifar10, folder, synthetic"),
         ([mlp, "data.test_size=50"], "'data.test_size=50'", "add data=synthetic"),
         ([mlp, "data=folder"], "data.root"),
+        ([mlp, "--images", 5, "data=folder"], "data.root"),  # a positional argument after an option
+        ([mlp, "data=[1]"], ""),
         ([mlp, "epochs=3"], "'epochs=3'"),
         ([mlp, "data=synthetic", "data.random_flip=true"], "'data.random_flip=true'"),
         ([mlp, "data=synthetic", "data.test_size=0"], "data.test_size=0"),
