@@ -76,5 +76,6 @@ def one_line_errors() -> Iterator[None]:
 
 if __name__ == "__main__":
     os.environ["HYDRA_FULL_ERROR"] = "1"  # makes Hydra raise its errors instead of printing several lines
+    sys.stdout.reconfigure(errors="backslashreplace")  # class names that its encoding cannot represent
     with one_line_errors(), sigterm_interrupts():
         main()

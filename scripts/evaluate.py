@@ -1,9 +1,9 @@
-"""Repeats the test of a checkpoint: accuracy, loss and calibration, on any data and on corrupted images.
+"""Tests a checkpoint: accuracy, loss and calibration, on any data and on corrupted images.
 
-python scripts/evaluate.py runs/cnn/seed=1                          the run's test, compared with its metrics.json
-python scripts/evaluate.py runs/cnn/seed=1 --corruptions            also noise, blur, brightness, contrast and JPEG
-python scripts/evaluate.py best.ckpt data=folder data.root=PATH     other images of the same classes
-python scripts/evaluate.py runs/cnn/seed=1 --tta-flip --json e.json test-time augmentation; all results as JSON
+python scripts/evaluate.py runs/cnn/seed=1                          repeats the test and compares with metrics.json
+python scripts/evaluate.py runs/cnn/seed=1 --corruptions            adds noise, blur, brightness, contrast and JPEG
+python scripts/evaluate.py best.ckpt data=folder data.root=PATH     tests on other images of the same classes
+python scripts/evaluate.py runs/cnn/seed=1 --tta-flip --json e.json test-time augmentation; writes all results as JSON
 """
 
 import argparse
@@ -21,20 +21,20 @@ if TYPE_CHECKING:
     from cifar10.models.classifier import Classifier
 
 Corruptions = dict[str, list[dict[str, float]]]
-"""Corruption -> accuracy and expected calibration error at each strength, the weakest first."""
+"""Corruption -> accuracy and expected calibration error at strengths 1 to 5."""
 
 
 def main() -> None:
     parser = make_parser(__doc__)
     add_checkpoint(parser)
-    parser.add_argument("data", nargs="*", metavar="data=...", help="as of train.py (default: the run's)")
+    parser.add_argument("data", nargs="*", metavar="data=...", help="data settings of train.py (default: the run's)")
     parser.add_argument("--corruptions", action="store_true", help="five kinds at five strengths")
-    parser.add_argument("--tta-flip", action="store_true", help="average the logits of each image and its mirror image")
-    parser.add_argument("--images", type=positive_int, metavar="N", help="only the first N test images")
+    parser.add_argument("--tta-flip", action="store_true", help="average the logits over horizontal flips")
+    parser.add_argument("--images", type=positive_int, metavar="N", help="test on the first N images only")
     parser.add_argument("--precision", choices=("32-true", "bf16-mixed", "16-mixed"), help="default: the run's")
     add_device(parser)
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write all results there")
-    args = parser.parse_args()
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write all results to FILE")
+    args = parser.parse_intermixed_args()
     with one_line_errors():
         results = report(args)
         if args.json:
@@ -46,17 +46,17 @@ def main() -> None:
 def report(args: argparse.Namespace) -> dict[str, Any]:
     """Evaluates, prints the results and returns them as plain Python."""
     import cifar10
-    from cifar10.inference.evaluate import chosen_data, evaluate, run_of
+    from cifar10.inference.evaluate import evaluate, find_run, load_data
     from cifar10.models.build import load_model
     from cifar10.training.record import device_name
 
     predictor = cifar10.load(args.checkpoint, args.device)
-    data, run = chosen_data(predictor, args.data), run_of(predictor.checkpoint)
+    data, run = load_data(predictor, args.data), find_run(predictor.checkpoint)
     classifier = load_model(predictor.checkpoint).to(predictor.device)
     network: Any = classifier.network
     if args.tta_flip:
         if getattr(network, "tta_flip", True):
-            raise cifar10.UserError("--tta-flip: this network does so by itself, or has no tta_flip; leave it out")
+            raise cifar10.UserError("--tta-flip: the network has it enabled already, or does not support it; remove it")
         network.tta_flip = True
     precision = args.precision or (run.record["precision"] if run else "32-true")
     clean = evaluate(classifier, data, precision, num_images=args.images)
@@ -85,15 +85,16 @@ def report(args: argparse.Namespace) -> dict[str, Any]:
 
 
 def compare_to_record(test: dict[str, Any], record: dict[str, Any]) -> str:
-    """Describes whether the run's own test had the same results."""
+    """Compares test results with the record of the run."""
     if all(test[name] == record["test"][name] for name in ("accuracy", "class_accuracy", "confusion")):
-        return "the same accuracy and confusion matrix"
-    return f"{record['test']['accuracy']:.2%} on {record['device']} in {record['precision']}: not the same"
+        return "same accuracy and confusion matrix"
+    return f"{record['test']['accuracy']:.2%} on {record['device']} in {record['precision']}: results differ"
 
 
 def evaluate_corruptions(
     classifier: "Classifier", data: "ImageData", precision: str, num_images: int | None
 ) -> Corruptions:
+    """Evaluates each corruption at each strength, with a progress bar."""
     from tqdm import tqdm
 
     from cifar10.inference.corruptions import STRENGTHS, corruption
@@ -108,7 +109,7 @@ def evaluate_corruptions(
 
 
 def table(clean: "Evaluation", results: Corruptions) -> Iterator[str]:
-    """Yields the lines of a Markdown table of accuracy by corruption and strength."""
+    """Yields the lines of a Markdown table: accuracy by corruption and strength."""
 
     def row(name: str, values: list[dict[str, float]], cells: list[str]) -> str:
         means = [f"{mean(value[key] for value in values):.1%}" for key in ("accuracy", "ece")]

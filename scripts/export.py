@@ -1,10 +1,10 @@
-"""Exports a trained network to ONNX and torch.export, with a model card, checked on the whole test set.
+"""Exports a trained network to ONNX and torch.export, with a model card; checks the files on the whole test set.
 
 python scripts/export.py runs/cnn/seed=1                        writes runs/cnn/seed=1/export/
 python scripts/export.py best.ckpt data=folder data.root=PATH --out exported
 
-Needs pip install -e '.[export]'. Input: raw images, (N, 3, 32, 32) uint8, of any number N; output: logits. Nothing is
-written unless both files give PyTorch's logits of every test image to within 1e-4.
+Needs pip install -e '.[export]'. The input is raw images, (N, 3, 32, 32) uint8 for any N; the output is logits. Files
+are written only if the logits of all test images differ by at most 1e-4 from PyTorch's.
 """
 
 import json
@@ -19,27 +19,27 @@ from cifar10.inference.command_line import add_checkpoint, make_parser, one_line
 def main() -> None:
     parser = make_parser(__doc__)
     add_checkpoint(parser)
-    parser.add_argument("data", nargs="*", metavar="data=...", help="to check on, as of train.py (default: the run's)")
+    parser.add_argument("data", nargs="*", metavar="data=...", help="data settings of train.py (default: the run's)")
     parser.add_argument("--out", type=Path, metavar="FOLDER", help="default: export/ beside the checkpoint")
-    args = parser.parse_args()
+    args = parser.parse_intermixed_args()
     with one_line_errors():
         require_packages("export", "onnx", "onnxscript", "onnxruntime")
         export(args.checkpoint, args.data, args.out)
 
 
 def export(checkpoint: Path, overrides: list[str], out: Path | None) -> None:
-    """Exports, checks, writes the files and prints the results of the check."""
+    """Exports the network, checks and writes the files, and prints the results of the checks."""
     import torch
 
     import cifar10
     from cifar10.files import write_atomically
-    from cifar10.inference.evaluate import chosen_data, evaluate, run_of
+    from cifar10.inference.evaluate import evaluate, find_run, load_data
     from cifar10.inference.export import BATCH, Runtime, check, export_network, onnx_runtime, to_onnx, to_pt2
     from cifar10.inference.model_card import make_card, to_markdown
     from cifar10.models.build import load_model
 
     predictor = cifar10.load(checkpoint, "cpu")
-    data = chosen_data(predictor, overrides)
+    data = load_data(predictor, overrides)
     program = export_network(predictor.network)
     files = {"model.onnx": to_onnx(program, predictor.class_names), "model.pt2": to_pt2(program)}
     start = perf_counter()
@@ -51,19 +51,19 @@ def export(checkpoint: Path, overrides: list[str], out: Path | None) -> None:
     }
     checks = {name: check(name, runtime, data.test_images, expected) for name, runtime in runtimes.items()}
     tested = evaluate(load_model(predictor.checkpoint), data)
-    card = make_card(predictor, run_of(predictor.checkpoint), tested, files, checks)
+    card = make_card(predictor, find_run(predictor.checkpoint), tested, files, checks)
     files |= {"card.json": json.dumps(card, indent=2).encode() + b"\n", "card.md": to_markdown(card).encode()}
     folder = out or predictor.checkpoint.parent / "export"
     for name, content in files.items():
         write_atomically(folder / name, methodcaller("write", content))
         print(f"  {folder / name}  {len(content):,} bytes")
-    for name, found in checks.items():
+    for name, result in checks.items():
         print(
-            f"  {name:<12}  {found.same_predictions:,} of {found.images:,} predictions the same, logits within "
-            f"{found.largest_difference:.1e}, {found.images_per_second:,.0f} images/s"
+            f"  {name:<12}  {result.same_predictions:,} of {result.images:,} predictions agree, largest difference "
+            f"{result.largest_difference:.1e}, {result.images_per_second:,.0f} images/s"
         )
     threads = torch.get_num_threads()
-    print(f"  PyTorch {speed:,.0f} images/s; on {threads} thread{'s' if threads > 1 else ''}, in batches of {BATCH}")
+    print(f"  PyTorch {speed:,.0f} images/s; batches of {BATCH}, {threads} thread{'s' if threads > 1 else ''}")
 
 
 if __name__ == "__main__":

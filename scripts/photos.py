@@ -1,10 +1,10 @@
-"""Copies a few photographs to classify from scikit-image; nothing is downloaded.
+"""Copies a few sample photographs from scikit-image; downloads nothing.
 
 python scripts/photos.py photos
 python scripts/predict.py runs/cnn/seed=1 photos
 
-Their sources are in scikit-image's documentation; all are free of copyright. A cat is one of CIFAR-10's classes; the
-others show what a network predicts for images of no class of its own. Existing files are kept.
+The documentation of scikit-image lists their sources; all are free of copyright. The cat is of a CIFAR-10 class. The
+others show predictions for images of no known class. Existing files are kept.
 """
 
 from importlib.util import find_spec
@@ -19,7 +19,7 @@ PHOTOS = {
     "coffee.png": ("coffee.png", "a cup of coffee, by Rachel Michetti, Pikolo Espresso Bar; CC0"),
     "rocket.jpg": ("rocket.jpg", "a Falcon 9 with DSCOVR, by SpaceX; public domain"),
 }
-"""File name -> scikit-image's name, subject with author and licence."""
+"""File name -> name in scikit-image; subject, author and license."""
 
 
 def main() -> None:
@@ -31,16 +31,16 @@ def main() -> None:
 
 
 def copy_photos(folder: Path) -> None:
-    """Copies the photographs and prints their sources. Raises UserError without scikit-image, and OSError."""
+    """Copies the photographs and prints their sources. Raises UserError if scikit-image is missing, and OSError."""
     package = find_spec("skimage")
     if package is None or package.origin is None:
-        raise UserError("the photographs come with scikit-image; pip install scikit-image")
+        raise UserError("scikit-image not installed; pip install scikit-image")
     folder.mkdir(parents=True, exist_ok=True)
     for name, (stored, source) in PHOTOS.items():
         path, content = folder / name, (Path(package.origin).parent / "data" / stored).read_bytes()
         if not path.exists():
             path.write_bytes(content)
-        kept = "" if path.read_bytes() == content else " (not this one: another file of that name was there)"
+        kept = "" if path.read_bytes() == content else " (kept an existing file with other content)"
         print(f"  {path}  {source}{kept}")
 
 

@@ -1,10 +1,11 @@
 """Classifies image files of any size with a trained network.
 
-python scripts/predict.py runs/cnn/seed=1 cat.jpg photos/       a table; folders are read recursively
-python scripts/predict.py runs/cnn/seed=1 photos/ --csv         or --json, for programs
-python scripts/predict.py best.ckpt cat.jpg --top 5             a checkpoint needs nothing beside it
+python scripts/predict.py runs/cnn/seed=1 cat.jpg photos/       prints a table; reads folders recursively
+python scripts/predict.py runs/cnn/seed=1 photos/ --csv         prints CSV; or --json
+python scripts/predict.py best.ckpt cat.jpg --top 5             loads a checkpoint without its run folder
 
-Images that cannot be read are reported, the others are classified. Exit status: 0 if all were read, else 1.
+Unreadable images are reported on standard error, and the others classified. The exit status is 0 if all were read,
+otherwise 1.
 """
 
 import argparse
@@ -23,25 +24,25 @@ if TYPE_CHECKING:
     from cifar10.inference.predictor import Predictor
 
 BLOCK = 500
-"""Images classified at once; the next ones are decoded meanwhile."""
+"""Images per call of the network; threads decode the next ones in the meantime."""
 CELL = 18
-"""Characters of a column."""
+"""Width of a column in characters."""
 Row = tuple[str, list[tuple[str, float]]]
-"""An image's path, and its most probable classes with their probabilities."""
+"""Path of an image, and its most probable classes with their probabilities."""
 
 
 def main() -> None:
     parser = make_parser(__doc__)
     add_checkpoint(parser)
     parser.add_argument("images", nargs="+", type=Path, metavar="IMAGE|FOLDER")
-    parser.add_argument("--top", type=positive_int, default=3, metavar="K", help="classes for each image (default: 3)")
+    parser.add_argument("--top", type=positive_int, default=3, metavar="K", help="classes per image (default: 3)")
     add_device(parser)
     output = parser.add_mutually_exclusive_group()
-    output.add_argument("--json", dest="show", action="store_const", const=show_json, help="a list of objects")
-    output.add_argument("--csv", dest="show", action="store_const", const=show_csv, help="one row per image")
+    output.add_argument("--json", dest="show", action="store_const", const=show_json, help="JSON: a list of objects")
+    output.add_argument("--csv", dest="show", action="store_const", const=show_csv, help="CSV: one row per image")
     parser.set_defaults(show=show_table)
     with one_line_errors():
-        run(parser.parse_args())
+        run(parser.parse_intermixed_args())
 
 
 def run(args: argparse.Namespace) -> None:
@@ -55,16 +56,16 @@ def run(args: argparse.Namespace) -> None:
     top = min(args.top, len(predictor.class_names))
     args.show(predict(predictor, paths, top, failed), top, max(len(printable(path)) for path in paths))
     if failed:
-        raise cifar10.UserError(f"{len(failed):,} of {total:,} images cannot be read")
+        raise cifar10.UserError(f"cannot read {len(failed):,} of {total:,} images")
 
 
 def find_images(names: Sequence[Path], failed: list[Path]) -> list[Path]:
-    """Returns the files and those below the folders; reports names without any and appends them to `failed`."""
+    """Returns the files, also those in folders; reports missing files and empty folders, and adds them to `failed`."""
     found = []
     for name in names:
         try:
             below = files_of(name)
-            reason = "no images in this folder" if name.is_dir() else "no such file or folder"
+            reason = "no images in this folder" if name.is_dir() else "file or folder not found"
         except OSError as error:  # a folder without read permission
             below, reason = [], str(error.strerror)
         if not below:
@@ -83,7 +84,7 @@ def files_of(path: Path) -> list[Path]:
 
 
 def predict(predictor: "Predictor", paths: Sequence[Path], top: int, failed: list[Path]) -> Iterator[Row]:
-    """Yields a row for each readable image, in order; reports the others and appends them to `failed`."""
+    """Yields a row per readable image, in order; reports the others and appends them to `failed`."""
     import torch
     from tqdm import tqdm
 
@@ -98,14 +99,14 @@ def predict(predictor: "Predictor", paths: Sequence[Path], top: int, failed: lis
             failed.append(paths[index])
             bar.write(f"{printable(paths[index])}: {image}", file=sys.stderr)
         if block and (len(block) == BLOCK or index == len(paths) - 1):
-            bar.clear()  # the rows take its place on a terminal
+            bar.clear()  # rows overwrite the bar on a terminal
             rows = predictor.predict(torch.stack(list(block.values()))).top(top)
             yield from zip((str(paths[place]) for place in block), rows, strict=True)
             block = {}
 
 
 def printable(path: Path | str) -> str:
-    """Returns the path on one line."""
+    """Returns the path, or its `repr` if it contains line breaks or other control characters."""
     return str(path) if str(path).isprintable() else repr(str(path))
 
 
@@ -119,8 +120,8 @@ def show_table(rows: Iterable[Row], top: int, width: int) -> None:
 
 
 def show_csv(rows: Iterable[Row], top: int, width: int) -> None:
-    if isinstance(sys.stdout, TextIOWrapper):
-        sys.stdout.reconfigure(errors="surrogateescape")  # file names can be any bytes
+    if isinstance(sys.stdout, TextIOWrapper) and sys.stdout.encoding == "utf-8":
+        sys.stdout.reconfigure(errors="surrogateescape")  # writes file names byte by byte
     writer = csv.writer(sys.stdout, lineterminator="\n")
     writer.writerow(["image", *(f"{name}_{rank}" for rank in range(1, top + 1) for name in ("class", "probability"))])
     for name, classes in rows:

@@ -1,5 +1,6 @@
 """`python train.py ...` as typed: one line on the way out, and the right exit status."""
 
+import io
 import runpy
 import sys
 from pathlib import Path
@@ -58,3 +59,10 @@ def test_without_data_and_network_three_ways_are_named(command, tmp_path):
     assert "\n" not in line
     for way in (f"put it at {tmp_path}/data/cifar-10-python.tar.gz", "data.mirrors=[URL]", "data=synthetic"):
         assert way in line
+
+
+def test_unencodable_output_is_escaped(run_script, monkeypatch):
+    output = io.BytesIO()
+    monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(output, "ascii", write_through=True))
+    assert run_script(TRAIN, "--cfg", "job", "data=folder", "data.root='\u043a\u043e\u0442'")[0] == 0
+    assert rb"root: \u043a\u043e\u0442" in output.getvalue()

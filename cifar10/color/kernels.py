@@ -36,9 +36,7 @@ def can_compile(prototypes: Tensor, delta: Delta) -> bool:
                 means.sum().backward()
     except Exception as error:
         lines = str(error).splitlines() or [type(error).__name__]
-        reason = next(
-            (line for line in lines if "error:" in line), lines[0]
-        )
+        reason = next((line for line in lines if "error:" in line), lines[0])
         log.warning("model.compile: cannot compile kernels, so PyTorch's operations are used: %s", reason)
         return False
     return True

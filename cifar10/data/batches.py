@@ -63,6 +63,14 @@ class TrainBatches:
             yield self.augmentation(images, parameters[index]) if augmented else images, self.labels[index]
 
 
+def eval_batch_size(device: torch.device) -> int:
+    """Returns the default number of images per evaluation batch.
+
+    On a CPU the CNN is 1.2 (bfloat16) to 1.6 (float32) times as fast with 125 as with 500, the others 0.97 times.
+    """
+    return 125 if device.type == "cpu" else 500
+
+
 @dataclass
 class EvalBatches:
     """Iterable over all images in order, in batches that are views; each rank gets one contiguous part."""

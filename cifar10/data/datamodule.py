@@ -11,7 +11,7 @@ from lightning import LightningDataModule
 from torch import Tensor
 
 from cifar10.data.augment import Pixels, RandomAugmentation
-from cifar10.data.batches import EvalBatches, TrainBatches
+from cifar10.data.batches import EvalBatches, TrainBatches, eval_batch_size
 from cifar10.errors import UserError
 
 ValSize = Annotated[int, Gt(0)] | Annotated[float, Interval(gt=0, lt=1)]
@@ -43,10 +43,11 @@ class ImageSet(NamedTuple):
 class ImageData(LightningDataModule):
     """Base class of the data sets. Subclasses implement `read`, and `prepare_data` if they download.
 
-    batch_size: images per optimizer step, over all ranks. eval_batch_size: images per validation or test batch.
-    val_size: validation images, as a number or as a share of the training images. val_split: `first` takes the first
-    images, as in the study; `stratified` samples each class in proportion, seeded by val_seed. random_flip,
-    random_shift_px, cutout_px: see `RandomAugmentation`. seed: seeds the training order and the augmentation.
+    batch_size: images per optimizer step, over all ranks. eval_batch_size: images per validation or test batch;
+    None chooses by device. val_size: validation images, as a number or as a share of the training images. val_split:
+    `first` takes the first images, as in the study; `stratified` samples each class in proportion, seeded by val_seed.
+    random_flip, random_shift_px, cutout_px: see `RandomAugmentation`. seed: seeds the training order and the
+    augmentation.
     """
 
     name: str  # value of `data` in results
@@ -54,7 +55,7 @@ class ImageData(LightningDataModule):
     def __init__(
         self,
         batch_size: Annotated[int, Gt(0)] = 32,
-        eval_batch_size: Annotated[int, Gt(0)] = 500,
+        eval_batch_size: Annotated[int, Gt(0)] | None = None,
         val_size: ValSize = 1000,
         val_split: Literal["first", "stratified"] = "first",
         val_seed: Annotated[int, Interval(ge=0, lt=2**32)] = 0,
@@ -132,10 +133,14 @@ class ImageData(LightningDataModule):
         return self.train_batches
 
     def val_dataloader(self) -> EvalBatches:
-        return EvalBatches(self.val_images, self.val_labels, self.eval_batch_size, **self._shard())
+        return self._eval_batches(self.val_images, self.val_labels)
 
     def test_dataloader(self) -> EvalBatches:
-        return EvalBatches(self.test_images, self.test_labels, self.eval_batch_size, **self._shard())
+        return self._eval_batches(self.test_images, self.test_labels)
+
+    def _eval_batches(self, images: Tensor, labels: Tensor) -> EvalBatches:
+        batch_size = self.eval_batch_size or eval_batch_size(images.device)
+        return EvalBatches(images, labels, batch_size, **self._shard())
 
     def _shard(self) -> dict[str, int]:
         """Returns rank and world size. Raises UserError if a rank would have no images."""

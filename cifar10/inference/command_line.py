@@ -1,45 +1,52 @@
-"""Shared parts of the scripts' command lines; imports nothing heavy."""
+"""Command-line parts shared by the scripts. Imports nothing heavy."""
 
 import argparse
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib.util import find_spec
+from io import TextIOWrapper
 from pathlib import Path
 
 from cifar10.errors import UserError
 
 
 def make_parser(description: str | None) -> argparse.ArgumentParser:
-    """Returns a parser whose --help shows a script's docstring as written."""
+    """Returns an argument parser. Its --help prints the description with its line breaks."""
     return argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
 
 
 def add_checkpoint(parser: argparse.ArgumentParser) -> None:
-    """Adds the positional argument of scripts that load one network."""
-    parser.add_argument("checkpoint", type=Path, metavar="CKPT", help="a finished run's folder, or a checkpoint")
+    """Adds the positional argument CKPT."""
+    parser.add_argument("checkpoint", type=Path, metavar="CKPT", help="folder of a finished run, or a checkpoint")
 
 
 def add_device(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--device", help="cpu, cuda ... (default: the accelerator, if there is one)")
+    """Adds the option --device."""
+    parser.add_argument("--device", help="cpu, cuda, ... (default: an available accelerator)")
 
 
 def positive_int(text: str) -> int:
-    """The type of arguments that count something."""
+    """Parses a count. Raises ArgumentTypeError if it is not an integer of at least 1."""
     if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"{text}: choose at least 1")
+        raise argparse.ArgumentTypeError(f"got {text}, expected an integer of at least 1")
     return int(text)
 
 
 def require_packages(extra: str, *names: str) -> None:
-    """Raises UserError if one of the packages of an optional dependency group is not installed."""
+    """Raises UserError if a package of the optional dependency group `extra` is not installed."""
     if missing := [name for name in names if find_spec(name) is None]:
         raise UserError(f"{', '.join(missing)} not installed; pip install -e '.[{extra}]'")
 
 
 @contextmanager
 def one_line_errors() -> Iterator[None]:
-    """Exits with `SCRIPT: message` on what a user can cause: UserError, OSError and Ctrl-C."""
+    """Exits with the line `SCRIPT: message` on UserError, OSError and Ctrl-C.
+
+    Output that the encoding of stdout cannot represent is escaped, as Python does on stderr.
+    """
+    if isinstance(sys.stdout, TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")
     script = Path(sys.argv[0]).name
     try:
         yield

@@ -1,7 +1,8 @@
 """Applies common corruptions to images at five strengths, on the images' device.
 
-Kinds and strengths are those of CIFAR-10-C (Hendrycks and Dietterich, "Benchmarking neural network robustness to common
-corruptions and perturbations", 2019). Its files are not used: noise is sampled here, JPEG compression is Kornia's.
+The kinds and strengths are those of CIFAR-10-C (Hendrycks and Dietterich, "Benchmarking neural network robustness to
+common corruptions and perturbations", 2019). Its files are not used: noise is sampled here, and Kornia compresses to
+JPEG.
 """
 
 from collections.abc import Callable
@@ -20,18 +21,18 @@ from cifar10.networks.base import to_unit
 STRENGTHS = {
     "gaussian noise": (0.04, 0.06, 0.08, 0.09, 0.10),  # standard deviation, in units of [0, 1]
     "gaussian blur": (0.4, 0.6, 0.7, 0.8, 1.0),  # standard deviation, in pixels
-    "brightness": (0.05, 0.10, 0.15, 0.20, 0.30),  # added to the value of HSV
-    "contrast": (0.75, 0.50, 0.40, 0.30, 0.15),  # factor of the distance to the image's mean color
+    "brightness": (0.05, 0.10, 0.15, 0.20, 0.30),  # added to V of HSV
+    "contrast": (0.75, 0.50, 0.40, 0.30, 0.15),  # factor of the deviation from the image's mean color
     "JPEG": (80, 65, 58, 50, 40),  # quality
 }
-NOISE = 3  # seed key; cifar10.data.augment uses the others
+NOISE = 3  # key of the random generator; cifar10.data.augment uses the others
 
 
 def corruption(kind: str, strength: int, seed: int = 0) -> Callable[[Tensor], Tensor]:
-    """Returns a function from batches (N, 3, 32, 32), uint8 or in [0, 1], to corrupted ones of the same shape, uint8.
+    """Returns a function that corrupts batches (N, 3, 32, 32), uint8 or float in [0, 1]; its results are uint8.
 
-    kind: a key of STRENGTHS; strength: 1 to 5. Noise depends on the seed, the number of calls before and the batch's
-    size only, on every device.
+    kind: a key of STRENGTHS. strength: 1 to 5. Noise is the same on every device: it depends on the seed, the number of
+    previous calls and the batch size only.
     """
     value = STRENGTHS[kind][strength - 1]
     changes: dict[str, Callable[[Tensor, float], Tensor]] = {
@@ -51,7 +52,7 @@ def _noise(images: Tensor, deviation: float, calls: count, seed: int) -> Tensor:
 
 
 def _blur(images: Tensor, deviation: float) -> Tensor:
-    return gaussian_blur2d(images, 9, (deviation, deviation))  # 9 pixels: four standard deviations to each side
+    return gaussian_blur2d(images, 9, (deviation, deviation))  # 9 pixels: four standard deviations on each side
 
 
 def _brightness(images: Tensor, added: float) -> Tensor:

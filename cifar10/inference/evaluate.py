@@ -1,4 +1,4 @@
-"""Repeats a run's test from its checkpoint: on the same or other data, in any precision, on corrupted images."""
+"""Tests a checkpoint again: on the same or other data, in any precision, on corrupted images."""
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -11,7 +11,7 @@ from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from torch import Tensor
 
-from cifar10.data.batches import EvalBatches
+from cifar10.data.batches import EvalBatches, eval_batch_size
 from cifar10.data.datamodule import ImageData
 from cifar10.errors import UserError, one_line, shorten
 from cifar10.inference.predictor import Predictor
@@ -28,7 +28,7 @@ TRAINING_ONLY = ("data.random_flip", "data.random_shift_px", "data.cutout_px", "
 
 
 class Evaluation(NamedTuple):
-    """Results on a test set. test: as in `metrics.json`; ece: expected calibration error, in [0, 1]."""
+    """Test results. test: as in `metrics.json`. ece: expected calibration error, in [0, 1]."""
 
     test: dict[str, Any]
     predictions: TestPredictions
@@ -43,14 +43,15 @@ def evaluate(
     corrupt: Callable[[Tensor], Tensor] | None = None,
     num_images: int | None = None,
 ) -> Evaluation:
-    """Computes what `trainer.test` does, bit-identical on the same device: same batches, precision and kernels.
+    """Returns the results of `trainer.test`, bit-identical on the same device: same batches, precision and kernels.
 
-    corrupt: is applied to each batch of images. num_images: only the first so many.
+    corrupt: function applied to each batch of images. num_images: evaluates only the first ones.
     """
     device = next(classifier.parameters()).device
-    classifier.setup("test")  # compiles the prototypes' kernels, as the run's test did
+    classifier.setup("test")  # enables the compiled prototype kernels, as in the run's test
     try:
-        batches = EvalBatches(data.test_images[:num_images], data.test_labels[:num_images], data.eval_batch_size)
+        batch_size = data.eval_batch_size or eval_batch_size(device)
+        batches = EvalBatches(data.test_images[:num_images], data.test_labels[:num_images], batch_size)
         for index, (images, labels) in enumerate(batches):
             images, labels = images.to(device), labels.to(device)
             images = corrupt(images) if corrupt else images
@@ -59,47 +60,54 @@ def evaluate(
     finally:
         classifier.teardown("test")
     classifier.finish_test()
-    found = classifier.test_predictions
-    assert found is not None
-    return Evaluation(classifier.test_results, found, calibration(found.probabilities, found.labels).ece)
+    predictions = classifier.test_predictions
+    assert predictions is not None
+    ece = calibration(predictions.probabilities, predictions.labels).ece
+    return Evaluation(classifier.test_results, predictions, ece)
 
 
-def run_of(checkpoint: Path) -> SavedRun | None:
-    """Returns the finished run whose folder contains the checkpoint."""
+def find_run(checkpoint: Path) -> SavedRun | None:
+    """Returns the finished run in the checkpoint's folder, or None."""
     return SavedRun(checkpoint.parent) if (checkpoint.parent / "metrics.json").exists() else None
 
 
-def chosen_data(predictor: Predictor, overrides: Sequence[str]) -> ImageData:
-    """Loads the data of `data=... data.root=...`; without overrides that of the checkpoint's run, or else CIFAR-10.
+def load_data(predictor: Predictor, overrides: Sequence[str]) -> ImageData:
+    """Loads the data set given by overrides. Default: the data of the checkpoint's run, or CIFAR-10 without a run.
 
-    Raises UserError if it cannot be read or has other classes than the network.
+    overrides: `data=NAME` and `data.SETTING=VALUE`. Raises UserError if the data cannot be read or its classes differ
+    from the network's.
     """
-    run = run_of(predictor.checkpoint)
+    run = find_run(predictor.checkpoint)
     if run and not overrides:
         return run.data
     _check_overrides(overrides, run)
     try:
         settings = OmegaConf.create(compose_settings(*overrides))
         if missing := OmegaConf.missing_keys(settings):
-            raise UserError(f"{', '.join(sorted(missing))} is not set; add it as NAME=VALUE")
+            raise UserError(f"missing setting: {', '.join(sorted(missing))}; add it as NAME=VALUE")
         check_settings(settings)
         data = make_data(settings)
-    except (HydraException, OmegaConfBaseException) as error:
+    except (HydraException, OmegaConfBaseException, TypeError) as error:  # TypeError: Hydra on data=[1]
         raise UserError(one_line(error)) from error
     data.prepare_data()
     data.setup()
-    if data.class_names != [normalize("NFC", name) for name in predictor.class_names]:
+    if _normalize(data.class_names) != _normalize(predictor.class_names):
         raise UserError(
-            f"{predictor.checkpoint} has the classes {shorten(predictor.class_names)}, data={data.name} has "
-            f"{shorten(data.class_names)}; choose data of the network's classes"
+            f"data={data.name} has the classes {shorten(data.class_names)}, expected those of {predictor.checkpoint}: "
+            f"{shorten(predictor.class_names)}; choose data with the same classes"
         )
     return data
 
 
+def _normalize(names: Sequence[str]) -> list[str]:
+    """Returns names in Unicode NFC: folder names with accents are NFD on macOS."""
+    return [normalize("NFC", name) for name in names]
+
+
 def _check_overrides(overrides: Sequence[str], run: SavedRun | None) -> None:
     if other := [text for text in overrides if not text.startswith(("data=", "data."))]:
-        raise UserError(f"{shorten(other)}: only data=NAME and data.SETTING=VALUE can be chosen here")
+        raise UserError(f"invalid setting {shorten(other)}: expected data=NAME or data.SETTING=VALUE")
     if unused := [text for text in overrides if text.partition("=")[0] in TRAINING_ONLY]:
-        raise UserError(f"{shorten(unused)}: used in training only, without effect on a test; leave it out")
+        raise UserError(f"{shorten(unused)} affects training only; remove it")
     if run and run.record["data"] != DEFAULT_DATA and not any(text.startswith("data=") for text in overrides):
-        raise UserError(f"{shorten(overrides)}: of which data set? add data={run.record['data']}, as of this run")
+        raise UserError(f"{shorten(overrides)} needs a data set; add data={run.record['data']}, as in this run")

@@ -1,4 +1,4 @@
-"""Exports a network to ONNX and to a `torch.export` program: raw images in, logits out."""
+"""Exports a network to ONNX and `torch.export`: the input is raw images, the output logits."""
 
 import json
 import warnings
@@ -13,17 +13,18 @@ from onnxscript import opset20
 from torch import Tensor, nn
 from torch.export import Dim, ExportedProgram
 
+from cifar10.data.batches import eval_batch_size
 from cifar10.errors import UserError
 
 TOLERANCE = 1e-4
-"""Largest accepted difference of a logit from PyTorch's."""
-BATCH = 100
+"""Largest accepted absolute difference of a logit from PyTorch's."""
+BATCH = eval_batch_size(torch.device("cpu"))
 Runtime = Callable[[Tensor], Tensor]
-"""From images (n, 3, 32, 32) uint8 on the CPU to logits (n, C) float32."""
+"""Maps images (N, 3, 32, 32) uint8 on the CPU to logits (N, C) float32."""
 
 
 class Check(NamedTuple):
-    """A runtime compared with PyTorch on the same images."""
+    """Comparison of a runtime with PyTorch on the same images. largest_difference: of the logits, absolute."""
 
     images: int
     same_predictions: int
@@ -32,13 +33,13 @@ class Check(NamedTuple):
 
 
 def export_network(network: nn.Module) -> ExportedProgram:
-    """Exports a network in evaluation mode, on the CPU, for any number N of images (N, 3, 32, 32) uint8."""
-    example = torch.zeros(2, 3, 32, 32, dtype=torch.uint8)  # torch.export takes a batch of 1 for a constant
+    """Exports a network in evaluation mode on the CPU, with a dynamic batch size N. Input: (N, 3, 32, 32) uint8."""
+    example = torch.zeros(2, 3, 32, 32, dtype=torch.uint8)  # torch.export would specialize on a batch size of 1
     return torch.export.export(network, (example,), dynamic_shapes=({0: Dim("N")},))
 
 
 def to_onnx(program: ExportedProgram, class_names: list[str]) -> bytes:
-    """Converts to an ONNX file: `images` (N, 3, 32, 32) uint8 to `logits` (N, C); `classes` is in its metadata."""
+    """Returns an ONNX file: `images` (N, 3, 32, 32) uint8 to `logits` (N, C). Its metadata has `classes` as JSON."""
     table: dict[Any, Any] = {torch.ops.prims.signbit.default: _signbit}
     settings: Any = {"dynamo": True, "verbose": False, "dynamic_shapes": ({0: "N"},), "custom_translation_table": table}
     exported: Any = torch.onnx.export(program, input_names=["images"], output_names=["logits"], **settings)
@@ -47,24 +48,24 @@ def to_onnx(program: ExportedProgram, class_names: list[str]) -> bytes:
 
 
 def _signbit(x: Any) -> Any:
-    """Translates torch.signbit, which PyTorch's exporter cannot: CIEDE2000 uses it; differs for -0.0 only.
+    """Converts torch.signbit, which CIEDE2000 uses and PyTorch's exporter does not support. Differs for -0.0 only.
 
-    Checked with torch 2.14, onnxscript 0.7.
+    Checked with torch 2.14 and onnxscript 0.7.
     """
     return opset20.Less(x, opset20.CastLike(0.0, x))  # type: ignore[type-var]
 
 
 def to_pt2(program: ExportedProgram) -> bytes:
-    """Converts to a file for `torch.export.load`."""
+    """Returns a file for `torch.export.load`."""
     content = BytesIO()
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # on weights that are not on the CPU
+        warnings.simplefilter("ignore")  # about weights that are not on the CPU
         torch.export.save(program, content)
     return content.getvalue()
 
 
 def onnx_runtime(content: bytes) -> Runtime:
-    """Loads an ONNX file's contents into onnxruntime, on the CPU with PyTorch's number of threads."""
+    """Loads an ONNX file into onnxruntime, on the CPU with PyTorch's number of threads."""
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = torch.get_num_threads()
     session = onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
@@ -72,7 +73,7 @@ def onnx_runtime(content: bytes) -> Runtime:
 
 
 def check(name: str, runtime: Runtime, images: Tensor, expected: Tensor) -> Check:
-    """Compares a runtime with PyTorch's logits, (N, C). Raises UserError if one differs by more than TOLERANCE."""
+    """Compares a runtime with PyTorch's logits (N, C). Raises UserError if any differs by more than TOLERANCE."""
     with torch.inference_mode():
         start = perf_counter()
         logits = torch.cat([runtime(batch) for batch in images.split(BATCH)])
@@ -81,7 +82,7 @@ def check(name: str, runtime: Runtime, images: Tensor, expected: Tensor) -> Chec
     difference = float((logits - expected).abs().max())
     if not difference <= TOLERANCE:
         raise UserError(
-            f"{name} disagrees with PyTorch on {len(images) - same:,} of {len(images):,} images, logits differ by up "
-            f"to {difference:.1e} ({TOLERANCE:g} is allowed); nothing was written. Try another version of {name}"
+            f"{name} disagrees with PyTorch on {len(images) - same:,} of {len(images):,} images: logits differ by up "
+            f"to {difference:.1e}, expected at most {TOLERANCE:g}; no file written; try another version of {name}"
         )
     return Check(len(images), same, difference, len(images) / seconds)

@@ -1,4 +1,4 @@
-"""Describes an exported network as JSON and Markdown: data and training, test results, use and limits."""
+"""Model cards of exported networks, as JSON and Markdown: training, test results, use and limits."""
 
 from collections.abc import Mapping
 from hashlib import sha256
@@ -23,10 +23,10 @@ def make_card(
     files: Mapping[str, bytes],
     checks: Mapping[str, Check],
 ) -> dict[str, Any]:
-    """Returns the card as plain Python.
+    """Returns the model card as plain Python.
 
-    run: of the checkpoint; without it the training is unknown. tested: these weights in float32, on the images that
-    the files were checked on.
+    run: the checkpoint's run; without it the training is unknown. tested: test results of the weights in float32, on
+    the images of the checks. files: content by file name. checks: results by runtime.
     """
     network, names = predictor.network, predictor.class_names
     test = {name: tested.test[name] for name in ("accuracy", "loss", "class_accuracy")}

@@ -1,4 +1,4 @@
-"""Predicts class probabilities of images with the network of a finished run or a checkpoint."""
+"""Predicts class probabilities with the network of a finished run or a checkpoint."""
 
 from os import PathLike
 from pathlib import Path
@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from cifar10.data.batches import eval_batch_size
 from cifar10.data.image_io import Layout, as_batch
 from cifar10.errors import UserError, shorten
 from cifar10.networks.checkpoint import load_network, weights_path
@@ -15,10 +16,10 @@ from cifar10.training.precision import best_device
 
 
 class Predictions(NamedTuple):
-    """Class probabilities of N images: (N, C) float32, each row sums to 1.
+    """Class probabilities of N images: (N, C) float32; each row sums to 1.
 
-    Those of model=prototype with objective=typical are a softmax of negative distances: they rank the classes, but are
-    not calibrated.
+    For model=prototype with objective=typical they are a softmax over negative distances. These rank the classes, but
+    are not calibrated.
     """
 
     probabilities: np.ndarray
@@ -26,12 +27,12 @@ class Predictions(NamedTuple):
 
     @property
     def labels(self) -> np.ndarray:
-        """The most probable class of each image, (N,) int64."""
+        """Returns the most probable class of each image, (N,) int64."""
         return self.probabilities.argmax(1)
 
     @property
     def names(self) -> list[str]:
-        """The name of each image's most probable class."""
+        """Returns the name of each image's most probable class."""
         return [self.class_names[label] for label in self.labels]
 
     def top(self, count: int) -> list[list[tuple[str, float]]]:
@@ -41,10 +42,11 @@ class Predictions(NamedTuple):
 
 
 class Predictor:
-    """A network in evaluation mode on a device; made by `cifar10.load`.
+    """Network in evaluation mode on a device; returned by `cifar10.load`.
 
-    path: the folder of a finished run, whose `best.ckpt` is loaded, or a checkpoint. `network` is the
-    `torch.nn.Module` from raw images to logits, `checkpoint` the file. Raises UserError for any other path.
+    path: a checkpoint, or the folder of a finished run, which contains `best.ckpt`. Attributes: `network` is the
+    `torch.nn.Module` from raw images to logits, `checkpoint` the loaded file. Raises UserError for any other path, and
+    for a device that is not available.
     """
 
     def __init__(self, path: str | PathLike[str], device: str | torch.device | None = None) -> None:
@@ -53,40 +55,41 @@ class Predictor:
         try:
             self.device = best_device() if device is None else torch.device(device)
             self.network = network.to(self.device)
-        except (RuntimeError, AssertionError) as error:  # unknown device, or one that this PyTorch does not support
+        except (RuntimeError, AssertionError) as error:  # unknown, or not supported by this build of PyTorch
             raise UserError(f"device {device or best_device()}: {str(error).splitlines()[0]}") from error
         self.class_names = network.class_names
 
-    def predict(self, images: Any, layout: Layout = "NCHW", batch_size: int = 100) -> Predictions:
+    def predict(self, images: Any, layout: Layout = "NCHW", batch_size: int | None = None) -> Predictions:
         """Classifies images in float32.
 
-        images: (N, 3, 32, 32), or (N, 32, 32, 3) with layout="NHWC", uint8 or floating point in [0, 1]; one such image;
-        a Pillow image or a path, of any size; a list of either. Raises UserError for anything else.
+        images: an array or tensor, uint8 or floating point in [0, 1], (N, 3, 32, 32) or one image; (N, 32, 32, 3) with
+        layout="NHWC". Or a Pillow image or a path, of any size, or a list of either. Raises UserError for other input.
         """
         logits = self.logits(as_batch(images, layout), batch_size)
         return Predictions(logits.softmax(1).cpu().numpy(), self.class_names)
 
     @torch.inference_mode()
-    def logits(self, images: Tensor, batch_size: int = 100) -> Tensor:
+    def logits(self, images: Tensor, batch_size: int | None = None) -> Tensor:
         """Returns (N, C) float32 on the network's device. images: (N, 3, 32, 32) uint8, or float in [0, 1]."""
         if not len(images):
             return torch.empty(0, len(self.class_names), device=self.device)
-        return torch.cat([self.network(batch.to(self.device)) for batch in images.split(batch_size)])
+        batches = images.split(batch_size or eval_batch_size(self.device))
+        return torch.cat([self.network(batch.to(self.device)) for batch in batches])
 
 
 def find_checkpoint(path: Path) -> Path:
-    """Returns `path` if it is a file, or the `best.ckpt` of a finished run. Raises UserError if there is none.
+    """Returns `path` if it is a file, or the `best.ckpt` of a finished run's folder. Raises UserError otherwise.
 
-    The `best.ckpt` of an unfinished run, of its best epoch so far, has to be named itself.
+    An unfinished run is refused: its `best.ckpt` has the weights of the best epoch so far, and has to be passed itself.
     """
     if path.is_file():
         return path
     if not path.is_dir():
-        raise UserError(f"{path}: no such file or folder; name a finished run's folder or a checkpoint")
+        raise UserError(f"{path} not found; expected the folder of a finished run, or a checkpoint")
     if (path / "metrics.json").exists():
         return weights_path(path)
     if (path / "config.yaml").exists():
-        raise UserError(f"{path}: not finished; repeat its command to resume it, or name its best.ckpt")
-    below = [str(file.parent) for file in sorted(path.rglob("metrics.json"))]
-    hint = f"found {shorten(below)}" if below else "name the folder that train.py reported"
+        raise UserError(f"{path}: the run is not finished; repeat its command to resume it, or pass its best.ckpt")
+    runs = [str(file.parent) for file in sorted(path.rglob("metrics.json"))]
+    hint = f"it contains {shorten(runs)}" if runs else "pass the folder that train.py logged"
     raise UserError(f"{path}: not a finished run; {hint}")

@@ -1,4 +1,4 @@
-"""The interface of all networks: a `torch.nn.Module` from raw images to logits."""
+"""Base class of all networks."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -12,7 +12,7 @@ CIFAR10_CLASSES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog
 class Network(nn.Module):
     """Maps raw images (N, 3, 32, 32), uint8 or float in [0, 1], to logits (N, C). Subclasses implement `forward`.
 
-    arguments: the subclass's other constructor arguments, plain Python. A checkpoint stores them for `load_network`.
+    arguments: the other constructor arguments of the subclass, plain Python. Checkpoints store them for `load_network`.
     """
 
     def __init__(self, class_names: Sequence[str], **arguments: Any) -> None:
@@ -22,11 +22,11 @@ class Network(nn.Module):
 
     @property
     def name(self) -> str:
-        """Returns the name of the model, such as "CNN" for a CNNNetwork."""
+        """Returns the name of the model: "CNN" for CNNNetwork."""
         return type(self).__name__.removesuffix("Network")
 
     def embed(self, images: Tensor) -> Tensor:
-        """Returns one feature vector per image, (N, D): here the logits. images: as of `forward`."""
+        """Returns one feature vector per image, (N, D); the default is the logits. images: as in `forward`."""
         return self(images)
 
     def first_layer(self) -> Tensor | None:
@@ -34,12 +34,12 @@ class Network(nn.Module):
         return None
 
     def prototype_images(self) -> Tensor | None:
-        """Returns the class prototypes, (C * K, 3, H, W) in [0, 1], those of a class together, or None."""
+        """Returns the class prototypes, (C * K, 3, H, W) in [0, 1], grouped by class, or None."""
         return None
 
 
 def to_unit(images: Tensor) -> Tensor:
-    """Returns raw images as float32 in [0, 1]: divides uint8 by 255, expects floating point to be in [0, 1] already."""
+    """Returns raw images as float32 in [0, 1]: divides uint8 by 255; floating point must be in [0, 1] already."""
     if images.dtype == torch.uint8:
         return images / 255
-    return images.float() if images.is_floating_point() else images  # other integers have no range: refused later
+    return images.float() if images.is_floating_point() else images  # the first layer refuses other integers

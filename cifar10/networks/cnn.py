@@ -1,4 +1,4 @@
-"""The convolutional network: 64-128-128-256-256 filters of 3 x 3 between three poolings, then 128-64-10."""
+"""Convolutional network: 3 x 3 convolutions (64-128-128-256-256) with three max poolings, then 128-64-10."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -12,10 +12,10 @@ from cifar10.networks.feed_forward import FeedForwardNetwork, dense
 
 
 class CNNNetwork(FeedForwardNetwork):
-    """Applies five convolutions, then three fully connected layers; 1,641,802 parameters for ten classes.
+    """Network of five convolutions and three fully connected layers: 1,641,802 parameters for ten classes.
 
-    Input is standardized per pixel position and channel with the training images' mean and standard deviation,
-    buffers (3, 32, 32) in units of [0, 1].
+    The input is standardized per pixel position and channel. The mean and standard deviation of the training images are
+    buffers, (3, 32, 32) in units of [0, 1].
     """
 
     mean: Tensor
@@ -25,7 +25,7 @@ class CNNNetwork(FeedForwardNetwork):
         super().__init__(*args, **kwargs)
         self.register_buffer("mean", torch.zeros(3, 32, 32))
         self.register_buffer("std", torch.ones(3, 32, 32))
-        self.to(memory_format=torch.channels_last)  # faster on CPU and on tensor cores
+        self.to(memory_format=torch.channels_last)  # faster on CPUs and tensor cores
 
     def make_layers(self, classes: int, batch_norm: bool) -> nn.Sequential:
         return nn.Sequential(
@@ -44,15 +44,15 @@ class CNNNetwork(FeedForwardNetwork):
         return ((to_unit(images) - self.mean) / self.std).contiguous(memory_format=torch.channels_last)
 
     def fit_normalization(self, images: Tensor) -> None:
-        """Computes mean and standard deviation of training images (N, 3, 32, 32) uint8."""
+        """Sets the mean and standard deviation from training images (N, 3, 32, 32) uint8."""
         for buffer, value in zip((self.mean, self.std), pixel_statistics(images), strict=True):
             buffer.copy_(value)
 
     @torch.no_grad()
     def init_whitening(self, images: Tensor) -> None:
-        """Initializes the first 54 filters to whiten patches of raw images, and the other convolutions to identities.
+        """Initializes the first 54 filters to whiten image patches, and the other convolutions to the identity.
 
-        A convolution with more outputs than inputs keeps the random weights of the others.
+        images: (N, 3, 32, 32) uint8. Output channels beyond the number of input channels keep their random weights.
         """
         first, *others = (layer for layer in self.layers if isinstance(layer, nn.Conv2d))
         first.weight[:54] = whitening_filters(self.scale(images.to(self.mean.device)))
@@ -63,7 +63,7 @@ class CNNNetwork(FeedForwardNetwork):
 def whitening_filters(images: Tensor) -> Tensor:
     """Returns 54 filters (54, 3, 3, 3): the whitened principal components of 3 x 3 patches, then their negatives.
 
-    images: (N, 3, H, W) float, standardized. An idea of Page ("How to train your ResNet 8: bag of tricks", 2019).
+    images: (N, 3, H, W) float, standardized. Source: Page, "How to train your ResNet 8: bag of tricks" (2019).
     """
     patches = F.unfold(images, 3).transpose(1, 2).reshape(-1, 27)
     values, vectors = torch.linalg.eigh(patches.T @ patches / len(patches))
@@ -72,14 +72,14 @@ def whitening_filters(images: Tensor) -> Tensor:
 
 
 def pixel_statistics(images: Tensor) -> tuple[Tensor, Tensor]:
-    """Returns mean and population standard deviation of each pixel position and channel, (3, 32, 32) in [0, 1] units.
+    """Returns the mean and population standard deviation of each pixel and channel, (3, 32, 32) in units of [0, 1].
 
-    images: (N, 3, 32, 32) uint8. The deviation of a constant position is one grey level. Sums are of integers, so exact
-    and the same on every device.
+    images: (N, 3, 32, 32) uint8. The standard deviation of a constant pixel is one gray level. Sums of integers are
+    exact, and the same on every device.
     """
     total = torch.zeros(images.shape[1:], dtype=torch.float64)
     squares = torch.zeros_like(total)
-    for block in images.split(256):  # 256 squares of 255 are less than 2^24: exact in float32, and faster than in int64
+    for block in images.split(256):  # 256 * 255^2 < 2^24: exact in float32, which is faster than int64
         values = block.float()
         total += values.sum(0).cpu()  # not every accelerator has float64
         squares += values.square().sum(0).cpu()
@@ -91,8 +91,8 @@ def pixel_statistics(images: Tensor) -> tuple[Tensor, Tensor]:
 def _convolution(channels_in: int, channels_out: int, batch_norm: bool, pool: bool = False) -> Iterator[nn.Module]:
     """Yields a convolution and the modules up to its ReLU.
 
-    The study pools after the ReLU. Pooling first gives bit-identical values and gradients, since both are monotonic,
-    and leaves a quarter of the work to the ReLU.
+    The study pools after the ReLU. Pooling first is bit-identical in values and gradients, since both are monotonic.
+    It divides the size of the ReLU's input by four.
     """
     yield nn.Conv2d(channels_in, channels_out, 3, padding=1, bias=not batch_norm)
     if pool:

@@ -1,4 +1,4 @@
-"""Shared by the two feed-forward networks: Glorot initialization and test-time augmentation."""
+"""Base class of the two feed-forward networks: Glorot initialization and test-time augmentation (TTA)."""
 
 from abc import abstractmethod
 from collections.abc import Iterator, Sequence
@@ -12,11 +12,10 @@ from cifar10.networks.base import CIFAR10_CLASSES, Network, to_unit
 
 
 class FeedForwardNetwork(Network):
-    """Applies one `torch.nn.Sequential` (`layers`) to scaled images. Weights are Glorot uniform, biases zero (Keras).
+    """Applies `layers`, a `torch.nn.Sequential`, to scaled images. Weights: Glorot uniform; biases: zero (as in Keras).
 
-    batch_norm: adds batch normalization to each hidden layer, which loses its bias.
-    tta_flip, tta_shift_px: in evaluation, average the logits over horizontal flips, and over shifts by up to so many
-    pixels.
+    batch_norm: adds batch normalization to each hidden layer and removes the layer's bias. tta_flip, tta_shift_px: in
+    evaluation mode, average the logits over horizontal flips, and over shifts by up to `tta_shift_px` pixels.
     """
 
     def __init__(
@@ -40,7 +39,7 @@ class FeedForwardNetwork(Network):
         """Returns the layers from scaled images (N, 3, 32, 32) to logits (N, classes)."""
 
     def scale(self, images: Tensor) -> Tensor:
-        """Returns raw images as the first layer expects them, float32."""
+        """Scales raw images to the input of the first layer, float32."""
         return to_unit(images)
 
     def forward(self, images: Tensor) -> Tensor:
@@ -49,7 +48,7 @@ class FeedForwardNetwork(Network):
         return torch.stack([self.layers(self.scale(augmented)) for augmented in self._augmentations(images)]).mean(0)
 
     def _augmentations(self, images: Tensor) -> Iterator[Tensor]:
-        """Yields the images with each combination of flip and shift, the original ones first."""
+        """Yields the images with each combination of flip and shift, first without either."""
         yield images
         shifts = range(-self.tta_shift_px, self.tta_shift_px + 1)
         zeros = images.new_zeros(images.shape[:1], dtype=torch.int64)
@@ -58,7 +57,7 @@ class FeedForwardNetwork(Network):
                 yield flip_and_shift(images, zeros + flipped, torch.stack([zeros + row, zeros + column], 1))
 
     def embed(self, images: Tensor) -> Tensor:
-        """Returns the last layer's input, (N, D), of the original images: 150 features in the MLP, 64 in the CNN."""
+        """Returns the last layer's input without TTA, (N, D): D = 150 for the MLP, 64 for the CNN."""
         return self.layers[:-1](self.scale(images))
 
     def first_layer(self) -> Tensor:

@@ -1,4 +1,4 @@
-"""Nearest class prototype: images are compared with the prototypes of each class in a perceptual color space."""
+"""Nearest-prototype classifier in a perceptual color space."""
 
 from collections.abc import Sequence
 
@@ -11,13 +11,13 @@ from cifar10.networks.base import CIFAR10_CLASSES, Network, to_unit
 
 
 class PrototypeNetwork(Network):
-    """Scores each class by the distance of an image to the class's prototypes.
+    """Nearest-prototype classifier: compares an image with K prototypes per class.
 
-    `prototypes`: (C * K, 3, 32, 32) sRGB in [0, 1], those of a class one after the other, at first uniform noise; K is
-    `prototypes_per_class`. The distance of two images is the mean over their pixels of the color difference `delta`.
-    With `tta_flip` each image is compared both as it is and flipped.
-    Logits are the negative distances to the nearest prototype. With `discriminative` they are a log-sum-exp over the
-    negative distances to all prototypes of a class, times a learned inverse temperature exp(`log_temperature`), as in
+    prototypes: parameter (C * K, 3, 32, 32), sRGB in [0, 1], grouped by class; initialized with uniform noise. K is
+    `prototypes_per_class`. The distance of two images is the mean color difference (`delta`) over their pixels.
+    `tta_flip` also compares the flipped image.
+    The logit of a class is the negative distance to its nearest prototype. With `discriminative` it is the log-sum-exp
+    of the negative distances to its prototypes, times a learned inverse temperature exp(`log_temperature`), as in
     robust soft learning vector quantization (Seo and Obermayer, Neural Computation 15, 2003).
     compile: allows compiled kernels, about ten times as fast; results differ by rounding. See `use_compiled`.
     """
@@ -33,16 +33,16 @@ class PrototypeNetwork(Network):
     ) -> None:
         arguments = {"prototypes_per_class": prototypes_per_class, "tta_flip": tta_flip, "compile": compile}
         super().__init__(class_names, delta=delta, discriminative=discriminative, **arguments)
-        difference_function(delta)  # raises ValueError for an unknown one, as in a damaged checkpoint
+        difference_function(delta)  # raises ValueError if unknown
         self.delta, self.discriminative, self.per_class = delta, discriminative, prototypes_per_class
         self.tta_flip = tta_flip
-        self.compiled: bool | None = False  # None: to be compiled at the next batch
+        self.compiled: bool | None = False  # None: decide at the next batch
         self.prototypes = nn.Parameter(torch.rand(len(class_names) * prototypes_per_class, 3, 32, 32))
         if discriminative:
             self.log_temperature = nn.Parameter(torch.zeros(()))
 
     def use_compiled(self, enabled: bool) -> None:
-        """Switches kernels on, if constructed with compile=True, or off, as at first: compiling takes seconds."""
+        """Enables compiled kernels if `compile` allows them, or disables them, the default. Compiling takes seconds."""
         self.compiled = None if enabled and self.arguments["compile"] else False
 
     def forward(self, images: Tensor) -> Tensor:
@@ -52,35 +52,35 @@ class PrototypeNetwork(Network):
         return -distances.amin(2)
 
     def embed(self, images: Tensor) -> Tensor:
-        """Returns the mean difference to every prototype, (N, C * K), or (N, 2 C * K) with flipped images."""
+        """Returns the distance to every prototype, (N, C * K), or (N, 2 C * K) with `tta_flip`."""
         return self._distances(images).flatten(1)
 
     def _distances(self, images: Tensor) -> Tensor:
-        """Returns the mean difference to every prototype, (N, C, K), or (N, C, 2 K) with flipped images."""
-        colours, prototypes = self._colours(images)
-        if self.compiled is None:  # not before the first batch, so that its seconds count
+        """Returns the distance to every prototype, (N, C, K), or (N, C, 2 K) with `tta_flip`."""
+        colors, prototypes = self._colors(images)
+        if self.compiled is None:  # at the first batch, so that timers include the compilation
             self.compiled = self.arguments["compile"] = can_compile(prototypes, self.delta)
         measure = compiled_mean_difference if self.compiled else mean_difference
-        augmented = [colours, colours.flip(-1)] if self.tta_flip else [colours]
+        augmented = [colors, colors.flip(-1)] if self.tta_flip else [colors]
         distances = torch.stack([measure(batch, prototypes, self.delta) for batch in augmented], 2)
         return distances.unflatten(1, (len(self.class_names), -1)).flatten(2)
 
-    def _colours(self, images: Tensor) -> tuple[Tensor, Tensor]:
+    def _colors(self, images: Tensor) -> tuple[Tensor, Tensor]:
         return to_color_space(to_unit(images), self.delta), to_color_space(self.prototypes, self.delta)
 
     @torch.no_grad()
     def difference_maps(self, images: Tensor) -> tuple[Tensor, Tensor]:
         """Returns the color difference to every prototype at each pixel, (N, C * K, 32, 32), and a mask (N, C * K).
 
-        images: as of `forward`. The mean of a map is the distance. The mask marks prototypes whose flipped image was
-        compared, because of `tta_flip` and the smaller distance.
+        images: as in `forward`. The mean of a map is the distance. The mask is true where the flipped prototype is
+        nearer, with `tta_flip` only.
         """
-        colours, prototypes = self._colours(images)
+        colors, prototypes = self._colors(images)
         difference = difference_function(self.delta)
-        maps = difference(colours[:, None], prototypes)
-        others = difference(colours[:, None], prototypes.flip(-1)) if self.tta_flip else maps
-        nearer = others.mean((2, 3)) < maps.mean((2, 3))
-        return torch.where(nearer[..., None, None], others, maps), nearer
+        maps = difference(colors[:, None], prototypes)
+        flipped = difference(colors[:, None], prototypes.flip(-1)) if self.tta_flip else maps
+        nearer = flipped.mean((2, 3)) < maps.mean((2, 3))
+        return torch.where(nearer[..., None, None], flipped, maps), nearer
 
     def prototype_images(self) -> Tensor:
         return self.prototypes.detach()

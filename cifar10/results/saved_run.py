@@ -1,6 +1,7 @@
 """Opens a finished run: record, training curves, predictions, network, data. Writes nothing."""
 
 import json
+import os
 import zlib
 from functools import cached_property
 from pathlib import Path
@@ -13,6 +14,7 @@ import torch
 from hydra.utils import get_class
 from torch import Tensor
 
+from cifar10.data.cifar10 import CIFAR10Data
 from cifar10.data.datamodule import ImageData
 from cifar10.errors import UserError
 from cifar10.models.test_predictions import TestPredictions
@@ -120,5 +122,14 @@ def _read_data(path: Path, record: Record) -> ImageData:
         data = kind(**arguments)
     except TypeError as error:  # a published record has no data.root
         raise _damaged(path, error) from error
-    data.setup()  # does not download missing files
+    try:
+        data.setup()  # does not download missing files
+    except UserError as error:
+        root = os.environ.get("CIFAR10_ROOT")
+        if kind is not CIFAR10Data or root == arguments.get("root"):
+            raise
+        if root is None:
+            raise UserError(f"{error}; if they are in another folder, set CIFAR10_ROOT=FOLDER") from error
+        data = kind(**arguments | {"root": root})  # the run is from another working directory or machine
+        data.setup()
     return data

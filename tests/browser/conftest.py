@@ -1,8 +1,8 @@
-"""Starts Chromium for the tests that need a browser."""
+"""Starts Chromium and opens pages for the browser tests."""
 
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
@@ -13,7 +13,7 @@ QUIET += ("--disable-component-update", "--disable-sync")
 
 @pytest.fixture(scope="session")
 def browser() -> Iterator[Any]:
-    """Starts the system's Chromium, headless, as a Playwright Browser."""
+    """Starts the system's Chromium, headless, as a Playwright browser."""
     sync_api = pytest.importorskip("playwright.sync_api", reason="needs playwright: pip install -e '.[dev]'")
     path = shutil.which("chromium")
     if path is None:
@@ -23,3 +23,26 @@ def browser() -> Iterator[Any]:
         launched = playwright.chromium.launch(executable_path=path, args=list(QUIET))
         yield launched
         launched.close()
+
+
+@pytest.fixture
+def opened(browser: Any, address: str) -> Iterator[Callable[..., Any]]:
+    """Opens the page at `address`, a fixture of the module. Fails on page errors and on requests to another server."""
+    contexts, errors = [], []
+    own = (address, address.replace("http", "ws", 1), "file:", "data:", "blob:")
+
+    def open_page(**settings: Any) -> Any:
+        context = browser.new_context(**settings)
+        contexts.append(context)
+        tab = context.new_page()
+        tab.on("console", lambda message: errors.append(message.text) if message.type == "error" else None)
+        tab.on("pageerror", lambda error: errors.append(str(error)))
+        tab.on("response", lambda response: errors.append(response.url) if response.status >= 400 else None)
+        tab.on("request", lambda request: None if request.url.startswith(own) else errors.append(request.url))
+        tab.goto(address, wait_until="load" if address.startswith("file:") else "networkidle")
+        return tab
+
+    yield open_page
+    for context in contexts:
+        context.close()
+    assert errors == []

@@ -1,4 +1,4 @@
-"""Tests the page of scripts/demo.py in Chromium: an image in, three predictions out, no request to another server."""
+"""Tests the page of scripts/demo.py in Chromium: upload, predictions, keyboard, and no request to another server."""
 
 import re
 
@@ -34,31 +34,6 @@ def address(models, samples):
 
 
 @pytest.fixture
-def opened(browser, address):
-    """Opens the page; at the end nothing of it may have failed or gone elsewhere."""
-    contexts, faults = [], []
-
-    def open_page(**settings):
-        context = browser.new_context(**settings)
-        contexts.append(context)
-        tab = context.new_page()
-        tab.on("console", lambda message: faults.append(message.text) if message.type == "error" else None)
-        tab.on("pageerror", lambda error: faults.append(str(error)))
-        tab.on("response", lambda response: faults.append(response.url) if response.status >= 400 else None)
-        here = (address, address.replace("http", "ws", 1), "data:", "blob:")
-        tab.on("request", lambda request: None if request.url.startswith(here) else faults.append(request.url))
-        tab.goto(address)
-        tab.locator("#samples button").first.wait_for()
-        tab.wait_for_load_state("networkidle")
-        return tab
-
-    yield open_page
-    for context in contexts:
-        context.close()
-    assert faults == []
-
-
-@pytest.fixture
 def photo(tmp_path):
     path = tmp_path / "photo.jpg"
     pixels = np.random.default_rng(0).integers(256, size=(6, 9, 3), dtype=np.uint8)
@@ -71,22 +46,22 @@ def upload(tab, path):
 
 
 def predictions(tab, place):
-    """The classes and percentages on the page of a network, the first of which is at 0."""
+    """Returns the classes and percentages that the page shows for a network. place: its index."""
     block = tab.locator(".prediction").nth(place)
     block.locator(".confidence-set").first.wait_for()
     return re.findall(r"^(\w+)\s+(\d+)%$", block.inner_text(), re.MULTILINE)
 
 
-def test_predictions_are_those_of_predict(opened, models, photo, tmp_path):
+def test_predictions_match_predict(opened, models, photo, tmp_path):
     tab = opened(viewport={"width": 1000, "height": 1200})
     upload(tab, photo)
     tab.locator(".comparison img").first.wait_for()
     for place, model in enumerate(models.values()):
         expected = [(name, f"{100 * value:.0f}") for name, value in model.predict(photo).top(5)[0]]
         assert predictions(tab, place) == expected
-    tops = {tab.locator(".prediction").nth(place).bounding_box()["y"] for place in range(3)}
-    assert len(tops) == 1, "the predictions are not side by side"
-    assert tab.locator("#seen img").evaluate("image => [image.naturalWidth, image.naturalHeight]") == [256, 256]
+    y = {tab.locator(".prediction").nth(place).bounding_box()["y"] for place in range(3)}
+    assert len(y) == 1, "the predictions are not side by side"
+    assert tab.locator("#resized img").evaluate("image => [image.naturalWidth, image.naturalHeight]") == [256, 256]
     captions = tab.locator(".comparison .caption-label").all_inner_texts()
     assert len(captions) == 10
     assert captions[0] == models["prototype"].predict(photo).names[0]
@@ -95,22 +70,22 @@ def test_predictions_are_those_of_predict(opened, models, photo, tmp_path):
     tab.screenshot(path=tmp_path / "demo.png", full_page=True)
 
 
-def test_a_test_image_is_picked_by_keyboard(opened, models, samples):
+def test_keyboard_selects_a_test_image(opened, models, samples):
     tab = opened()
     tab.locator("#samples button").first.focus()
     for _ in range(4):
         tab.keyboard.press("Tab")
     tab.keyboard.press("Enter")
-    tab.locator("#seen img").wait_for()
+    tab.locator("#resized img").wait_for()
     place = tab.evaluate("[...document.querySelectorAll('#samples button')].indexOf(document.activeElement)")
     assert place == 4
     expected = [(name, f"{100 * value:.0f}") for name, value in models["cnn"].predict(samples[place][0]).top(5)[0]]
     assert predictions(tab, 2) == expected
 
 
-def test_the_upload_is_reached_by_keyboard(opened, photo):
+def test_keyboard_reaches_the_upload(opened, photo):
     tab = opened()
-    tab.on("filechooser", lambda chooser: None)  # Chromium is told now: a key pressed at once would come before it
+    tab.on("filechooser", lambda chooser: None)  # registered before the key press
     for _ in range(10):
         tab.keyboard.press("Tab")
         if tab.evaluate("document.activeElement.matches('#image button')"):
@@ -118,38 +93,38 @@ def test_the_upload_is_reached_by_keyboard(opened, photo):
     with tab.expect_file_chooser() as chooser:
         tab.keyboard.press("Enter")
     chooser.value.set_files(photo)
-    tab.locator("#seen img").wait_for()
+    tab.locator("#resized img").wait_for()
 
 
-def test_an_unreadable_upload_shows_an_error_and_a_good_one_works_after_it(opened, photo, tmp_path):
+def test_unreadable_upload_shows_an_error_and_the_next_upload_works(opened, photo, tmp_path):
     tab = opened()
     upload(tab, photo)
-    tab.locator("#seen img").wait_for()
+    tab.locator("#resized img").wait_for()
     (tmp_path / "bad.png").write_text("no image")
     tab.get_by_label("Remove Image").or_(tab.get_by_label("Clear")).first.click()
-    tab.locator("#seen img").wait_for(state="hidden")
+    tab.locator("#resized img").wait_for(state="hidden")
     upload(tab, tmp_path / "bad.png")
-    tab.get_by_text("This image cannot be read: not an image in a supported format.").wait_for()
-    assert tab.locator("#seen img, .comparison img").count() == 0
+    tab.get_by_text("Cannot read this image: not an image in a supported format.").wait_for()
+    assert tab.locator("#resized img, .comparison img").count() == 0
     tab.get_by_label("Remove Image").or_(tab.get_by_label("Clear")).first.click()
     upload(tab, photo)
-    tab.locator("#seen img").wait_for()
+    tab.locator("#resized img").wait_for()
 
 
-def test_an_image_of_too_many_pixels_is_not_decoded(opened, photo, monkeypatch):
+def test_image_of_too_many_pixels_is_not_decoded(opened, photo, monkeypatch):
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 100_000)
     tab = opened()
     upload(tab, photo)
-    tab.get_by_text("This image cannot be read: more than 100,000 pixels.").wait_for()
+    tab.get_by_text("Cannot read this image: more than 100,000 pixels.").wait_for()
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_it_fits_a_phone_in_both_themes(scheme, opened, photo, tmp_path):
+def test_page_fits_a_phone_in_both_themes(scheme, opened, photo, tmp_path):
     tab = opened(viewport=PHONE, color_scheme=scheme)
     upload(tab, photo)
     tab.locator(".comparison img").first.wait_for()
     assert tab.evaluate("document.documentElement.scrollWidth") <= PHONE["width"]
-    assert tab.locator("#samples").bounding_box()["height"] < 200, "the samples are more than a row"
+    assert tab.locator("#samples").bounding_box()["height"] < 200, "the samples take more than one row"
     background = tab.evaluate("getComputedStyle(document.body).backgroundColor")
     assert (sum(map(int, re.findall(r"\d+", background)[:3])) < 200) == (scheme == "dark")
     tab.screenshot(path=tmp_path / f"phone-{scheme}.png", full_page=True)

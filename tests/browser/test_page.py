@@ -14,31 +14,6 @@ def address(drawn_page, tmp_path_factory):
     return file.as_uri()
 
 
-@pytest.fixture
-def opened(browser, address):
-    """Opens the page; at the end nothing of it may have failed."""
-    contexts, faults = [], []
-
-    def open_page(**settings):
-        context = browser.new_context(**settings)
-        contexts.append(context)
-        tab = context.new_page()
-        tab.on("console", lambda message: faults.append(message.text))
-        tab.on("pageerror", lambda error: faults.append(str(error)))
-        tab.on("requestfailed", lambda request: faults.append(request.url[:80]))
-        tab.on(
-            "request",
-            lambda request: None if request.url.startswith(("file:", "data:")) else faults.append(request.url),
-        )
-        tab.goto(address)
-        return tab
-
-    yield open_page
-    for context in contexts:
-        context.close()
-    assert faults == []
-
-
 def column(tab, table, place):
     return tab.locator(f"table:has(#{table}) tbody tr > :nth-child({place})").all_inner_texts()
 

@@ -10,6 +10,7 @@ import pytest
 import torch
 from lightning import LightningModule
 
+from cifar10.data.batches import eval_batch_size
 from cifar10.errors import UserError
 
 BALANCED = [i % 10 for i in range(200)]
@@ -177,3 +178,12 @@ def test_seed_determines_training_order(random_data, quiet_trainer, seed, same):
         return model.train_epochs
 
     assert (order(seed=seed) == order(seed=1)) is same
+
+
+@pytest.mark.parametrize(("size", "expected"), [(None, 125), (7, 7)])
+def test_eval_batch_size_is_chosen_by_device_unless_set(size, expected, random_data, quiet_trainer):
+    data = random_data([0, 1] * 10, val_size=4, eval_batch_size=size)
+    data.trainer = quiet_trainer()
+    data.setup()
+    assert (data.val_dataloader().batch_size, data.test_dataloader().batch_size) == (expected, expected)
+    assert eval_batch_size(torch.device("cuda")) == 500

@@ -52,7 +52,7 @@ def test_checkpoint_that_would_run_code_is_refused(name, folder, tmp_path, tally
         (folder / "metrics.json").unlink()
     torch.save({"state_dict": Harmful(tmp_path / "harm"), "loops": {}}, folder / name)
     line = error_of_train(folder)
-    assert line.startswith(f"{folder / name}: not a whole checkpoint of this project; what holds more than tensors and")
+    assert line.startswith(f"{folder / name}: ")
     assert line.endswith("is not opened; start over with overwrite=true")
     assert not (tmp_path / "harm").exists()
     tally("a checkpoint that would run code, in a run's folder", 1, "refused in one line, nothing ran")
@@ -61,7 +61,7 @@ def test_checkpoint_that_would_run_code_is_refused(name, folder, tmp_path, tally
 @pytest.mark.parametrize(
     ("name", "content", "line"),
     [
-        ("last.ckpt", b"", "last.ckpt: not a whole checkpoint of this project"),
+        ("last.ckpt", b"", "last.ckpt: damaged, or not a checkpoint of this project"),
         ("config.yaml", b"a: [1", "config.yaml cannot be read; start over with overwrite=true"),
         ("config.yaml", b"\xff\xfe", "config.yaml cannot be read; start over with overwrite=true"),
         ("metrics.csv", b"epoch,val/loss\nx,\n", "metrics.csv cannot be read; start over with overwrite=true"),

@@ -1,4 +1,4 @@
-"""Corruptions: each against its definition elsewhere, seeded, and stronger from strength to strength."""
+"""Tests each corruption against a reference implementation, its seed, and its order of strengths."""
 
 import io
 
@@ -19,18 +19,18 @@ def images():
 
 
 @pytest.mark.parametrize("kind", STRENGTHS)
-def test_images_stay_images_and_suffer_more_each_time(kind, images):
-    off = []
+def test_error_increases_with_strength(kind, images):
+    errors = []
     for strength in range(1, 6):
         changed = corruption(kind, strength)(images)
         assert (changed.dtype, changed.shape) == (torch.uint8, images.shape)
         assert torch.equal(changed, corruption(kind, strength)(images))
-        off.append((changed.float() - images).square().mean().item())
-    assert off == sorted(off)
-    assert off[0] > 0
+        errors.append((changed.float() - images).square().mean().item())
+    assert errors == sorted(errors)
+    assert errors[0] > 0
 
 
-def test_noise_has_its_deviation_and_differs_by_batch_and_seed(images):
+def test_noise_has_the_given_deviation_and_differs_by_batch_and_seed(images):
     grey = torch.full((200, 3, 32, 32), 128, dtype=torch.uint8)
     change = corruption("gaussian noise", 5)
     first, second = change(grey), change(grey)
@@ -40,26 +40,26 @@ def test_noise_has_its_deviation_and_differs_by_batch_and_seed(images):
     assert first.float().mean().item() == pytest.approx(128, abs=0.2)
 
 
-def test_blur_is_scipy_s(images):
+def test_blur_matches_scipy(images):
     expected = gaussian_filter(images.numpy() / 255, (0, 0, 1.0, 1.0), mode="mirror", radius=4)
     np.testing.assert_allclose(corruption("gaussian blur", 5)(images).numpy(), expected * 255, atol=0.51)
 
 
-def test_brightness_is_scikit_image_s_in_hsv(images):
-    colours = rgb2hsv(images.numpy().transpose(0, 2, 3, 1))
-    colours[..., 2] = (colours[..., 2] + 0.3).clip(max=1)
-    expected = hsv2rgb(colours).transpose(0, 3, 1, 2) * 255
+def test_brightness_matches_scikit_image(images):
+    colors = rgb2hsv(images.numpy().transpose(0, 2, 3, 1))
+    colors[..., 2] = (colors[..., 2] + 0.3).clip(max=1)
+    expected = hsv2rgb(colors).transpose(0, 3, 1, 2) * 255
     np.testing.assert_allclose(corruption("brightness", 5)(images).numpy(), expected, atol=1)
 
 
-def test_contrast_keeps_the_mean_and_a_share_of_the_deviation(images):
+def test_contrast_keeps_the_mean_and_scales_the_deviation(images):
     pixels = images.double()
     mean = pixels.mean((2, 3), keepdim=True)
     expected = mean + 0.15 * (pixels - mean)
     torch.testing.assert_close(corruption("contrast", 5)(images).double(), expected, rtol=0, atol=0.51)
 
 
-def test_jpeg_is_nearly_libjpeg_s(images):
+def test_jpeg_is_close_to_libjpeg(images):
     def compressed(image):
         file = io.BytesIO()
         Image.fromarray(image.transpose(1, 2, 0)).save(file, "JPEG", quality=40)

@@ -39,5 +39,5 @@ def test_any_other_model_is_its_target():
 )
 def test_unknown_models_raise_one_line(content, tmp_path):
     torch.save(content | {"hyper_parameters": {}, "state_dict": {}}, tmp_path / "a.ckpt")
-    with pytest.raises(UserError, match=r"a.ckpt: not a model of this version"):
+    with pytest.raises(UserError, match=r"a.ckpt: this version does not support the model"):
         load_model(tmp_path / "a.ckpt")

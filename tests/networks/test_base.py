@@ -1,4 +1,4 @@
-"""What a new network has without a line of its own, and what networks import."""
+"""Tests the defaults of the base class, and the imports of the networks."""
 
 import subprocess
 import sys
@@ -20,7 +20,7 @@ class LinearNetwork(Network):
         return self.layer(to_unit(images).flatten(1))
 
 
-def test_defaults_of_a_network_that_defines_forward_only():
+def test_defaults_of_network_with_forward_only():
     images = torch.arange(2 * 3 * 32 * 32, dtype=torch.uint8).reshape(2, 3, 32, 32)
     network = LinearNetwork()
     torch.testing.assert_close(network.embed(images), network.layer((images / 255).flatten(1)))
@@ -30,7 +30,7 @@ def test_defaults_of_a_network_that_defines_forward_only():
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.float64])
-def test_images_of_any_precision_are_float32_in_a_network(dtype):
+def test_to_unit_returns_float32_for_any_precision(dtype):
     assert to_unit(torch.rand(2, 3, 4, 4).to(dtype)).dtype == torch.float32
 
 

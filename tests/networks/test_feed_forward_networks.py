@@ -1,4 +1,4 @@
-"""The two feed-forward networks against the study's shapes and an independent forward pass."""
+"""Tests the two feed-forward networks against the study's shapes and an independent forward pass."""
 
 from math import log, sqrt
 
@@ -26,12 +26,12 @@ def random_images(count: int) -> Tensor:
     return torch.randint(256, (count, 3, 32, 32), dtype=torch.uint8)
 
 
-def weighted(network: nn.Module) -> list[nn.Linear | nn.Conv2d]:
+def weighted_layers(network: nn.Module) -> list[nn.Linear | nn.Conv2d]:
     return [layer for layer in network.modules() if isinstance(layer, nn.Linear | nn.Conv2d)]
 
 
 @pytest.mark.parametrize(("network", "count"), [(MLPNetwork, 968_560), (CNNNetwork, 1_641_802)])
-def test_parameters_are_as_many_as_the_study_s_shapes_have(network, count):
+def test_number_of_parameters_matches_the_study(network, count):
     shapes = [(9 * a, b) for a, b in FILTERS[network]] + DENSE[network]
     assert sum(a * b + b for a, b in shapes) == count
     assert sum(parameter.numel() for parameter in network().parameters()) == count
@@ -39,14 +39,14 @@ def test_parameters_are_as_many_as_the_study_s_shapes_have(network, count):
 
 @both
 @pytest.mark.parametrize("classes", [2, 10, 1000])
-def test_there_is_one_logit_per_class_name(network, classes):
+def test_one_logit_per_class_name(network, classes):
     model = network(class_names=[str(i) for i in range(classes)])
     assert model(random_images(3)).shape == (3, classes)
 
 
 @pytest.mark.parametrize(("network", "tolerance"), [(MLPNetwork, 0.5), (CNNNetwork, 0.05)])
-def test_initial_loss_is_that_of_guessing(network, tolerance):
-    """Loss near ln 10. The MLP's input is not centred, so its logits are not yet small: it was 0.1 to 0.4 above."""
+def test_initial_loss_is_near_that_of_uniform_predictions(network, tolerance):
+    """ln 10. The MLP's input is not centered, so its initial logits are larger: the loss was 0.1 to 0.4 above."""
     model, images = network(), random_images(50)
     if network is CNNNetwork:
         model.fit_normalization(images)
@@ -55,10 +55,10 @@ def test_initial_loss_is_that_of_guessing(network, tolerance):
 
 
 @both
-def test_weights_begin_glorot_uniform_and_biases_zero(network):
-    """Uniform within sqrt(6 / (fan in + fan out)), where a 3 x 3 filter counts nine times, as in Keras."""
+def test_initial_weights_are_glorot_uniform_and_biases_zero(network):
+    """Uniform in +-sqrt(6 / (fan_in + fan_out)), as in Keras; fans of a 3 x 3 convolution count nine times."""
     fans = [9 * (a + b) for a, b in FILTERS[network]] + [a + b for a, b in DENSE[network]]
-    layers = weighted(network())
+    layers = weighted_layers(network())
     assert len(layers) == len(fans)
     for layer, fan in zip(layers, fans, strict=True):
         bound = sqrt(6 / fan)
@@ -73,8 +73,8 @@ def test_uint8_and_float_images_give_equal_logits(network):
     assert torch.equal(model(images), model(images / 255))
 
 
-def test_pooling_before_the_relu_changes_no_bit_of_values_or_gradients():
-    """What the CNN does, against the study's order; with many ties, at 0 and above."""
+def test_pooling_before_relu_is_bit_identical_in_values_and_gradients():
+    """Compares the order in the CNN with that of the study, with many ties at and above 0."""
     x = torch.randint(-3, 3, (8, 4, 6, 6)).float().requires_grad_()
     y = x.detach().clone().requires_grad_()
     ours, study = F.relu(F.max_pool2d(x, 2)), F.max_pool2d(F.relu(y), 2)
@@ -85,10 +85,10 @@ def test_pooling_before_the_relu_changes_no_bit_of_values_or_gradients():
     assert torch.equal(x.grad, y.grad)
 
 
-def test_mlp_is_three_dense_layers_with_elu():
+def test_mlp_matches_numpy():
     model, images = MLPNetwork(), random_images(5)
     x = images.numpy().reshape(5, -1) / 255.0
-    for i, layer in enumerate(weighted(model)):
+    for i, layer in enumerate(weighted_layers(model)):
         nn.init.normal_(layer.bias)
         weight, bias = (p.detach().double().numpy() for p in (layer.weight, layer.bias))
         x = x @ weight.T + bias
@@ -96,11 +96,11 @@ def test_mlp_is_three_dense_layers_with_elu():
     np.testing.assert_allclose(model(images).detach(), x, rtol=0, atol=1e-5)
 
 
-def test_cnn_is_the_study_s_sequence_on_standardised_images():
+def test_cnn_matches_the_study_s_layers_on_standardized_images():
     model, images = CNNNetwork().double(), random_images(3)
     model.mean, model.std = torch.rand(3, 32, 32).double(), torch.rand(3, 32, 32).double() + 0.5
     x = torch.stack([(image.double() / 255 - model.mean) / model.std for image in images])
-    layers = iter(weighted(model))
+    layers = iter(weighted_layers(model))
     for step in ("conv", "pool", "conv", "conv", "pool", "conv", "conv", "pool"):
         if step == "conv":
             layer = next(layers)
@@ -116,10 +116,10 @@ def test_cnn_is_the_study_s_sequence_on_standardised_images():
     torch.testing.assert_close(model(images), x, rtol=0, atol=1e-5)
 
 
-@pytest.mark.parametrize("count", [1, 5000, 5003])  # sums go in blocks of 5,000
-def test_pixel_statistics_are_numpy_s(count):
+@pytest.mark.parametrize("count", [1, 512, 515])  # summed in blocks of 256
+def test_pixel_statistics_match_numpy(count):
     images = torch.randint(256, (count, 3, 4, 4), dtype=torch.uint8)
-    images[:, 0, 0, 0] = 7  # a pixel that never changes: one grey level
+    images[:, 0, 0, 0] = 7  # a constant pixel: one gray level
     mean, std = pixel_statistics(images)
     scaled = images.numpy() / 255.0
     expected = scaled.std(0)
@@ -130,42 +130,42 @@ def test_pixel_statistics_are_numpy_s(count):
 
 
 @pytest.mark.parametrize(
-    ("network", "normalised"), [(MLPNetwork, [300, 150]), (CNNNetwork, [64, 128, 128, 256, 256, 128, 64])]
+    ("network", "normalized"), [(MLPNetwork, [300, 150]), (CNNNetwork, [64, 128, 128, 256, 256, 128, 64])]
 )
-def test_batch_normalisation_follows_each_hidden_layer_in_place_of_its_bias(network, normalised):
+def test_batch_norm_replaces_the_bias_of_each_hidden_layer(network, normalized):
     model = network(batch_norm=True)
     norms = [layer for layer in model.layers if isinstance(layer, nn.BatchNorm1d | nn.BatchNorm2d)]
-    assert [norm.num_features for norm in norms] == normalised
-    *hidden, last = weighted(model)
-    assert [layer.bias is None for layer in hidden] == [True] * len(normalised)
+    assert [norm.num_features for norm in norms] == normalized
+    *hidden, last = weighted_layers(model)
+    assert [layer.bias is None for layer in hidden] == [True] * len(normalized)
     assert last.bias is not None
-    # A scale and a shift instead of a bias: as many parameters more as there are hidden units.
+    # A scale and a shift instead of a bias add one parameter per hidden unit.
     counts = [sum(parameter.numel() for parameter in each.parameters()) for each in (model, network())]
-    assert counts[0] - counts[1] == sum(normalised)
+    assert counts[0] - counts[1] == sum(normalized)
 
 
 def test_whitening_filters_whiten():
-    """The covariance of what the first 27 filters see is the identity, but for the 0.01 added to each variance."""
-    images = torch.rand(50, 3, 12, 12).double().cumsum(3) - 6  # neighbouring pixels are alike
+    """The covariance of the first 27 outputs is the identity, except for the 0.01 added to each variance."""
+    images = torch.rand(50, 3, 12, 12).double().cumsum(3) - 6  # correlated neighbors
     filters = whitening_filters(images)
     assert torch.equal(filters[27:], -filters[:27])
-    seen = F.conv2d(images, filters[:27]).transpose(0, 1).reshape(27, -1)
+    outputs = F.conv2d(images, filters[:27]).transpose(0, 1).reshape(27, -1)
     patches = np.lib.stride_tricks.sliding_window_view(images.numpy(), (3, 3), axis=(2, 3))
     patches = patches.transpose(0, 2, 3, 1, 4, 5).reshape(-1, 27)
     variances = np.linalg.eigvalsh(patches.T @ patches / len(patches))
     expected = np.diag(variances / (variances + 0.01))
-    np.testing.assert_allclose(seen @ seen.T / seen.shape[1], expected, rtol=0, atol=1e-8)
+    np.testing.assert_allclose(outputs @ outputs.T / outputs.shape[1], expected, rtol=0, atol=1e-8)
 
 
 @both
 def test_tta_averages_logits_over_augmentations(network):
     model, images = network(tta_flip=True, tta_shift_px=1), random_images(3)
     with torch.no_grad():
-        assert torch.equal(model.train()(images), model.layers(model.scale(images)))  # training sees one view
+        assert torch.equal(model.train()(images), model.layers(model.scale(images)))  # no TTA in training
         model.eval()
         padded = F.pad(images.float(), (1, 1, 1, 1), mode="reflect").to(torch.uint8)
-        views = [padded[:, :, i : i + 32, j : j + 32] for i in range(3) for j in range(3)]
-        mirrored = F.pad(images.flip(3).float(), (1, 1, 1, 1), mode="reflect").to(torch.uint8)
-        views += [mirrored[:, :, i : i + 32, j : j + 32] for i in range(3) for j in range(3)]
-        expected = torch.stack([model.layers(model.scale(view)) for view in views]).mean(0)
+        augmented = [padded[:, :, i : i + 32, j : j + 32] for i in range(3) for j in range(3)]
+        flipped = F.pad(images.flip(3).float(), (1, 1, 1, 1), mode="reflect").to(torch.uint8)
+        augmented += [flipped[:, :, i : i + 32, j : j + 32] for i in range(3) for j in range(3)]
+        expected = torch.stack([model.layers(model.scale(batch)) for batch in augmented]).mean(0)
         torch.testing.assert_close(model(images), expected, rtol=0, atol=1e-5)

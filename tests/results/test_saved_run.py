@@ -6,7 +6,9 @@ import shutil
 import numpy as np
 import pytest
 import torch
+from miniature import write_miniature
 
+from cifar10.data.cifar10 import CIFAR10Data
 from cifar10.errors import UserError
 from cifar10.results.saved_run import SavedRun
 
@@ -60,6 +62,20 @@ def test_other_images_than_those_of_the_run_are_refused(mlp):
     change_record(mlp)
     with pytest.raises(UserError, match=r"data=synthetic has other images"):
         _ = SavedRun(mlp).data
+
+
+def test_cifar10_is_also_found_in_cifar10_root(mlp, tmp_path, monkeypatch):
+    write_miniature(tmp_path, monkeypatch)
+    monkeypatch.chdir(mlp)
+    monkeypatch.delenv("CIFAR10_ROOT", raising=False)
+    data = CIFAR10Data(str(tmp_path), val_size=2)
+    data.setup()
+    config = {"data": {"_target_": "cifar10.data.cifar10.CIFAR10Data", "root": "data", "val_size": 2}}
+    run = SavedRun(mlp, SavedRun(mlp).record | {"data_sha256": data.checksum, "config": config})
+    with pytest.raises(UserError, match="CIFAR10_ROOT"):
+        _ = run.data
+    monkeypatch.setenv("CIFAR10_ROOT", str(tmp_path))
+    assert torch.equal(run.data.test_images, data.test_images)
 
 
 SYNTHETIC = "cifar10.data.synthetic.SyntheticData"

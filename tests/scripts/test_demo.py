@@ -1,17 +1,18 @@
-"""Tests scripts/demo.py as typed, and what it loads. Its page is tested in tests/browser."""
+"""Tests scripts/demo.py: its command line, and the runs and images that it loads. tests/browser tests its page."""
 
 import shutil
 import socket
 from functools import partial
+from http.client import HTTPConnection
 from pathlib import Path
 
 import pytest
 import torch
 
-pytest.importorskip("gradio", reason="needs Gradio: pip install -e '.[demo]'")
+gradio = pytest.importorskip("gradio", reason="needs Gradio: pip install -e '.[demo]'")
 
 from cifar10.errors import UserError
-from cifar10.inference.demo import first_samples, load_predictors
+from cifar10.inference.demo import first_samples, launch, load_predictors
 from cifar10.results.saved_run import SavedRun
 
 SCRIPT = str(Path(__file__).resolve().parents[2] / "scripts/demo.py")
@@ -19,14 +20,12 @@ SCRIPT = str(Path(__file__).resolve().parents[2] / "scripts/demo.py")
 
 @pytest.fixture
 def command(run_script):
-    """Runs the script; returns its exit status or message, and what it printed."""
+    """Runs the script; returns its exit status or message, and its standard output."""
     return partial(run_script, SCRIPT)
 
 
-def test_a_missing_run_is_one_line(command, tmp_path):
-    assert command(tmp_path / "nowhere")[0] == (
-        f"demo.py: {tmp_path}/nowhere: no such file or folder; name a finished run's folder or a checkpoint"
-    )
+def test_missing_run_raises_one_line(command, tmp_path):
+    assert command(tmp_path / "nowhere")[0].startswith(f"demo.py: {tmp_path}/nowhere not found; ")
 
 
 def test_networks_of_different_classes_are_refused(drawn_runs, tmp_path):
@@ -38,7 +37,7 @@ def test_networks_of_different_classes_are_refused(drawn_runs, tmp_path):
         load_predictors([drawn_runs / "model=mlp", tmp_path / "other.ckpt"], "cpu")
 
 
-def test_runs_of_one_title_have_their_path_in_it(drawn_runs, tmp_path):
+def test_duplicate_titles_include_the_path(drawn_runs, tmp_path):
     other = tmp_path / "other"
     shutil.copytree(drawn_runs / "model=mlp", other, ignore=shutil.ignore_patterns("seed=2", "tensorboard"))
     predictors = load_predictors([drawn_runs / "model=mlp", other, drawn_runs / "model=cnn/best.ckpt"], "cpu")
@@ -48,7 +47,7 @@ def test_runs_of_one_title_have_their_path_in_it(drawn_runs, tmp_path):
     assert names == ["MLP", "MLP", "CNN"]
 
 
-def test_samples_are_of_the_first_run_with_data(drawn_runs, tmp_path):
+def test_samples_are_from_the_first_run_with_data(drawn_runs, tmp_path):
     shutil.copy(drawn_runs / "model=mlp/best.ckpt", tmp_path)
     assert first_samples(load_predictors([tmp_path / "best.ckpt"], "cpu")) == []
     samples = first_samples(load_predictors([tmp_path / "best.ckpt", drawn_runs / "model=cnn"], "cpu"))
@@ -57,18 +56,40 @@ def test_samples_are_of_the_first_run_with_data(drawn_runs, tmp_path):
     assert [name for _, name in samples] == [data.class_names[label] for label in data.test_labels[:20]]
 
 
-def test_a_taken_port_is_one_line(command, drawn_runs, tmp_path):
+def test_port_in_use_raises_one_line(command, drawn_runs, tmp_path):
     shutil.copy(drawn_runs / "model=mlp/best.ckpt", tmp_path)
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
         port = taken.getsockname()[1]
         message = command(tmp_path / "best.ckpt", "--port", port, "--device", "cpu")[0]
-    assert message == f"demo.py: port {port} is not available; choose another one with --port"
+    assert message.startswith(f"demo.py: cannot listen on port {port};")
     assert command(tmp_path / "best.ckpt", "--port", 99999)[0] == 2
 
 
-def test_a_missing_first_image_is_one_line(command, drawn_runs, tmp_path):
+def test_missing_first_image_raises_one_line(command, drawn_runs, tmp_path):
     assert command(drawn_runs / "model=mlp", "--image", tmp_path / "no.png", "--device", "cpu")[0].startswith(
         "demo.py: 1 of 1 files cannot be read as images"
     )
+
+
+@pytest.mark.parametrize("name", ["http_proxy", "all_proxy", "HTTP_PROXY"])
+def test_local_requests_use_no_proxy(name, command, drawn_runs, monkeypatch):
+    monkeypatch.setenv(name, "http://127.0.0.1:9")  # refuses connections
+    monkeypatch.setenv("no_proxy", "example.com")
+    monkeypatch.setattr(gradio.Blocks, "block_thread", lambda page: page.close(verbose=False))
+    status, text = command(drawn_runs / "model=mlp", "--device", "cpu")
+    assert status == 0
+    assert text.startswith("http://127.0.0.1:")
+
+
+@pytest.mark.parametrize(("host", "status"), [("localhost", 200), ("127.0.0.1", 200), ("example.com", 400)])
+def test_requests_for_other_hosts_are_refused(host, status):
+    with gradio.Blocks() as page:
+        gradio.Markdown("text")
+    url = launch(page, None)
+    connection = HTTPConnection(url.removeprefix("http://").rstrip("/"))
+    connection.request("GET", "/", headers={"Host": host})
+    assert connection.getresponse().status == status
+    connection.close()
+    page.close(verbose=False)

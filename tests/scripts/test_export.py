@@ -1,4 +1,4 @@
-"""Tests scripts/export.py: ONNX and torch.export give PyTorch's logits for any number of images; the model card."""
+"""Tests scripts/export.py: ONNX and torch.export match PyTorch's logits for any batch size; the model card."""
 
 import hashlib
 import json
@@ -30,13 +30,13 @@ SCRIPT = str(Path(__file__).resolve().parents[2] / "scripts/export.py")
 
 @pytest.fixture
 def command(run_script):
-    """Runs the script; returns its exit status or message, and what it printed."""
+    """Runs the script; returns its exit status or message, and its standard output."""
     return partial(run_script, SCRIPT)
 
 
 @pytest.fixture(scope="module")
 def exported(drawn_runs, tmp_path_factory):
-    """Exports a run of each model once; returns its folder. Not to be changed."""
+    """Exports a run of each model once; returns its folder. Read-only."""
 
     @cache
     def export(name):
@@ -55,7 +55,7 @@ def copied_run(drawn_runs, tmp_path):
 
 
 @pytest.mark.parametrize("name", ["prototype", "mlp", "cnn"])
-def test_both_files_give_the_logits_of_the_run(name, exported, drawn_runs):
+def test_both_files_match_the_logits_of_the_run(name, exported, drawn_runs):
     run, folder = SavedRun(drawn_runs / f"model={name}"), exported(name)
     images = run.data.test_images
     expected = run.network(images).detach().numpy()
@@ -85,9 +85,9 @@ def test_both_files_give_the_logits_of_the_run(name, exported, drawn_runs):
     ],
     ids=["cie94", "ciede2000", "redmean", "discriminative", "tta_shift_px", "tta_flip"],
 )
-def test_other_settings_are_exported_too(model):
+def test_other_settings_are_exported(model):
     images = torch.randint(256, (5, 3, 32, 32), dtype=torch.uint8)
-    images[0] = images[0, 0]  # grey
+    images[0] = images[0, 0]  # gray
     model.eval()
     runtime = onnx_runtime(to_onnx(export_network(model), model.class_names))
     found = check("onnxruntime", runtime, images, model(images).detach())
@@ -95,23 +95,23 @@ def test_other_settings_are_exported_too(model):
     assert runtime(images[:1]).shape == (1, 10)
 
 
-def test_other_predictions_are_refused():
+def test_different_logits_are_refused():
     images, expected = torch.zeros(4, 3, 32, 32, dtype=torch.uint8), torch.eye(4)
-    with pytest.raises(UserError, match="it disagrees with PyTorch on 1 of 4 images"):
-        check("it", lambda batch: torch.eye(4).index_fill(0, torch.tensor([2]), 0.0), images, expected)
-    with pytest.raises(UserError, match=r"differ by up to 2.0e-04 \(0.0001 is allowed\)"):
-        check("it", lambda batch: torch.eye(4) + 2e-4, images, expected)
+    with pytest.raises(UserError, match="NAME disagrees with PyTorch on 1 of 4 images"):
+        check("NAME", lambda batch: torch.eye(4).index_fill(0, torch.tensor([2]), 0.0), images, expected)
+    with pytest.raises(UserError, match=r"differ by up to 2.0e-04, expected at most 0.0001"):
+        check("NAME", lambda batch: torch.eye(4) + 2e-4, images, expected)
     with pytest.raises(UserError, match="differ by up to nan"):
-        check("it", lambda batch: torch.eye(4) + float("nan") * torch.eye(4).flip(0), images, expected)
+        check("NAME", lambda batch: torch.eye(4) + float("nan") * torch.eye(4).flip(0), images, expected)
 
 
-def test_the_card_describes_the_run(command, copied_run, tmp_path):
+def test_card_describes_the_run(command, copied_run, tmp_path):
     run = SavedRun(copied_run)
     record = run.record | {"overrides": ["model=mlp", "data=folder", "data.root=my images"]}
     (copied_run / "metrics.json").write_text(json.dumps(record))
     code, text = command(copied_run)
     assert code == 0
-    assert "onnxruntime   100 of 100 predictions the same" in text
+    assert "onnxruntime   100 of 100 predictions agree" in text
     folder = copied_run / "export"
     card = json.loads((folder / "card.json").read_text())
     assert (card["model"], card["parameters"], card["classes"]) == ("MLP", run.record["parameters"], run.class_names)
@@ -123,40 +123,40 @@ def test_the_card_describes_the_run(command, copied_run, tmp_path):
     text = (folder / "card.md").read_text()
     for part in (
         card["training"]["command"],
-        f"In float32 {card['test']['accuracy']:.2%} of 100 test images",
+        f"Accuracy in float32 {card['test']['accuracy']:.2%} on 100 test images",
         "Data synthetic (100 train, 40 val, 100 test), experiment study, seed 1, 2 epochs on ",
         *card["classes"],
     ):
         assert part in text
 
 
-def test_the_card_of_prototypes_warns_of_their_probabilities(exported):
+def test_card_of_prototypes_warns_about_calibration(exported):
     for name, calibrated in (("prototype", False), ("mlp", True)):
         assert json.loads((exported(name) / "card.json").read_text())["calibrated"] is calibrated
         assert ("not calibrated" not in (exported(name) / "card.md").read_text()) is calibrated
 
 
-def test_the_code_on_the_card_runs(exported, drawn_runs, monkeypatch, capsys):
+def test_code_on_the_card_runs(exported, drawn_runs, monkeypatch, capsys):
     run = SavedRun(drawn_runs / "model=mlp")
     monkeypatch.chdir(exported("mlp"))
     code = Path("card.md").read_text().split("```python\n")[1].split("```")[0]
     images = run.data.test_images[:3].numpy()
     found = {"images": images}
     exec(code, found)
-    assert capsys.readouterr().out == f"{[run.class_names[guess] for guess in run.predictions.predicted[:3]]}\n"
+    assert capsys.readouterr().out == f"{[run.class_names[label] for label in run.predictions.predicted[:3]]}\n"
     np.testing.assert_allclose(found["logits"].detach(), run.network(run.data.test_images[:3]).detach(), atol=1e-4)
 
 
-def test_the_card_of_a_checkpoint_alone_has_no_training(command, drawn_runs, tmp_path):
+def test_card_of_checkpoint_without_run_has_no_training(command, drawn_runs, tmp_path):
     shutil.copy(drawn_runs / "model=mlp/best.ckpt", tmp_path / "mine.ckpt")
     assert command(tmp_path / "mine.ckpt", "data=synthetic", "data.test_size=30")[0] == 0
     card = json.loads((tmp_path / "export/card.json").read_text())
     assert card["training"] is None
     assert card["test"]["images"] == 30
-    assert "Unknown: the checkpoint was exported without its run." in (tmp_path / "export/card.md").read_text()
+    assert "Unknown: the checkpoint was exported without its run" in (tmp_path / "export/card.md").read_text()
 
 
-def test_the_card_of_another_checkpoint_of_a_run_has_its_own_numbers(command, copied_run, tmp_path):
+def test_card_of_another_checkpoint_has_its_own_results(command, copied_run, tmp_path):
     checkpoint = torch.load(copied_run / "best.ckpt", weights_only=True)
     for values in checkpoint["state_dict"].values():
         values *= 1.5

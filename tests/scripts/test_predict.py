@@ -1,4 +1,4 @@
-"""Tests scripts/predict.py: table, CSV and JSON; images that cannot be read are reported, the others classified."""
+"""Tests scripts/predict.py: table, CSV and JSON; unreadable images are reported, the others classified."""
 
 import csv
 import io
@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 from tqdm import tqdm
 
@@ -19,7 +20,7 @@ SCRIPT = str(Path(__file__).resolve().parents[2] / "scripts/predict.py")
 
 @pytest.fixture
 def folder(tmp_path, monkeypatch):
-    """Photos to name from the current folder: three good ones, one of them hidden away, and a text."""
+    """Changes to a folder with three images at different depths, and a text file named bad.png."""
     random = np.random.default_rng(0)
     (tmp_path / "photos/more").mkdir(parents=True)
     (tmp_path / "empty").mkdir()
@@ -32,7 +33,7 @@ def folder(tmp_path, monkeypatch):
 
 @pytest.fixture
 def predict(drawn_runs, monkeypatch, capsys, folder):
-    """Runs it with the MLP; returns exit status or message, standard output and error."""
+    """Runs the script with the MLP; returns its exit status or message, standard output and standard error."""
 
     def run(*arguments, model=drawn_runs / "model=mlp"):
         monkeypatch.setattr(sys, "argv", [SCRIPT, str(model), *arguments])
@@ -69,22 +70,22 @@ def test_all_output_formats_agree(predict, drawn_runs):
         assert line.split() == [one["image"], *words]
 
 
-def test_no_more_classes_are_shown_than_there_are(predict):
+def test_top_is_limited_to_the_number_of_classes(predict):
     assert len(json.loads(predict("a.png", "--top", "99", "--json")[1])[0]["top"]) == 10
 
 
-def test_an_unreadable_image_is_reported_and_the_others_classified(predict):
+def test_unreadable_image_is_reported_and_others_are_classified(predict):
     code, text, errors = predict("bad.png", "a.png", "--json")
     assert [one["image"] for one in json.loads(text)] == ["a.png"]
     assert errors == "bad.png: not an image in a supported format\n"
-    assert code == "predict.py: 1 of 2 images cannot be read"
+    assert code == "predict.py: cannot read 1 of 2 images"
 
 
-def test_an_unreadable_last_image_costs_no_prediction(predict):
+def test_unreadable_last_image_does_not_drop_others(predict):
     assert len(json.loads(predict("a.png", "photos", "bad.png", "--json")[1])) == 3
 
 
-def test_a_terminal_shows_rows_and_progress_on_lines_of_their_own(predict, monkeypatch):
+def test_terminal_shows_rows_and_progress_on_separate_lines(predict, monkeypatch):
     def at_once(*arguments, **settings):
         return tqdm(*arguments, **settings | {"delay": 0, "mininterval": 0, "disable": False, "ncols": 70})
 
@@ -93,31 +94,42 @@ def test_a_terminal_shows_rows_and_progress_on_lines_of_their_own(predict, monke
     monkeypatch.setattr(sys, "stdout", terminal)
     monkeypatch.setattr(sys, "stderr", terminal)
     predict("a.png", "bad.png", "photos")
-    seen = []
+    first_words = []
     for line in terminal.getvalue().split("\n"):
         shown = ""
-        for part in line.split("\r"):  # what is written after a carriage return covers what was there
+        for part in line.split("\r"):  # text after a carriage return overwrites the line
             shown = part + shown[len(part) :]
-        seen.append(shown.split()[0] if shown.split() else "")
+        first_words.append(shown.split()[0] if shown.split() else "")
     assert "Images:" in terminal.getvalue()
-    assert seen == ["image", "bad.png:", *NAMES, ""]
+    assert first_words == ["image", "bad.png:", *NAMES, ""]
 
 
-def test_an_image_of_too_many_pixels_is_not_decoded(predict, monkeypatch):
+def test_image_of_too_many_pixels_is_not_decoded(predict, monkeypatch):
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 1500)  # a.png has 2,000
     code, text, errors = predict("a.png", "--json")
-    assert (code, json.loads(text)) == ("predict.py: 1 of 1 images cannot be read", [])
+    assert (code, json.loads(text)) == ("predict.py: cannot read 1 of 1 images", [])
     assert errors == "a.png: more than 1,500 pixels\n"
 
 
-def test_a_line_break_in_a_name_stays_one_line_and_programs_get_the_name(predict, folder):
+def test_line_break_in_a_name_is_escaped_in_the_table_only(predict, folder):
     (folder / "a.png").rename(folder / "a\nb.png")
     assert len(predict("a\nb.png")[1].splitlines()) == 2
     assert json.loads(predict("a\nb.png", "--json")[1])[0]["image"] == "a\nb.png"
     assert list(csv.reader(io.StringIO(predict("a\nb.png", "--csv")[1])))[1][0] == "a\nb.png"
 
 
-def test_more_images_than_a_block(predict, drawn_runs):
+@pytest.mark.parametrize("option", ["--top=1", "--csv"])
+def test_unencodable_class_names_are_escaped(option, predict, drawn_runs, folder, monkeypatch):
+    checkpoint = torch.load(drawn_runs / "model=mlp/best.ckpt", weights_only=True)
+    checkpoint["network"]["arguments"]["class_names"] = [f"\u043a\u043e\u0442{label}" for label in range(10)]
+    torch.save(checkpoint, folder / "other.ckpt")
+    output = io.BytesIO()
+    monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(output, "latin-1", write_through=True))
+    assert predict("a.png", option, model=folder / "other.ckpt")[0] == 0
+    assert rb"\u043a\u043e\u0442" in output.getvalue()
+
+
+def test_images_in_several_blocks(predict, drawn_runs):
     predict_rows = runpy.run_path(SCRIPT)["predict"]
     predict_rows.__globals__["BLOCK"] = 2
     model = cifar10.load(drawn_runs / "model=mlp")
@@ -127,31 +139,29 @@ def test_more_images_than_a_block(predict, drawn_runs):
         assert [(label, pytest.approx(probability, rel=1e-4))] == model.predict([image]).top(1)[0]
 
 
-def test_a_missing_file_costs_no_prediction(predict):
+def test_missing_file_is_reported_and_others_are_classified(predict):
     code, text, errors = predict("nowhere", "a.png", "empty", "--json")
     assert [one["image"] for one in json.loads(text)] == ["a.png"]
-    assert errors == "nowhere: no such file or folder\nempty: no images in this folder\n"
-    assert code == "predict.py: 2 of 3 images cannot be read"
+    assert errors == "nowhere: file or folder not found\nempty: no images in this folder\n"
+    assert code == "predict.py: cannot read 2 of 3 images"
 
 
 @pytest.mark.parametrize(
     ("arguments", "line"),
     [
-        (["nowhere"], "nowhere: no such file or folder"),
+        (["nowhere"], "nowhere: file or folder not found"),
         (["empty"], "empty: no images in this folder"),
     ],
 )
-def test_no_images_is_one_line(arguments, line, predict):
+def test_no_images_raises_one_line(arguments, line, predict):
     assert predict(*arguments) == ("predict.py: no images found", "", f"{line}\n")
 
 
-def test_a_missing_run_is_one_line(predict):
-    assert predict("a.png", model="runs")[0] == (
-        "predict.py: runs: no such file or folder; name a finished run's folder or a checkpoint"
-    )
+def test_missing_run_raises_one_line(predict):
+    assert predict("a.png", model="runs")[0].startswith("predict.py: runs not found; ")
 
 
-def test_top_0_is_wrong_usage(predict):
+def test_top_0_is_a_usage_error(predict):
     code, _, errors = predict("a.png", "--top", "0")
     assert code == 2
-    assert errors.splitlines()[-1].endswith("--top: 0: choose at least 1")
+    assert errors.splitlines()[-1].endswith("--top: got 0, expected an integer of at least 1")

@@ -100,7 +100,7 @@ def test_runs_that_cannot_be_read_are_named_and_do_not_stop_the_others(report, r
     report(real_runs / "mlp", tmp_path / "runs", "--publish", root=tmp_path)
     torn, no_weights = capsys.readouterr().err.splitlines()
     assert torn.startswith(f"left out: {tmp_path / 'runs/torn/metrics.json'}: not a run's metrics")
-    assert no_weights.startswith(f"left out: {tmp_path / 'runs/no_weights/best.ckpt'} is missing")
+    assert no_weights.startswith(f"left out: {tmp_path / 'runs/no_weights/best.ckpt'} not found")
     assert len(list((tmp_path / "docs/results").iterdir())) == 2
 
 

@@ -18,7 +18,7 @@ def test_a_torn_checkpoint_is_named(damage, tmp_path):
     path = tmp_path / "last.ckpt"
     torch.save({"weights": torch.arange(1000.0)}, path)
     path.write_bytes(damage(path.read_bytes()))
-    with pytest.raises(UserError, match=r"last.ckpt: not a whole checkpoint of this project.*; start over"):
+    with pytest.raises(UserError, match=r"last.ckpt: .*; start over"):
         SafeCheckpointIO().load_checkpoint(path, weights_only=True)
 
 

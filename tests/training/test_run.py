@@ -319,9 +319,7 @@ def test_a_folder_in_use_is_not_trained_in(tmp_path):
 
 def test_a_checkpoint_that_is_none_is_named(tmp_path):
     (tmp_path / "last.ckpt").write_bytes(b"no checkpoint")
-    with pytest.raises(
-        UserError, match=r"last.ckpt: not a whole checkpoint of this project.*; start over with overwrite=true"
-    ):
+    with pytest.raises(UserError, match=r"last.ckpt: .*; start over with overwrite=true"):
         train(composed("model=mlp"), tmp_path)
 
 
