@@ -126,11 +126,3 @@ def test_user_errors_are_one_line(command, drawn_runs, other_classes, tmp_path):
         assert [part for part in parts if part not in message] == []
     assert command(mlp, "--images", 0)[0] == 2
     assert command(mlp, "data=cifar10", "data.root=")[0].startswith("evaluate.py: data.root='': ")
-
-
-def test_classes_are_compared_in_nfc(other_classes):
-    for split in ("train", "test"):
-        (other_classes / split / "cat").rename(other_classes / split / "caf\u00e9")
-    predictor = SimpleNamespace(checkpoint=other_classes / "no.ckpt", class_names=["cafe\u0301", "dog"])
-    data = chosen_data(predictor, ["data=folder", f"data.root={other_classes}"])
-    assert data.class_names == ["caf\u00e9", "dog"]
