@@ -1,4 +1,4 @@
-"""Publishes finished runs: `docs/results/`, README's table, the figures of README and docs."""
+"""Publishes finished runs: records in `docs/results/`, tables and figures of README and docs."""
 
 import hashlib
 import json
@@ -25,35 +25,34 @@ from cifar10.training.run_folder import RESULT
 
 TABLE = re.compile(r"(<!-- results -->\n).*?(<!-- /results -->)", re.DOTALL)
 SIDE = 0.62
-"""Inches of an image among many: at 72 dots per inch little more than its pixels."""
+"""Side of an image in a figure of many, in inches."""
 NOT_PUBLISHED = ("confusion_errors", "explanation")
-"""Figures that the comparisons and docs/why.png show."""
+"""Figures whose content docs/confusions.png and docs/why.png show."""
 
 
 def publish(runs: pd.DataFrame, root: Path) -> list[str]:
-    """Adds the records of `runs` to docs/results/, then renders table and figures.
+    """Adds the records of `runs` to docs/results/ and renders tables and figures; returns a line per skipped run.
 
-    runs: from `cifar10.results.load`; root: of the repository. Figures of runs that are not given stay as they are.
-    Returns a line for each run whose figures cannot be drawn.
+    runs: from `cifar10.results.load`; root: the repository. Figures of other runs are not changed.
     """
-    _keep_records(runs["record"], root / "docs/results")
+    _write_records(runs["record"], root / "docs/results")
     rows = aggregate(load(root / "docs/results"))
     readme = root / "README.md"
     readme.write_text(TABLE.sub(lambda part: part[1] + to_markdown(rows) + "\n" + part[2], readme.read_text()))
     rows = rows[rows["data"] == "cifar10"]
     study = list(study_of(rows).itertuples())
-    _compare(study, list(best_of(rows).itertuples()), root / "docs")
+    _draw_comparisons(study, list(best_of(rows).itertuples()), root / "docs")
 
-    first: dict[str, SavedRun] = {}  # of each setting the run with the lowest seed
+    first: dict[str, SavedRun] = {}  # settings -> the run with the lowest seed
     skipped = []
     for row in runs[runs["data"] == "cifar10"].sort_values("seed").itertuples():
         run = SavedRun(row.path.parent, row.record)
         try:
-            if row.path.name == RESULT and run.network:  # not a record alone
+            if row.path.name == RESULT and run.network:  # a run folder, not only a record
                 first.setdefault(settings_key(row.record), run)
         except UserError as error:
             skipped.append(str(error))
-    _publish_prototypes(list(first.values()), root / "docs")
+    _draw_prototypes(list(first.values()), root / "docs")
     for run in filter(None, (first.get(settings_key(row.records[0])) for row in study)):
         try:
             for name, draw in FIGURES.items():
@@ -64,11 +63,11 @@ def publish(runs: pd.DataFrame, root: Path) -> list[str]:
     return skipped
 
 
-def _keep_records(records: Sequence[Record], folder: Path) -> None:
-    """Writes the records without local paths. A published file keeps its name when new settings are added."""
+def _write_records(records: Sequence[Record], folder: Path) -> None:
+    """Writes the records without local paths. An updated record keeps its file name."""
     folder.mkdir(parents=True, exist_ok=True)
     files = {(settings_key(run.record), run.seed): run.path for run in load(folder).itertuples()}
-    for record in map(deepcopy, records):  # the caller's keep the paths of their data
+    for record in map(deepcopy, records):  # the caller's records keep their data paths
         record["config"].pop("runs", None)
         record["config"]["data"].pop("root", None)
         if record.get("overrides") is not None:
@@ -80,8 +79,8 @@ def _keep_records(records: Sequence[Record], folder: Path) -> None:
         files.get((key, record["seed"]), folder / name).write_text(json.dumps(record) + "\n")
 
 
-def _compare(study: Sequence[Any], best: Sequence[Any], folder: Path) -> None:
-    """Draws confusion matrices by the study's protocol, and class accuracies by it and by the best experiments."""
+def _draw_comparisons(study: Sequence[Any], best: Sequence[Any], folder: Path) -> None:
+    """Draws the confusion matrices of the study's protocol, and the class accuracies of all given rows."""
     if not study:
         return
     records = [row.records[0] for row in study]
@@ -93,8 +92,8 @@ def _compare(study: Sequence[Any], best: Sequence[Any], folder: Path) -> None:
     _save(class_accuracy_figure(accuracies, names), folder / "pictures/class_accuracy.png", 80)
 
 
-def _publish_prototypes(runs: Sequence[SavedRun], folder: Path) -> None:
-    """Draws runs with one prototype per class in one figure; of those with K only the best validated one."""
+def _draw_prototypes(runs: Sequence[SavedRun], folder: Path) -> None:
+    """Draws all runs with one prototype per class in one figure, and for each K > 1 the run of best validation."""
     single = {}
     for run in sorted(runs, key=lambda run: run.record["val_accuracy"]):
         if run.prototypes is None:
@@ -103,7 +102,7 @@ def _publish_prototypes(runs: Sequence[SavedRun], folder: Path) -> None:
         if len(images) == 1:
             accuracy = f"{run.record['test']['accuracy']:.1%}"
             single["\n".join([name, *distinguishing_overrides(run.record), accuracy])] = images[0]
-        else:  # a better one replaces it
+        else:  # a better run replaces it
             figure = image_rows_figure(images, [""] * len(images), run.class_names, side=SIDE)
             _save(figure, folder / f"prototypes_{name}_{len(images)}.png")
     if single:

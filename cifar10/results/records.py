@@ -34,7 +34,7 @@ class _Test(BaseModel, strict=True):
 
 
 class _Schema(BaseModel, strict=True):
-    """The fields of a record that tables and page read."""
+    """The fields of a record that the tables and the page read."""
 
     model: str
     data: str
@@ -64,13 +64,13 @@ def read_runs(paths: str | PathLike[str] | Iterable[str | PathLike[str]]) -> pd.
         unfinished = [run.parent for run in sorted(path.rglob("config.yaml")) if not run.with_name(RESULT).exists()]
         skipped += [f"{folder}: {_why_unfinished(folder)}" for folder in unfinished]
         if not files and not unfinished:
-            skipped.append(f"{path}: no finished run here")
+            skipped.append(f"{path}: no finished run found")
         for file in files:
             try:
                 records[file.resolve()] = _read_record(file)
-            except (OSError, ValueError, ImportError) as error:  # ImportError: a model of another version
+            except (OSError, ValueError, ImportError) as error:  # ImportError: a class of another version
                 skipped.append(f"{file}: not a run's metrics.json ({_one_line(error)})")
-    rows = [_row(file, records[file]) for file in _once(records, skipped)]
+    rows = [_row(file, records[file]) for file in _drop_duplicates(records, skipped)]
     runs = pd.DataFrame(rows, columns=COLUMNS)
     runs.attrs["skipped"] = skipped
     return runs
@@ -84,36 +84,36 @@ def _read_record(file: Path) -> Record:
 
 
 def settings(record: Record) -> dict[str, Any]:
-    """Returns the settings that affect a run's result, without its seed, by their names on the command line."""
+    """Returns the settings that affect a run's result, without its seed: name on the command line -> value."""
     ignored = {"seed", *WITHOUT_EFFECT}
     return {name: value for name, value in flatten(fill_defaults(record["config"])) if name not in ignored}
 
 
 def settings_key(record: Record) -> str:
-    """Returns a text that is equal for runs of the same model, settings and data, on any device by any seed."""
+    """Returns a key that runs of the same model, settings and data share, on any device and with any seed."""
     numbers = {name: float(value) if type(value) is int else value for name, value in settings(record).items()}
     return json.dumps([record["model"], record["data_sha256"], numbers], sort_keys=True)
 
 
 def experiment(record: Record) -> str:
-    """Returns the experiment that the run's settings come from, or `study`."""
+    """Returns the name of the run's experiment; `study` is the default."""
     return record["config"].get("experiment", "study")
 
 
 def distinguishing_overrides(record: Record) -> list[str]:
-    """Returns the overrides that set a run apart from its model, experiment and data set; [] outside Hydra."""
-    in_own_column = ("model", "experiment", "data", "seed", "search")
-    dropped = {*in_own_column, *WITHOUT_EFFECT} - ({"data.root"} if record["data"] != DEFAULT_DATA else set())
+    """Returns a run's overrides other than model, experiment, data set and seed; [] for runs without Hydra."""
+    own_columns = ("model", "experiment", "data", "seed", "search")
+    dropped = {*own_columns, *WITHOUT_EFFECT} - ({"data.root"} if record["data"] != DEFAULT_DATA else set())
     return sorted(text for text in record.get("overrides") or [] if override_key(text) not in dropped)
 
 
 def override_key(text: str) -> str:
-    """Returns the name of the setting: `data.root` for `+data.root=PATH`."""
+    """Returns the setting's name: `data.root` for `+data.root=PATH`."""
     return text.lstrip("+~").partition("=")[0]
 
 
 def command(record: Record) -> str | None:
-    """Returns the command that trains the run, or None for one that was not started from the command line."""
+    """Returns the command that trains the run, or None for a run that was started from Python."""
     if record.get("overrides") is None:
         return None
     seed = [] if any(override_key(text) == "seed" for text in record["overrides"]) else [f"seed={record['seed']}"]
@@ -133,13 +133,13 @@ def _row(file: Path, record: Record) -> dict[str, Any]:
     }
 
 
-def _once(records: dict[Path, Record], skipped: list[str]) -> list[Path]:
-    """Returns one file per settings and seed, in the order of `records`; reports different results as skipped."""
+def _drop_duplicates(records: dict[Path, Record], skipped: list[str]) -> list[Path]:
+    """Returns one file per settings and seed, in the order of `records`; reports duplicates with other results."""
     chosen: dict[tuple[str, int], Path] = {}
     for file in sorted(records, key=lambda file: file.name == RESULT):
         run = settings_key(records[file]), records[file]["seed"]
         if run in chosen and records[chosen[run]]["test"] != records[file]["test"]:
-            skipped.append(f"{chosen[run]}: {file} has the same settings and seed, and is counted")
+            skipped.append(f"{chosen[run]}: superseded by {file}, which has the same settings and seed")
         chosen[run] = file
     kept = set(chosen.values())
     return [file for file in records if file in kept]

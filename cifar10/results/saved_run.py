@@ -1,4 +1,4 @@
-"""Opens a finished run: record, training curves, predictions, network, data. Writes nothing."""
+"""Loads a finished run: record, training curves, predictions, network, data. Never writes."""
 
 import json
 import zlib
@@ -23,13 +23,13 @@ from cifar10.training.config import check_arguments
 from cifar10.training.loggers.prototype_snapshots import read_snapshots
 
 _data_by_checksum: dict[str, ImageData] = {}
-"""The data set that was read last: runs on the same images share it."""
+"""The data set that was loaded last; runs on the same images share it."""
 
 
 class SavedRun:
-    """The files of a finished run; each is read when it is first used.
+    """Files of a finished run, loaded on first access. Raises UserError for missing or damaged files.
 
-    record: the content of `metrics.json`, where the caller has it. Raises UserError for missing or damaged files.
+    record: the content of `metrics.json`, if it is loaded already.
     """
 
     def __init__(self, folder: Path, record: Record | None = None) -> None:
@@ -38,44 +38,44 @@ class SavedRun:
             self.record = json.loads(path.read_text()) if record is None else record
             self.class_names = list(self.record["test"]["class_accuracy"])
         except FileNotFoundError as error:
-            raise UserError(f"{folder}: no finished run here; name the folder that train.py logged last") from error
-        except (OSError, ValueError, KeyError, TypeError) as error:  # TypeError: JSON of another structure
+            raise UserError(f"{folder}: no finished run found; pass the folder that train.py logs last") from error
+        except (OSError, ValueError, KeyError, TypeError) as error:  # TypeError: a list, not an object
             raise _damaged(path, error) from error
 
     @property
     def title(self) -> str:
-        """The heading of its figures."""
+        """The title of the run's figures."""
         return f"{self.record['model']}, {experiment(self.record)}, seed {self.record['seed']}, {self.record['data']}"
 
     @cached_property
     def history(self) -> dict[str, list[float]]:
-        """The columns of `metrics.csv`, one value per epoch; columns with empty cells are left out."""
+        """The columns of `metrics.csv`, one value per epoch, without columns that have empty cells."""
         path = self.folder / "metrics.csv"
         try:
-            cells = pd.read_csv(path, dtype=str, keep_default_na=False)  # the text "nan" is a value
+            cells = pd.read_csv(path, dtype=str, keep_default_na=False)  # "nan" is a value
             return cells.loc[:, (cells != "").all()].astype(float).to_dict("list")
         except (OSError, ValueError) as error:
             raise _damaged(path, error) from error
 
     @cached_property
     def network(self) -> Network:
-        """The network with the tested weights, on the CPU, in eval mode."""
+        """The network with the weights of the best epoch, on the CPU, in eval mode."""
         return load_network(weights_path(self.folder))
 
     @cached_property
     def prototypes(self) -> Tensor | None:
-        """The prototypes of each class, (C, K, 3, H, W) in [0, 1]; None for a network without any."""
+        """The prototypes of each class, (C, K, 3, H, W) in [0, 1]; None for other models."""
         images = self.network.prototype_images()
         return None if images is None else images.unflatten(0, (len(self.class_names), -1))
 
     @cached_property
     def data(self) -> ImageData:
-        """The images that it was trained and tested on."""
+        """The data set of the run."""
         checksum = self.record["data_sha256"]
         if checksum not in _data_by_checksum:
-            data = _read_data(self.folder / "metrics.json", self.record)
+            data = _load_data(self.folder / "metrics.json", self.record)
             if data.checksum != checksum:
-                raise UserError(f"{self.folder}: data={data.name} has other images than this run was tested on")
+                raise UserError(f"{self.folder}: data={data.name} differs from the images of this run")
             _data_by_checksum.clear()
             _data_by_checksum[checksum] = data
         return _data_by_checksum[checksum]
@@ -92,7 +92,7 @@ class SavedRun:
 
     @cached_property
     def snapshots(self) -> dict[int, Tensor]:
-        """Training step -> the prototypes after it, (K, C, 3, H, W) in [0, 1]; empty for networks."""
+        """Training step -> prototypes after it, (K, C, 3, H, W) in [0, 1]; empty for other models."""
         try:
             return read_snapshots(self.folder, len(self.class_names))
         except (OSError, ValueError) as error:
@@ -102,23 +102,25 @@ class SavedRun:
 def _damaged(path: Path, error: Exception) -> UserError:
     if isinstance(error, OSError) and error.filename:
         return UserError(f"{error.filename}: {error.strerror}")
-    return UserError(f"{path}: damaged, or of another version ({' '.join(f'{type(error).__name__}: {error}'.split())})")
+    return UserError(
+        f"{path}: damaged or from an incompatible version ({' '.join(f'{type(error).__name__}: {error}'.split())})"
+    )
 
 
-@torch.inference_mode(False)  # the images are shared, also with code that computes gradients
-def _read_data(path: Path, record: Record) -> ImageData:
-    """Reads the data set of a record. The record may come from a stranger: only data sets are constructed from it."""
+@torch.inference_mode(False)  # cached images are also used with gradients
+def _load_data(path: Path, record: Record) -> ImageData:
+    """Loads the data set of a record. Records are untrusted: only subclasses of ImageData are instantiated."""
     try:
         arguments: dict[str, Any] = dict(record["config"]["data"])
-        kind = get_class(arguments.pop("_target_"))
-        if not issubclass(kind, ImageData):
-            raise ValueError(f"config.data._target_={kind.__name__}: expected a data set")
+        cls = get_class(arguments.pop("_target_"))
+        if not issubclass(cls, ImageData):
+            raise ValueError(f"config.data._target_={cls.__name__}: expected a subclass of ImageData")
     except (KeyError, ValueError, TypeError, ImportError) as error:
         raise _damaged(path, error) from error
-    check_arguments("data", kind, arguments)
+    check_arguments("data", cls, arguments)
     try:
-        data = kind(**arguments)
-    except TypeError as error:  # a published record has no data.root
+        data = cls(**arguments)
+    except TypeError as error:  # published records lack data.root
         raise _damaged(path, error) from error
     data.setup()  # does not download missing files
     return data

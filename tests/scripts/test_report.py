@@ -1,4 +1,4 @@
-"""scripts/report.py: table, CSV, page, published results."""
+"""scripts/report.py: table, CSV, page, publication."""
 
 import json
 import runpy
@@ -36,7 +36,7 @@ def report(monkeypatch):
     return run
 
 
-def test_a_table_of_all_runs_below_a_folder(report, tmp_path, capsys):
+def test_table_of_all_runs_in_a_folder(report, tmp_path, capsys):
     write_run(tmp_path / "mlp/seed=1", 0.50, 1)
     write_run(tmp_path / "mlp/seed=2", 0.51, 2)
     report(tmp_path)
@@ -44,7 +44,7 @@ def test_a_table_of_all_runs_below_a_folder(report, tmp_path, capsys):
     assert line.startswith("| MLP | study | cifar10 | 50.7% | 50.5% ± 0.7 | 2 (1, 2)")
 
 
-def test_the_best_by_validation_comes_first_in_it(report, tmp_path, capsys):
+def test_table_is_sorted_by_validation_accuracy(report, tmp_path, capsys):
     for name, accuracy in {"MLP": 0.6, "CNN": 0.5, "Prototype": 0.7}.items():
         write_run(tmp_path / name, accuracy, 1, name)
     report(tmp_path)
@@ -54,7 +54,7 @@ def test_the_best_by_validation_comes_first_in_it(report, tmp_path, capsys):
 
 @pytest.fixture(scope="module")
 def real_runs(drawn_runs, tmp_path_factory):
-    """Small runs on synthetic images, renamed to CIFAR-10, one of them with two prototypes per class."""
+    """Small runs on synthetic images, relabelled as CIFAR-10; one has two prototypes per class."""
     folder = tmp_path_factory.mktemp("runs")
     for name in ("prototype", "mlp"):
         skipped = shutil.ignore_patterns("tensorboard", "seed=2")
@@ -69,11 +69,11 @@ def real_runs(drawn_runs, tmp_path_factory):
     return folder
 
 
-def test_publishing_keeps_the_records_and_rewrites_table_and_figures(report, real_runs, tmp_path):
+def test_publish_writes_records_tables_and_figures(report, real_runs, tmp_path):
     root = tmp_path / "project"
     root.mkdir()
     (root / "README.md").write_text("before\n<!-- results -->\nold\n<!-- /results -->\nafter\n")
-    for _ in range(2):  # publishing again adds nothing
+    for _ in range(2):  # publishing twice adds nothing
         report(real_runs, "--publish", root=root)
     table = to_markdown(aggregate(load(root / "docs/results")))
     assert (root / "README.md").read_text() == f"before\n<!-- results -->\n{table}\n<!-- /results -->\nafter\n"
@@ -92,27 +92,29 @@ def test_publishing_keeps_the_records_and_rewrites_table_and_figures(report, rea
     }
 
 
-def test_runs_that_cannot_be_read_are_named_and_do_not_stop_the_others(report, real_runs, tmp_path, capsys):
+def test_unreadable_runs_are_reported_and_others_are_published(report, real_runs, tmp_path, capsys):
     (tmp_path / "README.md").write_text("")
-    (tmp_path / "runs/torn").mkdir(parents=True)
-    (tmp_path / "runs/torn/metrics.json").write_text('{"test": {"accu')
-    shutil.copytree(real_runs / "prototype", tmp_path / "runs/no_weights", ignore=shutil.ignore_patterns("best.ckpt"))
+    (tmp_path / "runs/damaged").mkdir(parents=True)
+    (tmp_path / "runs/damaged/metrics.json").write_text('{"test": {"accu')
+    shutil.copytree(
+        real_runs / "prototype", tmp_path / "runs/without_weights", ignore=shutil.ignore_patterns("best.ckpt")
+    )
     report(real_runs / "mlp", tmp_path / "runs", "--publish", root=tmp_path)
-    torn, no_weights = capsys.readouterr().err.splitlines()
-    assert torn.startswith(f"left out: {tmp_path / 'runs/torn/metrics.json'}: not a run's metrics")
-    assert no_weights.startswith(f"left out: {tmp_path / 'runs/no_weights/best.ckpt'} is missing")
+    damaged, without_weights = capsys.readouterr().err.splitlines()
+    assert damaged.startswith(f"skipped: {tmp_path / 'runs/damaged/metrics.json'}: not a run's metrics")
+    assert without_weights.startswith(f"skipped: {tmp_path / 'runs/without_weights/best.ckpt'} is missing")
     assert len(list((tmp_path / "docs/results").iterdir())) == 2
 
 
-def test_csv_and_page_are_written_and_lines_are_printed(report, tmp_path, capsys):
+def test_csv_and_page_are_written_and_skipped_figures_reported(report, tmp_path, capsys):
     write_run(tmp_path / "runs/mlp", 0.50, 1)
     report(tmp_path / "runs", "--csv", tmp_path / "a.csv", "--page", tmp_path / "a.html")
     assert (tmp_path / "a.csv").read_text().splitlines()[1].startswith("MLP,study,cifar10,")
     assert (tmp_path / "a.html").read_text().startswith("<!DOCTYPE html>")
-    assert "left out: MLP, study, without" in capsys.readouterr().err
+    assert "skipped: MLP, study, without" in capsys.readouterr().err
 
 
-def test_no_run_is_one_line(report, tmp_path, capsys):
-    with pytest.raises(SystemExit, match=r"report.py: no finished run given; train one with python train.py"):
+def test_missing_runs_are_reported(report, tmp_path, capsys):
+    with pytest.raises(SystemExit, match=r"report.py: no finished run found"):
         report(tmp_path)
-    assert capsys.readouterr().err == f"left out: {tmp_path}: no finished run here\n"
+    assert capsys.readouterr().err == f"skipped: {tmp_path}: no finished run found\n"

@@ -1,17 +1,17 @@
-"""Draws figures with Matplotlib; needs no display. `registry.FIGURES` lists those of a run."""
+"""Draws figures with Matplotlib, without a display. `registry.FIGURES` lists the figures of a run."""
 
 from pathlib import Path
 from typing import Any
 
 COLORS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#D55E00", "#56B4E9", "#8C6D31")
-"""For lines and points: distinguishable with any colour vision, on white and on black (Okabe and Ito, "Color universal
-design", 2008, without their yellow and black)."""
+"""Colors of lines and points for all types of color vision (Okabe and Ito, "Color universal design", 2008), without
+yellow and black, which lack contrast on white and on black."""
 MAX_CLASSES = 20
-"""Classes that one figure has room for."""
+"""Maximum number of classes in one figure."""
 
 
 def log_figures(folder: Path, record: dict[str, Any]) -> None:
-    """Writes the figures of a run into its `tensorboard/`. record: its `metrics.json`, which need not exist yet."""
+    """Writes a run's figures to its TensorBoard folder. record: content of `metrics.json`, which may not exist yet."""
     from torch.utils.tensorboard import SummaryWriter
 
     from cifar10.results.figures.registry import FIGURES
