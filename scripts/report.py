@@ -61,7 +61,7 @@ def print_skipped(lines: list[str]) -> None:
 
 
 def write(path: Path, text: str) -> None:
-    write_atomically(path, lambda file: file.write(text.encode()))
+    write_atomically(path, lambda file: file.write(text.encode(errors="replace")))
     print(f"wrote {path}", file=sys.stderr)
 
 

@@ -36,7 +36,8 @@ class SavedRun:
         self.folder, path = folder, folder / "metrics.json"
         try:
             self.record = json.loads(path.read_text()) if record is None else record
-            self.class_names = list(self.record["test"]["class_accuracy"])
+            names = self.record["test"]["class_accuracy"]
+            self.class_names = [name.encode(errors="replace").decode() for name in names]  # figures need valid Unicode
         except FileNotFoundError as error:
             raise UserError(f"{folder}: no finished run found; pass the folder that train.py logs last") from error
         except (OSError, ValueError, KeyError, TypeError) as error:  # TypeError: a list, not an object
@@ -60,7 +61,9 @@ class SavedRun:
     @cached_property
     def network(self) -> Network:
         """The network with the weights of the best epoch, on the CPU, in eval mode."""
-        return load_network(weights_path(self.folder))
+        network = load_network(weights_path(self.folder))
+        network.class_names = self.class_names
+        return network
 
     @cached_property
     def prototypes(self) -> Tensor | None:

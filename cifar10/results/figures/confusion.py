@@ -3,8 +3,9 @@
 from collections.abc import Sequence
 
 import torch
-from matplotlib.figure import Figure
 from torch import Tensor
+
+from cifar10.results.figures import Figure
 
 
 def confusion_figure(confusion: Tensor, class_names: Sequence[str], title: str = "") -> Figure:
@@ -22,7 +23,7 @@ def confusion_figure(confusion: Tensor, class_names: Sequence[str], title: str =
         for row, counts in enumerate(confusion.tolist()):
             for column, count in enumerate(counts):
                 color = "black" if rates[row, column] > 0.6 else "white"
-                text = axes.text(column, row, count, ha="center", va="center", color=color, fontsize=7)
+                text = axes.text(column, row, count, ha="center", va="center", color=color)
                 text.set_in_layout(False)  # laying out a hundred texts takes longer than drawing them
     axes.set(xlabel="predicted", ylabel="true", title=title)
     return figure
@@ -33,7 +34,8 @@ def confusions_figure(confusions: Sequence[Sequence], titles: Sequence[str], cla
 
     confusions: a (C, C) matrix of counts per title; rows are true classes, columns predictions.
     """
-    figure = Figure(figsize=(4 * len(titles) + 1, 5), layout="constrained")
+    side = max(2.55, 0.2 * min(len(class_names), 40))
+    figure = Figure(figsize=(side * len(titles) + 0.95, side + 0.9), layout="constrained")
     all_axes = figure.subplots(1, len(titles), squeeze=False)[0]
     for axes, counts, title in zip(all_axes, confusions, titles, strict=True):
         rates = torch.as_tensor(counts, dtype=torch.float64)

@@ -4,10 +4,9 @@ from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
-from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter
 
-from cifar10.results.figures import COLORS
+from cifar10.results.figures import COLORS, WIDTH, Figure
 
 MARKERS = "osD^vP*"
 
@@ -22,7 +21,7 @@ def history_figure(history: Mapping[str, Sequence[float]], best_epoch: int, titl
         "accuracy": {"training": "train/accuracy", "validation": "val/accuracy"},
         "learning rate": {"": "lr"},
     }
-    figure = Figure(figsize=(10, 3.2), layout="constrained")
+    figure = Figure(figsize=(WIDTH, 2.8), layout="constrained")
     for axes, (label, curves) in zip(figure.subplots(1, 3), panels.items(), strict=True):
         available = {name: history[column] for name, column in curves.items() if column in history}
         axes.axvline(best_epoch, color="grey", linewidth=1, linestyle=":")
@@ -31,17 +30,16 @@ def history_figure(history: Mapping[str, Sequence[float]], best_epoch: int, titl
             line, size = "--" if name == "validation" else "-", 3 if len(epochs) < 30 else 0
             axes.plot(epochs, values, line, color=color, label=name, marker="o", markersize=size)
         if len(available) > 1:
-            axes.legend(frameon=False, fontsize=8)
+            axes.legend(frameon=False)
         if label == "accuracy":
             axes.yaxis.set_major_formatter(PercentFormatter(1))
         if label == "learning rate":
             axes.set_ylim(0, 1.05 * max(history.get("lr", [1])))
         axes.xaxis.get_major_locator().set_params(integer=True)
-        axes.set_title(label, fontsize=9)
-        axes.set_xlabel(f"epoch (best: {best_epoch})", fontsize=8)
+        axes.set_title(label)
+        axes.set_xlabel(f"epoch (best: {best_epoch})")
         axes.spines[["top", "right"]].set_visible(False)
-        axes.tick_params(labelsize=8)
-    figure.suptitle(title, fontsize=10)
+    figure.suptitle(title)
     return figure
 
 
@@ -52,7 +50,7 @@ def class_accuracy_figure(accuracies: Mapping[str, np.ndarray], class_names: Seq
     """
     values = np.array(list(accuracies.values()))
     order = values.mean(0).argsort()
-    figure = Figure(figsize=(7, 0.32 * len(class_names) + 1.2), layout="constrained")
+    figure = Figure(figsize=(WIDTH, 0.32 * len(class_names) + 1.2), layout="constrained")
     axes = figure.subplots()
     positions = range(len(class_names))
     axes.hlines(positions, values.min(0)[order], values.max(0)[order], color="grey", linewidth=1, zorder=1)
@@ -63,7 +61,7 @@ def class_accuracy_figure(accuracies: Mapping[str, np.ndarray], class_names: Seq
     axes.set_xlim(0, 1)
     axes.xaxis.set_major_formatter("{x:.0%}")
     axes.spines[["top", "right"]].set_visible(False)
-    axes.legend(frameon=False, fontsize=8, loc="center left", bbox_to_anchor=(1, 0.5))
+    axes.legend(frameon=False, loc="center left", bbox_to_anchor=(1, 0.5))
     return figure
 
 
@@ -109,6 +107,5 @@ def reliability_figure(result: Calibration, title: str = "") -> Figure:
     lower.set(xlabel="confidence", ylabel="fraction")
     for axes in (upper, lower):
         axes.spines[["top", "right"]].set_visible(False)
-        axes.tick_params(labelsize=8)
-    figure.suptitle(title, fontsize=10)
+    figure.suptitle(title)
     return figure

@@ -3,12 +3,11 @@
 from typing import NamedTuple
 
 import torch
-from matplotlib.figure import Figure
 from torch import Tensor
 
 from cifar10.networks.base import to_unit
 from cifar10.networks.prototype import PrototypeNetwork
-from cifar10.results.figures import MAX_CLASSES
+from cifar10.results.figures import MAX_CLASSES, Figure
 
 
 class Comparison(NamedTuple):
@@ -46,21 +45,21 @@ def explanation_figure(model: PrototypeNetwork, image: Tensor, title: str = "") 
     """
     comparison = compare(model, image)
     highest = float(comparison.maps.max())
-    figure = Figure(figsize=(1.25 * (len(comparison.classes) + 1) + 0.8, 3.3), layout="constrained")
+    figure = Figure(figsize=(0.72 * (len(comparison.classes) + 1) + 0.7, 2.4), layout="constrained")
     all_axes = figure.subplots(2, len(comparison.classes) + 1)
     for axes in all_axes.flat:
         axes.set_axis_off()
     all_axes[0, 0].imshow(to_unit(image).permute(1, 2, 0).numpy(), interpolation="none")
-    all_axes[0, 0].set_title("image", fontsize=9)
+    all_axes[0, 0].set_title("image")
     for (upper, lower), index in zip(all_axes.T[1:], comparison.classes.argsort().tolist(), strict=True):
         upper.imshow(comparison.prototypes[index].permute(1, 2, 0).numpy(), interpolation="none")
         name = model.class_names[comparison.classes[index]]
-        upper.set_title(name, fontsize=9, fontweight="normal" if index else "bold")
+        upper.set_title(name, fontweight="normal" if index else "bold")
         heat = lower.imshow(comparison.maps[index].numpy(), cmap="viridis", vmin=0, vmax=highest, interpolation="none")
         distance = float(comparison.maps[index].mean())
-        lower.set_title(f"{distance:.1f}" if distance >= 10 else f"{distance:.3f}", fontsize=9)
+        lower.set_title(f"{distance:.1f}" if distance >= 10 else f"{distance:.3f}")
     figure.colorbar(heat, ax=all_axes, label=comparison.unit, shrink=0.8)
-    figure.suptitle(title, fontsize=10)
+    figure.suptitle(title)
     figure.set_label(
         f"color difference to the nearest prototype of each class; predicted {model.class_names[comparison.classes[0]]}"
     )

@@ -6,10 +6,11 @@ from math import ceil
 import numpy as np
 import torch
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 from torch import Tensor
 from torch.nn import functional as F
+
+from cifar10.results.figures import WIDTH, Figure
 
 GAP = 2
 """Transparent pixels between images."""
@@ -29,38 +30,37 @@ def tile(images: Tensor, row_gap: int = GAP) -> np.ndarray:
 
 
 def image_rows_figure(
-    images: Tensor, row_titles: Sequence[str], column_titles: Sequence[str], title: str = "", side: float = 0.9
+    images: Tensor, row_titles: Sequence[str], column_titles: Sequence[str], title: str = "", side: float = 0.72
 ) -> Figure:
     """Draws images in rows and columns with titles. images: (R, C, 3, H, W) float in [0, 1].
 
     side: size of an image in inches.
     """
     rows, columns = images.shape[:2]
-    figure = Figure(figsize=(side * columns + 1.8 * any(row_titles), side * rows + 0.4), layout="constrained")
+    figure = Figure(figsize=(side * columns + 1.4 * any(row_titles), side * rows + 0.4), layout="constrained")
     axes = figure.subplots()
     height, width = _draw_tiled(axes, images)
-    size = 9 if side > 0.8 else 7.5
-    axes.set_xticks([column * width + width / 2 - GAP / 2 for column in range(columns)], column_titles, fontsize=size)
-    axes.set_yticks([row * height + height / 2 - GAP / 2 for row in range(rows)], row_titles, fontsize=size - 1)
+    axes.set_xticks([column * width + width / 2 - GAP / 2 for column in range(columns)], column_titles)
+    axes.set_yticks([row * height + height / 2 - GAP / 2 for row in range(rows)], row_titles)
     axes.tick_params(length=0, top=False, labeltop=True, labelbottom=False)
     if title:
-        figure.suptitle(title, fontsize=10)
+        figure.suptitle(title)
     return figure
 
 
 def captioned_figure(images: Tensor, captions: Sequence[str], columns: int, title: str = "") -> Figure:
     """Draws images with captions of one or two lines. images: (N, 3, H, W) float in [0, 1]."""
     rows, row_gap = max(ceil(len(images) / columns), 1), 13 * images.shape[-1] // 32
-    figure = Figure(figsize=(1.15 * columns, 1.15 * rows * (1 + row_gap / 32) + 0.4), layout="constrained")
+    figure = Figure(figsize=(1.3 * columns, 1.3 * rows * (1 + row_gap / 32) + 0.4), layout="constrained")
     axes = figure.subplots()
     height, width = _draw_tiled(axes, in_rows(images, rows, columns), row_gap)
     for index, caption in enumerate(captions):
         row, column = divmod(index, columns)
         x, y = column * width + width / 2 - GAP / 2, row * height + images.shape[-2]
-        text = axes.text(x, y, caption, ha="center", va="top", fontsize=7, linespacing=1.1)
+        text = axes.text(x, y, caption, ha="center", va="top", linespacing=1.1)
         text.set_in_layout(False)  # inside the axes
     axes.set(xticks=[], yticks=[], ylim=(rows * height, -0.5))
-    figure.suptitle(title, fontsize=10)
+    figure.suptitle(title)
     return figure
 
 
@@ -76,8 +76,8 @@ def pair_figure(panels: Sequence[Sequence[Tensor]], counts: Tensor, names: Seque
             _draw_tiled(axes, in_rows(panels[true][predicted], 4, 4))
             axes.set(xticks=[], yticks=[])
             outcome = "correct" if true == predicted else f"predicted as {names[predicted]}"
-            axes.set_title(f"{names[true]}, {outcome}: {int(counts[true, predicted])}", fontsize=9)
-    figure.suptitle(title, fontsize=10)
+            axes.set_title(f"{names[true]}, {outcome}: {int(counts[true, predicted])}")
+    figure.suptitle(title)
     return figure
 
 
@@ -90,11 +90,11 @@ def weights_figure(weights: Tensor, columns: int, title: str = "") -> Figure:
     rows = ceil(len(weights) / columns)
     small = weights.shape[-1] < 8  # enlarged, or GAP would be most of the figure
     shown = F.interpolate(weights / largest / 2 + 0.5, scale_factor=8 if small else 1)  # nearest
-    figure = Figure(figsize=(0.6 * columns, 0.6 * rows + 0.4), layout="constrained")
+    figure = Figure(figsize=(WIDTH, WIDTH * rows / columns + 0.4), layout="constrained")
     axes = figure.subplots()
     _draw_tiled(axes, in_rows(shown, rows, columns))
     axes.set(xticks=[], yticks=[])
-    figure.suptitle(title, fontsize=10)
+    figure.suptitle(title)
     return figure
 
 

@@ -2,10 +2,10 @@
 
 import numpy as np
 import torch
-from matplotlib.figure import Figure
 
 from cifar10.models.test_predictions import most_confused
 from cifar10.networks.base import to_unit
+from cifar10.results.figures import Figure
 from cifar10.results.figures.confusion import confusion_figure, confusions_figure
 from cifar10.results.figures.curves import calibration, reliability_figure
 from cifar10.results.figures.images import captioned_figure, pair_figure

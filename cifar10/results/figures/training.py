@@ -2,10 +2,9 @@
 
 import numpy as np
 import torch
-from matplotlib.figure import Figure
 
 from cifar10.networks.prototype import PrototypeNetwork
-from cifar10.results.figures import MAX_CLASSES
+from cifar10.results.figures import MAX_CLASSES, Figure
 from cifar10.results.figures.curves import history_figure
 from cifar10.results.figures.explanation import explanation_figure
 from cifar10.results.figures.images import captioned_figure, image_rows_figure, weights_figure
@@ -58,7 +57,7 @@ def first_and_last(run: SavedRun) -> Figure | None:
         return None
     label = int(np.sum(run.record["test"]["confusion"], 0).argmax())
     images = torch.stack([next(iter(run.snapshots.values()))[0, label], run.prototypes[label, 0]])
-    figure = captioned_figure(images, ["initial noise", f"{run.class_names[label]} prototype"], 2)
+    figure = captioned_figure(images, ["initial noise", f"{run.class_names[label]}\nprototype"], 2)
     figure.set_label("initial noise and trained prototype")
     return figure
 

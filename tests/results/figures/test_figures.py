@@ -5,10 +5,12 @@ import json
 import shutil
 import sys
 import weakref
+from base64 import b64decode
 
 import numpy as np
 import pytest
 import torch
+from omegaconf import OmegaConf
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from torch.utils.tensorboard import SummaryWriter
 from torchmetrics.functional.classification import multiclass_calibration_error
@@ -20,7 +22,10 @@ from cifar10.results.figures.curves import calibration, class_accuracy_figure, h
 from cifar10.results.figures.explanation import explanation_figure
 from cifar10.results.figures.images import captioned_figure, image_rows_figure, pair_figure, tile, weights_figure
 from cifar10.results.figures.registry import FIGURES
+from cifar10.results.page.svg import svg
 from cifar10.results.saved_run import SavedRun
+from cifar10.training.config import compose_settings
+from cifar10.training.run import train
 
 COUNTS = [[8, 2, 0], [1, 6, 3], [0, 0, 5]]
 NAMES = ["cat", "dog", "frog"]
@@ -191,8 +196,7 @@ def test_tensorboard_figures_are_logged_and_freed(drawn_runs, tmp_path, monkeypa
     monkeypatch.setattr(SummaryWriter, "add_figure", add_figure)
     log_figures(tmp_path / "run", record)
     events = EventAccumulator(str(tmp_path / "run/tensorboard")).Reload()
-    of_prototypes = {"prototypes", "first_and_last", "snapshots", "explanation"}
-    tags = {f"figures/{name}" for name in FIGURES.keys() - of_prototypes}
+    tags = {f"figures/{name}" for name in ("confusion", "calibration", "first_layer")}
     assert set(events.Tags()["images"]) == tags
     assert {event.step for tag in tags for event in events.Images(tag)} == {record["epochs"]}
     gc.collect()
@@ -204,3 +208,30 @@ def test_prototype_runs_have_all_figures_except_first_layer(drawn_runs):
     run = SavedRun(drawn_runs / "model=prototype")
     drawn = {name for name, draw in FIGURES.items() if (figure := draw(run)) is not None and figure.get_label()}
     assert drawn == FIGURES.keys() - {"first_layer"}
+
+
+@pytest.mark.parametrize(("name", "shown"), [("a$$b", "a$$b"), ("$5", "$5"), ("caf\udce9", "caf?")])
+def test_class_names_are_drawn_literally(name, shown, drawn_runs):
+    run = SavedRun(drawn_runs / "model=prototype")
+    accuracies = list(run.record["test"]["class_accuracy"].values())
+    names = [name, "$10", *"cdefghij"]
+    test = run.record["test"] | {"class_accuracy": dict(zip(names, accuracies, strict=True))}
+    run = SavedRun(run.folder, run.record | {"test": test})
+    for draw in FIGURES.values():
+        if (figure := draw(run)) is not None:
+            svg(figure, "")
+    text = b64decode(str(svg(FIGURES["explanation"](run), "")).partition("base64,")[2].partition('"')[0]).decode()
+    assert f">{shown}</text>" in text
+    assert ">$10</text>" in text
+
+
+def test_tensorboard_failure_does_not_stop_a_run(tmp_path, monkeypatch, caplog):
+    def fail(*args):
+        raise ValueError("two\nlines")
+
+    monkeypatch.setattr("cifar10.training.loggers.tensorboard.log_results", fail)
+    small = ["data=synthetic", "data.train_size=50", "data.test_size=10", "data.val_size=10", "epochs=1"]
+    cfg = compose_settings("model=mlp", *small, "trainer.enable_progress_bar=false")
+    record = train(OmegaConf.create(cfg), tmp_path)
+    assert json.loads((tmp_path / "metrics.json").read_text())["test"] == record["test"]
+    assert "fail failed: ValueError: two lines" in caplog.text
