@@ -1,8 +1,9 @@
 """Reads records (`metrics.json`) of finished runs into a table with one row per run."""
 
 import json
+import os
 import shlex
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from os import PathLike
 from pathlib import Path
 from typing import Any, Self
@@ -10,18 +11,20 @@ from typing import Any, Self
 import pandas as pd
 from pydantic import BaseModel, ValidationError, model_validator
 
-from cifar10.training.config import fill_defaults, flatten
-from cifar10.training.run_folder import DEFAULT_DATA, RESULT, STATUS, WITHOUT_EFFECT
+from cifar10.training.config import flatten
+from cifar10.training.run_folder import CONFIG, DEFAULT_DATA, RESULT, STATUS, WITHOUT_EFFECT
 
 Record = dict[str, Any]
 """The content of a run's `metrics.json`."""
+MODEL_CARD = "card.json"
+"""File of `scripts/export.py` in run folders; not a record."""
 COLUMNS = ["model", "experiment", "data", "data_sha256", "seed", "changes", "accuracy", "loss", "val_accuracy"]
 COLUMNS += ["val_loss", "settings", "seconds", "device", "precision", "commit", "path", "record"]
 
 
 class _Test(BaseModel, strict=True):
     accuracy: float
-    loss: float
+    loss: float | None  # None: not finite, which JSON lacks
     class_accuracy: dict[str, float]
     confusion: list[list[int]]
 
@@ -44,7 +47,7 @@ class _Schema(BaseModel, strict=True):
     best_epoch: int
     epochs: int
     val_accuracy: float
-    val_loss: float
+    val_loss: float | None
     seconds: dict[str, float]
     parameters: int
     device: str
@@ -60,33 +63,55 @@ def read_runs(paths: str | PathLike[str] | Iterable[str | PathLike[str]]) -> pd.
     skipped: list[str] = []
     records: dict[Path, Record] = {}
     for path in map(Path, [paths] if isinstance(paths, str | PathLike) else paths):
-        files = [path] if path.is_file() else sorted(file for file in path.rglob("*.json") if file.name != "card.json")
-        unfinished = [run.parent for run in sorted(path.rglob("config.yaml")) if not run.with_name(RESULT).exists()]
+        files = [path] if path.is_file() else list(_walk(path, skipped))
+        unfinished = [file.parent for file in files if file.name == CONFIG and not file.with_name(RESULT).exists()]
+        files = [file for file in files if file.suffix == ".json" and file.name != MODEL_CARD]
         skipped += [f"{folder}: {_why_unfinished(folder)}" for folder in unfinished]
         if not files and not unfinished:
             skipped.append(f"{path}: no finished run found")
         for file in files:
             try:
                 records[file.resolve()] = _read_record(file)
-            except (OSError, ValueError, ImportError) as error:  # ImportError: a class of another version
+            except (OSError, ValueError) as error:
                 skipped.append(f"{file}: not a run's metrics.json ({_one_line(error)})")
     rows = [_row(file, records[file]) for file in _drop_duplicates(records, skipped)]
-    runs = pd.DataFrame(rows, columns=COLUMNS)
+    runs = pd.DataFrame(rows, columns=COLUMNS).astype({"loss": float, "val_loss": float})
     runs.attrs["skipped"] = skipped
     return runs
+
+
+def _walk(path: Path, skipped: list[str]) -> Iterator[Path]:
+    """Yields the files below a folder, through symbolic links, each folder once; reports what it cannot read."""
+
+    def report(error: OSError) -> None:
+        if Path(error.filename) != path:
+            skipped.append(f"{error.filename}: {error.strerror}")
+
+    visited = set()
+    for folder, folders, names in os.walk(path, onerror=report, followlinks=True):
+        if (target := Path(folder).resolve()) in visited:
+            skipped.append(f"{folder}: links to {target}, which is read already")
+            folders.clear()
+            continue
+        visited.add(target)
+        folders.sort()
+        for file in (Path(folder, name) for name in sorted(names)):
+            if file.is_symlink() and not file.exists():
+                skipped.append(f"{file}: broken symbolic link")
+            else:
+                yield file
 
 
 def _read_record(file: Path) -> Record:
     record: Record = json.loads(file.read_text())
     _Schema.model_validate(record)
-    settings(record)
     return record
 
 
 def settings(record: Record) -> dict[str, Any]:
     """Returns the settings that affect a run's result, without its seed: name on the command line -> value."""
     ignored = {"seed", *WITHOUT_EFFECT}
-    return {name: value for name, value in flatten(fill_defaults(record["config"])) if name not in ignored}
+    return {name: value for name, value in flatten(record["config"]) if name not in ignored}
 
 
 def settings_key(record: Record) -> str:

@@ -85,11 +85,15 @@ class SavedRun:
 
     @cached_property
     def predictions(self) -> TestPredictions:
-        """The predictions on the test images; computed from the weights if `predictions.npz` is missing or damaged."""
+        """The predictions on the test images.
+
+        If `predictions.npz` is missing or damaged, they are computed from the weights, in the precision of the run.
+        """
         try:
             return TestPredictions.load(self.folder)
         except (OSError, EOFError, ValueError, KeyError, BadZipFile, zlib.error):
-            with torch.inference_mode():
+            bfloat16 = torch.autocast("cpu", torch.bfloat16, enabled=self.record["precision"] == "bf16-mixed")
+            with torch.inference_mode(), bfloat16:
                 logits = torch.cat([self.network(images) for images in self.data.test_images.split(500)])
             return TestPredictions(logits.float().softmax(1).numpy(), np.asarray(self.data.test_labels))
 

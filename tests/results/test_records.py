@@ -1,15 +1,17 @@
 """Table of runs: columns, skipped files, commands."""
 
 import json
+import os
 import shlex
+from math import isnan
 from pathlib import Path
 
 import pytest
 from records import record
 
 import cifar10.results
-from cifar10.results.records import command, distinguishing_overrides, settings_key
-from cifar10.training.config import compose_settings
+from cifar10.results.records import command, distinguishing_overrides, settings, settings_key
+from cifar10.training.config import compose_settings, fill_defaults
 
 ROOT = Path(__file__).resolve().parents[2]
 PUBLISHED = sorted((ROOT / "docs/results").glob("*.json"))
@@ -55,13 +57,11 @@ def test_other_files_are_skipped(tmp_path):
     write(tmp_path / "other.json", '{"a": 1}')
     write(tmp_path / "list.json", "[1]")
     write(tmp_path / "torn.json", '{"test": {"accu')
-    removed = record(0.5, 2)
-    removed["config"]["model"] = {"_target_": "cifar10.models.removed.Model"}
-    write(tmp_path / "removed/metrics.json", removed)
+    write(tmp_path / "good/export/card.json", {"model": "MLP"})
     (tmp_path / "empty").mkdir()
     runs = cifar10.results.load([tmp_path, tmp_path / "empty"])
     assert list(runs["path"]) == [tmp_path / "good/metrics.json"]
-    names = ("list.json", "other.json", "removed/metrics.json", "torn.json", "empty")
+    names = ("list.json", "other.json", "torn.json", "empty")
     assert skipped_files(runs) == [str(tmp_path / name) for name in names]
     assert all("\n" not in line for line in runs.attrs["skipped"])
 
@@ -133,15 +133,54 @@ def test_published_record_is_consistent_with_its_command(path):
     assert "/" not in published["commit"]
     assert not published["commit"].endswith("+"), "published from files that no commit holds"
     python, script, *overrides = shlex.split(command(published))
-    config = compose_settings(*overrides)
+    config = fill_defaults(compose_settings(*overrides))
     assert (python, script, config["seed"]) == ("python", "train.py", published["seed"])
     assert settings_key(published | {"config": config}) == settings_key(published)
 
 
-def test_a_record_from_before_a_setting_existed_has_the_key_of_its_default():
-    config = compose_settings("model=mlp")
-    older = record(0.5, 1) | {"config": config}
-    older = older | {"config": config | {"model": {k: v for k, v in config["model"].items() if k != "optimizer"}}}
-    assert settings_key(older) == settings_key(record(0.5, 1) | {"config": config | {"seed": 9}})
-    whole = config | {"model": config["model"] | {"weight_decay": 0}}  # 0 is 0.0
-    assert settings_key(older) == settings_key(older | {"config": whole})
+def test_settings_are_those_of_the_record_whatever_the_defaults():
+    config = fill_defaults(compose_settings("model=mlp"))
+    run = record(0.5, 1) | {"config": config}
+    assert settings_key(run) == settings_key(run | {"config": config | {"seed": 9, "epochs": float(config["epochs"])}})
+    without = {name: value for name, value in config["model"].items() if name != "optimizer"}
+    assert "model.optimizer" not in settings(run | {"config": config | {"model": without}})
+
+
+def test_symbolic_links_are_followed_once(tmp_path):
+    write(tmp_path / "disk/mlp/metrics.json", record(0.5, 1))
+    write(tmp_path / "disk/cnn/metrics.json", record(0.7, 1, "CNN"))
+    runs = tmp_path / "runs"
+    runs.mkdir()
+    (runs / "mlp").symlink_to(tmp_path / "disk/mlp")
+    (runs / "mlp/loop").symlink_to(runs)
+    (runs / "cnn.json").symlink_to(tmp_path / "disk/cnn/metrics.json")
+    (runs / "gone").symlink_to(tmp_path / "nowhere")
+    table = cifar10.results.load(runs)
+    assert sorted(table["model"]) == ["CNN", "MLP"]
+    assert table.attrs["skipped"] == [
+        f"{runs / 'gone'}: broken symbolic link",
+        f"{runs / 'mlp/loop'}: links to {runs}, which is read already",
+    ]
+
+
+def test_unreadable_folder_is_reported(tmp_path, monkeypatch):
+    write(tmp_path / "mlp/metrics.json", record(0.5, 1))
+    (tmp_path / "locked").mkdir()
+    scandir = os.scandir
+
+    def refuse(path):
+        if Path(path).name == "locked":
+            raise PermissionError(13, "Permission denied", str(path))
+        return scandir(path)
+
+    monkeypatch.setattr(os, "scandir", refuse)
+    table = cifar10.results.load(tmp_path)
+    assert (len(table), table.attrs["skipped"]) == (1, [f"{tmp_path / 'locked'}: Permission denied"])
+
+
+def test_null_loss_is_not_a_number(tmp_path):
+    run = record(0.5, 1) | {"val_loss": None}
+    write(tmp_path / "metrics.json", run | {"test": run["test"] | {"loss": None}})
+    (row,) = cifar10.results.load(tmp_path).itertuples()
+    assert isnan(row.loss)
+    assert isnan(row.val_loss)

@@ -6,9 +6,12 @@ import shutil
 import numpy as np
 import pytest
 import torch
+from omegaconf import OmegaConf
 
 from cifar10.errors import UserError
 from cifar10.results.saved_run import SavedRun
+from cifar10.training.config import compose_settings
+from cifar10.training.run import train
 
 
 @pytest.fixture
@@ -34,6 +37,14 @@ def test_missing_or_damaged_predictions_are_recomputed_and_not_stored(damaged, m
     recomputed = SavedRun(mlp).predictions
     np.testing.assert_allclose(recomputed.probabilities, stored.probabilities, rtol=1e-4, atol=1e-6)
     assert (file.read_bytes() if file.exists() else None) == damaged
+
+
+def test_recomputed_predictions_have_the_precision_of_the_run(tmp_path):
+    small = ["data=synthetic", "data.train_size=200", "data.val_size=40", "data.test_size=500", "epochs=2"]
+    cfg = compose_settings("model=mlp", *small, "precision=bf16-mixed", "trainer.enable_progress_bar=false")
+    record = train(OmegaConf.create(cfg), tmp_path)
+    (tmp_path / "predictions.npz").unlink()
+    assert SavedRun(tmp_path).predictions.confusion(10).tolist() == record["test"]["confusion"]
 
 
 def test_history_excludes_columns_with_empty_cells(mlp):
