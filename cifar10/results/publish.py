@@ -6,45 +6,43 @@ import re
 from collections.abc import Sequence
 from copy import deepcopy
 from pathlib import Path
+from textwrap import fill
 from typing import Any
 
+import matplotlib
 import pandas as pd
 import torch
-from matplotlib.figure import Figure
 
 from cifar10.errors import UserError
 from cifar10.results import load
+from cifar10.results.figures import Figure
 from cifar10.results.figures.confusion import confusions_figure
 from cifar10.results.figures.curves import class_accuracy_figure
 from cifar10.results.figures.images import image_rows_figure
 from cifar10.results.figures.registry import FIGURES
 from cifar10.results.records import Record, distinguishing_overrides, experiment, override_key, settings_key
 from cifar10.results.saved_run import SavedRun
-from cifar10.results.table import aggregate, best_of, class_accuracy, study_of, to_markdown
+from cifar10.results.table import aggregate, best_of, class_accuracy, study_of, to_markdown, to_summary
 from cifar10.training.run_folder import RESULT
 
 TABLE = re.compile(r"(<!-- results -->\n).*?(<!-- /results -->)", re.DOTALL)
-SIDE = 0.62
-"""Side of an image in a figure of many, in inches."""
-NOT_PUBLISHED = ("confusion_errors", "explanation")
-"""Figures whose content docs/confusions.png and docs/why.png show."""
+PLOTS = ("confusion", "training_curves", "calibration")
+IMAGES = ("prototypes", "first_and_last", "snapshots", "confused_pair", "confident_errors", "first_layer")
 
 
 def publish(runs: pd.DataFrame, root: Path) -> list[str]:
-    """Adds the records of `runs` to docs/results/ and renders tables and figures; returns a line per skipped run.
+    """Adds the records of `runs` to docs/results/ and renders tables and figures; returns a line per skipped part.
 
     runs: from `cifar10.results.load`; root: the repository. Figures of other runs are not changed.
     """
     _write_records(runs["record"], root / "docs/results")
     rows = aggregate(load(root / "docs/results"))
-    readme = root / "README.md"
-    readme.write_text(TABLE.sub(lambda part: part[1] + to_markdown(rows) + "\n" + part[2], readme.read_text()))
+    skipped = _write_tables(rows, root)
     rows = rows[rows["data"] == "cifar10"]
     study = list(study_of(rows).itertuples())
     _draw_comparisons(study, list(best_of(rows).itertuples()), root / "docs")
 
     first: dict[str, SavedRun] = {}  # settings -> the run with the lowest seed
-    skipped = []
     for row in runs[runs["data"] == "cifar10"].sort_values("seed").itertuples():
         run = SavedRun(row.path.parent, row.record)
         try:
@@ -55,11 +53,25 @@ def publish(runs: pd.DataFrame, root: Path) -> list[str]:
     _draw_prototypes(list(first.values()), root / "docs")
     for run in filter(None, (first.get(settings_key(row.records[0])) for row in study)):
         try:
-            for name, draw in FIGURES.items():
-                if name not in NOT_PUBLISHED and (figure := draw(run)) is not None:
-                    _save(figure, root / f"docs/pictures/{run.record['model'].lower()}_{name}.png")
+            for name in (*PLOTS, *IMAGES):
+                if (figure := FIGURES[name](run)) is not None:
+                    suffix = "svg" if name in PLOTS else "png"
+                    _save(figure, root / f"docs/pictures/{run.record['model'].lower()}_{name}.{suffix}")
         except UserError as error:
             skipped.append(str(error))
+    return skipped
+
+
+def _write_tables(rows: pd.DataFrame, root: Path) -> list[str]:
+    """Replaces the text between the markers of README.md and docs/results.md; returns a line per page without them."""
+    skipped = []
+    for name, table in {"README.md": to_summary(rows), "docs/results.md": to_markdown(rows)}.items():
+        path = root / name
+        text = path.read_text() if path.exists() else ""
+        if not TABLE.search(text):
+            skipped.append(f"{path}: no table between <!-- results --> and <!-- /results -->")
+            continue
+        path.write_text(TABLE.sub(lambda part, table=table: f"{part[1]}{table}\n{part[2]}", text))
     return skipped
 
 
@@ -87,9 +99,9 @@ def _draw_comparisons(study: Sequence[Any], best: Sequence[Any], folder: Path) -
     names = list(records[0]["test"]["class_accuracy"])
     titles = [f"{record['model']}, {record['test']['accuracy']:.1%}" for record in records]
     figure = confusions_figure([record["test"]["confusion"] for record in records], titles, names)
-    _save(figure, folder / "confusions.png", 80)
+    _save(figure, folder / "confusions.svg")
     accuracies = {f"{row.model}, {row.name}": class_accuracy(row) for row in (*study, *best)}
-    _save(class_accuracy_figure(accuracies, names), folder / "pictures/class_accuracy.png", 80)
+    _save(class_accuracy_figure(accuracies, names), folder / "pictures/class_accuracy.svg")
 
 
 def _draw_prototypes(runs: Sequence[SavedRun], folder: Path) -> None:
@@ -100,16 +112,19 @@ def _draw_prototypes(runs: Sequence[SavedRun], folder: Path) -> None:
             continue
         images, name = run.prototypes.transpose(0, 1), experiment(run.record)
         if len(images) == 1:
-            accuracy = f"{run.record['test']['accuracy']:.1%}"
-            single["\n".join([name, *distinguishing_overrides(run.record), accuracy])] = images[0]
+            changes = [text.removeprefix("model.") for text in distinguishing_overrides(run.record)]
+            words = [name, *changes, f"{run.record['test']['accuracy']:.1%}"]
+            single[fill(", ".join(words), 18, break_long_words=False)] = images[0]
         else:  # a better run replaces it
-            figure = image_rows_figure(images, [""] * len(images), run.class_names, side=SIDE)
+            figure = image_rows_figure(images, [""] * len(images), run.class_names)
             _save(figure, folder / f"prototypes_{name}_{len(images)}.png")
     if single:
-        figure = image_rows_figure(torch.stack(list(single.values())), list(single), runs[0].class_names, side=SIDE)
+        figure = image_rows_figure(torch.stack(list(single.values())), list(single), runs[0].class_names)
         _save(figure, folder / "prototypes.png")
 
 
-def _save(figure: Figure, path: Path, dpi: int = 72) -> None:
+def _save(figure: Figure, path: Path) -> None:
+    """Writes a file for a page of WIDTH: SVG, or PNG at twice the resolution. Equal figures give equal files."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path, dpi=dpi)
+    with matplotlib.rc_context({"svg.hashsalt": "cifar10"}):
+        figure.savefig(path, dpi=192, metadata={"Date": None} if path.suffix == ".svg" else None)

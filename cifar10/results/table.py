@@ -30,7 +30,8 @@ def aggregate(runs: pd.DataFrame) -> pd.DataFrame:
 def _row(group: pd.DataFrame) -> dict[str, Any]:
     first = group.iloc[0]
     changes = min(group["changes"], key=len)  # an override may restate a default
-    hardware = group.groupby(group["device"] + ", " + group["precision"], sort=False)["seconds"].mean() / 60
+    device = group["device"].str.replace(" 1 threads", " 1 thread", regex=False)
+    hardware = group.groupby(device + ", " + group["precision"], sort=False)["seconds"].mean() / 60
     row = {name: first[name] for name in ("model", "experiment", "data", "data_sha256")}
     row |= {"changes": changes, "name": ", ".join(filter(None, (first["experiment"], changes)))}
     row |= {"n": len(group), "seeds": list(group["seed"])}
@@ -92,8 +93,31 @@ def results_table(rows: pd.DataFrame) -> pd.DataFrame:
 
 
 def to_markdown(rows: pd.DataFrame) -> str:
-    """Renders the rows as a Markdown table."""
-    cells = results_table(rows)
+    """Renders all rows as a Markdown table."""
+    return _markdown(results_table(rows))
+
+
+def to_summary(rows: pd.DataFrame) -> str:
+    """Renders the README's Markdown table: the study's protocol and the best experiment of each model on CIFAR-10."""
+    label = {"Prototype": "prototype"}
+    cells = [
+        {
+            "model": label.get(model, model) + (" best" if best else ""),
+            "parameters": f"{row.parameters:,}",
+            "test accuracy, mean ± std (n)": f"{format_accuracy(row)} (n={row.n})",
+            "2019 study": "" if best else f"{STUDY[model]:.1%}",
+            "time, hardware": "; ".join(f"{minutes:.1f} min, {device}" for device, minutes in row.hardware.items()),
+            "command": f"`python train.py {f'experiment={row.name}' if best else f'model={model.lower()}'}`",
+        }
+        for model in STUDY
+        for best in (False, True)
+        for row in rows.itertuples(index=False)
+        if (row.data, row.model, row.name) == ("cifar10", model, f"{model.lower()}_best" if best else "study")
+    ]
+    return _markdown(pd.DataFrame(cells, dtype=str))
+
+
+def _markdown(cells: pd.DataFrame) -> str:
     lines = [list(cells), ["---"] * len(cells.columns), *cells.to_numpy().tolist()]
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 

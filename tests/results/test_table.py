@@ -10,7 +10,7 @@ import pytest
 from records import record
 
 from cifar10.results import load
-from cifar10.results.table import aggregate, best_first, best_of, study_of, to_csv, to_markdown, to_text
+from cifar10.results.table import aggregate, best_first, best_of, study_of, to_csv, to_markdown, to_summary, to_text
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -97,8 +97,21 @@ def test_text_excludes_empty_columns(rows):
     assert line.split()[:4] == ["MLP", "study", "cifar10", "1"]
 
 
-def test_readme_shows_the_published_runs():
+def test_summary_has_the_study_and_the_best_experiment_of_each_model(rows):
+    best = record(0.642, 1)
+    best["config"]["experiment"] = "mlp_best"
+    runs = [record(0.5, 1), record(0.52, 2), best, record(0.3, 1, "Prototype"), record(0.9, 1, epochs=30)]
+    found = rows(*runs, record(0.9, 1, "CNN", data="synthetic"))
+    assert to_summary(found).splitlines()[2:] == [
+        "| prototype | 1,000 | 30.0% (n=1) | 28.8% | 2.0 min, CPU, 32-true | `python train.py model=prototype` |",
+        "| MLP | 1,000 | 51.0% ± 1.4 (n=2) | 50.7% | 2.0 min, CPU, 32-true | `python train.py model=mlp` |",
+        "| MLP best | 1,000 | 64.2% (n=1) |  | 2.0 min, CPU, 32-true | `python train.py experiment=mlp_best` |",
+    ]
+
+
+@pytest.mark.parametrize(("page", "render"), [("README.md", to_summary), ("docs/results.md", to_markdown)])
+def test_pages_show_the_published_runs(page, render):
     runs = load(ROOT / "docs/results")
     assert runs.attrs["skipped"] == []
-    shown = re.search(r"<!-- results -->\n(.*?)\n<!-- /results -->", (ROOT / "README.md").read_text(), re.DOTALL)
-    assert shown[1] == to_markdown(aggregate(runs))
+    table = re.search(r"<!-- results -->\n(.*?)\n<!-- /results -->", (ROOT / page).read_text(), re.DOTALL)
+    assert table[1] == render(aggregate(runs))

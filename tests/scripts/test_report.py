@@ -7,11 +7,12 @@ import sys
 from pathlib import Path
 
 import pytest
+from matplotlib.image import imread
 from omegaconf import OmegaConf
 from records import record
 
 from cifar10.results import load
-from cifar10.results.table import aggregate, to_markdown
+from cifar10.results.table import aggregate, to_markdown, to_summary
 from cifar10.training.config import compose_settings
 from cifar10.training.run import train
 
@@ -71,36 +72,44 @@ def real_runs(drawn_runs, tmp_path_factory):
 
 def test_publish_writes_records_tables_and_figures(report, real_runs, tmp_path):
     root = tmp_path / "project"
-    root.mkdir()
-    (root / "README.md").write_text("before\n<!-- results -->\nold\n<!-- /results -->\nafter\n")
+    (root / "docs").mkdir(parents=True)
+    pages = {root / "README.md": to_summary, root / "docs/results.md": to_markdown}
+    for page in pages:
+        page.write_text("before\n<!-- results -->\nold\n<!-- /results -->\nafter\n")
     for _ in range(2):  # publishing twice adds nothing
         report(real_runs, "--publish", root=root)
-    table = to_markdown(aggregate(load(root / "docs/results")))
-    assert (root / "README.md").read_text() == f"before\n<!-- results -->\n{table}\n<!-- /results -->\nafter\n"
+    rows = aggregate(load(root / "docs/results"))
+    for page, render in pages.items():
+        assert page.read_text() == f"before\n<!-- results -->\n{render(rows)}\n<!-- /results -->\nafter\n"
     kept = [json.loads(file.read_text()) for file in sorted((root / "docs/results").iterdir())]
     assert [run["model"] for run in kept] == ["MLP", "Prototype", "Prototype"]
     assert not any("root" in run["config"]["data"] or "runs" in run["config"] for run in kept)
     assert all(text.startswith("model") for run in kept for text in run["overrides"])
-    every = {"confusion", "training_curves", "confused_pair", "confident_errors", "calibration"}
-    expected = {f"mlp_{name}" for name in every | {"first_layer"}}
-    expected |= {f"prototype_{name}" for name in every | {"first_and_last", "prototypes", "snapshots"}}
-    assert {file.stem for file in (root / "docs/pictures").iterdir()} == expected | {"class_accuracy"}
-    assert {file.name for file in (root / "docs").glob("*.png")} == {
-        "confusions.png",
-        "prototypes.png",
-        "prototypes_study_2.png",
+    plots = ["calibration", "confusion", "training_curves"]
+    expected = {f"{model}_{name}.svg" for model in ("mlp", "prototype") for name in plots} | {"class_accuracy.svg"}
+    expected |= {
+        f"{model}_{name}.png" for model in ("mlp", "prototype") for name in ("confused_pair", "confident_errors")
     }
+    expected |= {
+        "mlp_first_layer.png",
+        *(f"prototype_{name}.png" for name in ("first_and_last", "prototypes", "snapshots")),
+    }
+    assert {file.name for file in (root / "docs/pictures").iterdir()} == expected
+    figures = {"confusions.svg", "prototypes.png", "prototypes_study_2.png"}
+    assert {file.name for file in (root / "docs").iterdir() if file.is_file()} == {*figures, "results.md"}
+    assert imread(root / "docs/prototypes.png").shape[1] == round(8.6 * 192)
 
 
 def test_unreadable_runs_are_reported_and_others_are_published(report, real_runs, tmp_path, capsys):
-    (tmp_path / "README.md").write_text("")
     (tmp_path / "runs/damaged").mkdir(parents=True)
     (tmp_path / "runs/damaged/metrics.json").write_text('{"test": {"accu')
     shutil.copytree(
         real_runs / "prototype", tmp_path / "runs/without_weights", ignore=shutil.ignore_patterns("best.ckpt")
     )
     report(real_runs / "mlp", tmp_path / "runs", "--publish", root=tmp_path)
-    damaged, without_weights = capsys.readouterr().err.splitlines()
+    damaged, readme, results, without_weights = capsys.readouterr().err.splitlines()
+    assert readme == f"skipped: {tmp_path}/README.md: no table between <!-- results --> and <!-- /results -->"
+    assert results.startswith(f"skipped: {tmp_path}/docs/results.md: ")
     assert damaged.startswith(f"skipped: {tmp_path / 'runs/damaged/metrics.json'}: not a run's metrics")
     assert without_weights.startswith(f"skipped: {tmp_path / 'runs/without_weights/best.ckpt'} is missing")
     assert len(list((tmp_path / "docs/results").iterdir())) == 2
