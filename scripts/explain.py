@@ -42,7 +42,7 @@ def explain(folder: Path, index: int, out: Path) -> str:
     predicted = run.network(images[index][None])[0].argmax()
     title = f"test image {index}: {names[labels[index]]}, predicted {names[predicted]}"
     figure = explanation_figure(run.network, images[index], title)
-    write_atomically(out, lambda file: figure.savefig(file, dpi=64, format=kind))
+    write_atomically(out, lambda file: figure.savefig(file, dpi=192, format=kind))
     return title
 
 

@@ -44,7 +44,9 @@ def confusions_figure(confusions: Sequence[Sequence], titles: Sequence[str], cla
         if len(class_names) <= 40:
             axes.set_xticks(range(len(class_names)), class_names, rotation=90)
             axes.set_yticks(range(len(class_names)), class_names if axes is all_axes[0] else [])
-        axes.set(title=title, xlabel="predicted")
+        axes.set(title=title if len(titles) > 1 else "", xlabel="predicted")
     all_axes[0].set_ylabel("true")
+    if len(titles) == 1:
+        figure.suptitle(titles[0])  # wider than its axes
     figure.colorbar(image, ax=all_axes, label="fraction of the true class", shrink=0.8)
     return figure

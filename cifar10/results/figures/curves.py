@@ -50,7 +50,7 @@ def class_accuracy_figure(accuracies: Mapping[str, np.ndarray], class_names: Seq
     """
     values = np.array(list(accuracies.values()))
     order = values.mean(0).argsort()
-    figure = Figure(figsize=(WIDTH, 0.32 * len(class_names) + 1.2), layout="constrained")
+    figure = Figure(figsize=(WIDTH, 0.3 * len(class_names) + 0.2 * len(accuracies) + 0.6), layout="constrained")
     axes = figure.subplots()
     positions = range(len(class_names))
     axes.hlines(positions, values.min(0)[order], values.max(0)[order], color="grey", linewidth=1, zorder=1)
@@ -61,7 +61,7 @@ def class_accuracy_figure(accuracies: Mapping[str, np.ndarray], class_names: Seq
     axes.set_xlim(0, 1)
     axes.xaxis.set_major_formatter("{x:.0%}")
     axes.spines[["top", "right"]].set_visible(False)
-    axes.legend(frameon=False, loc="center left", bbox_to_anchor=(1, 0.5))
+    figure.legend(frameon=False, loc="outside lower left")
     return figure
 
 

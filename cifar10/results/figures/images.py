@@ -37,7 +37,9 @@ def image_rows_figure(
     side: size of an image in inches.
     """
     rows, columns = images.shape[:2]
-    figure = Figure(figsize=(side * columns + 1.4 * any(row_titles), side * rows + 0.4), layout="constrained")
+    figure = Figure(
+        figsize=(side * columns + 1.4 * any(row_titles), side * rows + 0.4 + 0.25 * bool(title)), layout="constrained"
+    )
     axes = figure.subplots()
     height, width = _draw_tiled(axes, images)
     axes.set_xticks([column * width + width / 2 - GAP / 2 for column in range(columns)], column_titles)
@@ -51,7 +53,7 @@ def image_rows_figure(
 def captioned_figure(images: Tensor, captions: Sequence[str], columns: int, title: str = "") -> Figure:
     """Draws images with captions of one or two lines. images: (N, 3, H, W) float in [0, 1]."""
     rows, row_gap = max(ceil(len(images) / columns), 1), 13 * images.shape[-1] // 32
-    figure = Figure(figsize=(1.3 * columns, 1.3 * rows * (1 + row_gap / 32) + 0.4), layout="constrained")
+    figure = Figure(figsize=(1.3 * columns, 1.22 * rows * (1 + row_gap / 32) + 0.3 * bool(title)), layout="constrained")
     axes = figure.subplots()
     height, width = _draw_tiled(axes, in_rows(images, rows, columns), row_gap)
     for index, caption in enumerate(captions):

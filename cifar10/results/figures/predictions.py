@@ -41,7 +41,7 @@ def confused_pair(run: SavedRun) -> Figure:
     figure = pair_figure(panels, counts, [a, b], run.title)
     (correct_a, a_as_b), (b_as_a, correct_b) = counts.tolist()
     figure.set_label(
-        f"{correct_a} {a} correct, {a_as_b} predicted {b}; {correct_b} {b} correct, {b_as_a} predicted {a}"
+        f"{a}: {correct_a} correct, {a_as_b} predicted as {b}; {b}: {correct_b} correct, {b_as_a} predicted as {a}"
     )
     return figure
 

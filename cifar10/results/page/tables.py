@@ -38,8 +38,12 @@ def confusions(rows: pd.DataFrame) -> Table:
         cells.append(
             {"model": f"{row.model}, {row.name}"}
             | {f"{true} as {label}": f"{rates[names.index(true), names.index(label)]:.1%}" for true, label in pairs}
-            | {"most confused pair": f"{names[first]} as {names[second]}, {names[second]} as {names[first]}"}
-            | {"first": f"{rates[first, second]:.1%}", "second": f"{rates[second, first]:.1%}"}
+            | {
+                "most confused pair": ", ".join(
+                    f"{names[true]} as {names[label]} {rates[true, label]:.1%}"
+                    for true, label in ((first, second), (second, first))
+                )
+            }
         )
     return Table("named", "Fraction of the true class's test images, over all seeds", pd.DataFrame(cells))
 
