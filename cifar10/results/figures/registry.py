@@ -2,9 +2,7 @@
 
 from collections.abc import Callable
 
-from matplotlib.figure import Figure
-
-from cifar10.results.figures import predictions, training
+from cifar10.results.figures import Figure, predictions, training
 from cifar10.results.saved_run import SavedRun
 
 FIGURES: dict[str, Callable[[SavedRun], Figure | None]] = {
