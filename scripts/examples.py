@@ -1,10 +1,10 @@
-"""Repeats the examples of README.md and docs/use.md and replaces their outputs.
+"""Runs the examples of README.md and docs/use.md and updates their outputs.
 
-python scripts/examples.py runs                    runs/ contains prototype, mlp and cnn, each with seed=1
-python scripts/examples.py runs --only predict.py  only commands that contain this word; no Python
+python scripts/examples.py runs                    needs runs/prototype, runs/mlp and runs/cnn, each with seed=1
+python scripts/examples.py runs --only predict.py  only commands that contain this word, no Python
 
-In a ```console block each line that begins with $ is a command, followed by its output; ```pycon is a Python session.
-The table between <!-- corruptions --> and <!-- /corruptions --> is made from the results of scripts/evaluate.py.
+A ```console block holds commands, on lines that start with $, and their outputs; ```pycon holds a Python session.
+The table between <!-- corruptions --> and <!-- /corruptions --> is computed from scripts/evaluate.py.
 """
 
 import contextlib
@@ -37,23 +37,25 @@ EVALUATE = "python scripts/evaluate.py runs/{0}/seed=1 --corruptions --json {0}.
 
 def main() -> None:
     parser = make_parser(__doc__)
-    parser.add_argument("runs", type=Path, help="a folder with prototype/seed=1, mlp/seed=1 and cnn/seed=1")
-    parser.add_argument("--only", default="", metavar="WORD", help="leave the others unchanged")
+    parser.add_argument("runs", type=Path, help="folder that contains prototype/seed=1, mlp/seed=1 and cnn/seed=1")
+    parser.add_argument("--only", default="", metavar="WORD", help="update only commands that contain WORD")
     args = parser.parse_args()
     with one_line_errors(), tempfile.TemporaryDirectory() as temporary:
         for name in MODELS:
             if not (args.runs / name / "seed=1/metrics.json").exists():
-                raise UserError(f"{args.runs}: no finished run {name}/seed=1; python train.py model={name}")
+                raise UserError(
+                    f"{args.runs}/{name}/seed=1: no finished run; train it with python train.py model={name}"
+                )
         for name, path in {"runs": args.runs, "scripts": ROOT / "scripts", "data": ROOT / "data"}.items():
             (Path(temporary) / name).symlink_to(path.resolve())
         with contextlib.chdir(temporary):
-            run_command("python scripts/photos.py photos")  # used by other commands
+            run_command("python scripts/photos.py photos")  # other commands use the photos
             for page in PAGES:
                 (ROOT / page).write_text(update((ROOT / page).read_text(), args.only))
 
 
 def update(text: str, only: str = "") -> str:
-    """Returns a page's text with the present outputs, of commands that contain `only`."""
+    """Returns a page's text with updated outputs of the commands that contain `only`."""
     text = CONSOLE.sub(lambda block: update_commands(block[0], run_command, only), text)
     if only in EVALUATE:
         text = TABLE.sub(lambda _: corruption_table([evaluate(name) for name in MODELS]), text)
@@ -62,7 +64,7 @@ def update(text: str, only: str = "") -> str:
 
 @cache
 def run_command(command: str) -> str:
-    """Runs a command once and returns its output. Raises UserError if it fails."""
+    """Runs a command and returns its output; cached. Raises UserError if it fails."""
     print(f"$ {command}", file=sys.stderr)
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
     environment = os.environ | {"PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": "1", "PATH": path}
@@ -74,7 +76,7 @@ def run_command(command: str) -> str:
 
 
 def commands(block: str) -> list[tuple[str, str]]:
-    """Returns the commands of a ```console block with their outputs."""
+    """Splits a ```console block into commands and their outputs."""
     first, *parts = re.split(r"^\$ ", block, flags=re.MULTILINE)
     if first:
         raise ValueError(f"output without a command: {first!r}")
@@ -82,13 +84,13 @@ def commands(block: str) -> list[tuple[str, str]]:
 
 
 def update_commands(block: str, run: Callable[[str], str], only: str = "") -> str:
-    """Returns a ```console block with the present outputs of the commands that contain `only`."""
+    """Returns a ```console block with updated outputs of the commands that contain `only`."""
     outputs = [(command, run(command) if only in command else before) for command, before in commands(block)]
     return "".join(f"$ {command}\n{output}" for command, output in outputs)
 
 
 def update_python(block: re.Match[str], variables: dict[str, Any]) -> str:
-    """Returns a ```pycon block with its present outputs. variables: of the blocks before; is extended."""
+    """Returns a ```pycon block with updated outputs. variables: namespace of the session, shared by its blocks."""
     lines = []
     for example in doctest.DocTestParser().get_examples(block[0]):
         first, *more = example.source.splitlines()
@@ -105,13 +107,13 @@ def evaluate(name: str) -> dict[str, Any]:
 
 
 def corruption_table(results: Sequence[dict[str, Any]]) -> str:
-    """Returns accuracy and, in brackets, calibration error of several networks, the mean over the strengths.
+    """Returns a Markdown table of accuracy and calibration error by corruption, mean over severities.
 
-    results: what `evaluate.py --corruptions --json` writes for each.
+    results: output of `evaluate.py --corruptions --json` for each network.
     """
 
-    def row(name: str, networks: Sequence[Sequence[dict[str, Any]]]) -> str:
-        means = [[mean(one[key] for one in found) for key in ("accuracy", "ece")] for found in networks]
+    def row(name: str, by_network: Sequence[Sequence[dict[str, Any]]]) -> str:
+        means = [[mean(one[key] for one in values) for key in ("accuracy", "ece")] for values in by_network]
         return " | ".join([f"| {name}", *(f"{accuracy:.1%} ({ece:.1%})" for accuracy, ece in means)]) + " |\n"
 
     table = " | ".join([f"| {results[0]['images']:,} test images", *(one["model"] for one in results)]) + " |\n"

@@ -1,4 +1,4 @@
-"""Draws the colour difference of a test image to each class's nearest prototype, pixel by pixel.
+"""Draws the color difference of each pixel between a test image and each class's nearest prototype.
 
 python scripts/explain.py runs/prototype/seed=1 --image 7       writes why.png
 """
@@ -10,9 +10,11 @@ from cifar10.inference.command_line import make_parser, one_line_errors
 
 def main() -> None:
     parser = make_parser(__doc__)
-    parser.add_argument("run", type=Path, help="the folder of a finished run of model=prototype")
-    parser.add_argument("--image", type=int, default=0, metavar="N", help="which test image, from 0 (default: 0)")
-    parser.add_argument("--out", type=Path, default=Path("why.png"), help="the picture (default: why.png)")
+    parser.add_argument("run", type=Path, help="folder of a finished run of model=prototype")
+    parser.add_argument("--image", type=int, default=0, metavar="N", help="index of the test image (default: 0)")
+    parser.add_argument(
+        "--out", type=Path, default=Path("why.png"), help="output file: .png, .svg or .pdf (default: why.png)"
+    )
     args = parser.parse_args()
 
     with one_line_errors():
@@ -20,8 +22,8 @@ def main() -> None:
     print(f"{args.out}: {title}")
 
 
-def explain(folder: Path, place: int, out: Path) -> str:
-    """Draws the figure; returns its title: true and predicted class."""
+def explain(folder: Path, index: int, out: Path) -> str:
+    """Writes the figure; returns its title, with true and predicted class."""
     from cifar10.errors import UserError
     from cifar10.files import write_atomically
     from cifar10.networks.prototype import PrototypeNetwork
@@ -30,17 +32,17 @@ def explain(folder: Path, place: int, out: Path) -> str:
 
     kind = out.suffix.lower().removeprefix(".")
     if kind not in ("png", "svg", "pdf"):
-        raise UserError(f"--out {out}: choose a name that ends in .png, .svg or .pdf")
+        raise UserError(f"--out {out}: expected a file name that ends in .png, .svg or .pdf")
     run = SavedRun(folder)
     if not isinstance(run.network, PrototypeNetwork):
-        raise UserError(f"{folder} is a run of {run.record['model']}; expected model=prototype")
+        raise UserError(f"{folder}: expected a run of model=prototype, got {run.record['model']}")
     images, labels, names = run.data.test_images, run.data.test_labels, run.class_names
-    if not 0 <= place < len(labels):
-        raise UserError(f"--image {place}: there are {len(labels)} test images, counted from 0")
-    predicted = run.network(images[place][None])[0].argmax()
-    title = f"test image {place}: {names[labels[place]]}, taken for {names[predicted]}"
-    figure = explanation_figure(run.network, images[place], title)
-    write_atomically(out, lambda file: figure.savefig(file, dpi=64, format=kind))
+    if not 0 <= index < len(labels):
+        raise UserError(f"--image {index}: expected 0 to {len(labels) - 1}")
+    predicted = run.network(images[index][None])[0].argmax()
+    title = f"test image {index}: {names[labels[index]]}, predicted {names[predicted]}"
+    figure = explanation_figure(run.network, images[index], title)
+    write_atomically(out, lambda file: figure.savefig(file, dpi=192, format=kind))
     return title
 
 

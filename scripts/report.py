@@ -1,9 +1,9 @@
-"""Prints one table of finished runs; optionally writes CSV, a page of figures, or the published results.
+"""Prints a table of finished runs. Optionally writes CSV or an HTML page, or publishes the runs.
 
-python scripts/report.py runs                    prints the table of all finished runs, best validation first
-python scripts/report.py runs --csv table.csv    writes it as CSV
+python scripts/report.py runs                    prints a table of all finished runs, best validation first
+python scripts/report.py runs --csv table.csv    writes the table as CSV
 python scripts/report.py runs --page page.html   writes one HTML file with tables and figures
-python scripts/report.py runs/cnn --publish      adds the records to docs/results/ and renders README and figures
+python scripts/report.py runs/cnn --publish      adds the records to docs/results/, renders tables and figures
 """
 
 import argparse
@@ -21,10 +21,14 @@ ROOT = Path(__file__).resolve().parent.parent
 
 def main() -> None:
     parser = make_parser(__doc__)
-    parser.add_argument("runs", nargs="+", type=Path, metavar="RUN", help="a run folder, a folder of them, or a file")
-    parser.add_argument("--page", type=Path, metavar="FILE", help="write a page of tables and figures, one HTML file")
+    parser.add_argument(
+        "runs", nargs="+", type=Path, metavar="RUN", help="a run folder, a folder of run folders, or a metrics.json"
+    )
+    parser.add_argument("--page", type=Path, metavar="FILE", help="write one HTML file with tables and figures")
     parser.add_argument("--csv", type=Path, metavar="FILE", help="write the table as CSV")
-    parser.add_argument("--publish", action="store_true", help="rewrite docs/results, docs/*.png and README's table")
+    parser.add_argument(
+        "--publish", action="store_true", help="update docs/results, the tables and the figures of README and docs"
+    )
     args = parser.parse_args()
     with one_line_errors():
         report(args)
@@ -34,7 +38,7 @@ def report(args: argparse.Namespace) -> None:
     runs = load(args.runs)
     print_skipped(runs.attrs["skipped"])
     if runs.empty:
-        raise UserError("no finished run given; train one with python train.py, then name its folder")
+        raise UserError("no finished run found; train one with python train.py, then pass its folder")
     rows = best_first(aggregate(runs))
     if args.page:
         from cifar10.results.page.build import page
@@ -53,12 +57,12 @@ def report(args: argparse.Namespace) -> None:
 
 def print_skipped(lines: list[str]) -> None:
     for line in lines:
-        print(f"left out: {line}", file=sys.stderr)
+        print(f"skipped: {line}", file=sys.stderr)
 
 
 def write(path: Path, text: str) -> None:
-    write_atomically(path, lambda file: file.write(text.encode()))
-    print(f"{path}: written", file=sys.stderr)
+    write_atomically(path, lambda file: file.write(text.encode(errors="replace")))
+    print(f"wrote {path}", file=sys.stderr)
 
 
 if __name__ == "__main__":

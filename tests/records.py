@@ -1,8 +1,8 @@
-"""Builds the smallest record (`metrics.json`) that tables and page accept."""
+"""Builds a minimal record (`metrics.json`) for tests of tables and the page."""
 
 
 def record(accuracy, seed, model="MLP", epochs=20, data="cifar10", overrides=()):
-    changed = [f"epochs={epochs}"] if epochs != 20 else []
+    epochs_override = [f"epochs={epochs}"] if epochs != 20 else []
     return {
         "model": model,
         "data": data,
@@ -25,5 +25,5 @@ def record(accuracy, seed, model="MLP", epochs=20, data="cifar10", overrides=())
         "versions": {"torch": "2.11"},
         "commit": None,
         "config": {"seed": seed, "epochs": epochs, "runs": str(seed), "overwrite": False, "data": {"root": str(seed)}},
-        "overrides": [f"model={model.lower()}", f"seed={seed}", *changed, *overrides],
+        "overrides": [f"model={model.lower()}", f"seed={seed}", *epochs_override, *overrides],
     }

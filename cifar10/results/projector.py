@@ -1,4 +1,4 @@
-"""Writes embeddings of test images for TensorBoard's PROJECTOR."""
+"""Writes embeddings of test images for TensorBoard's projector."""
 
 from math import ceil, sqrt
 
@@ -16,25 +16,26 @@ FOLDER = "projector"
 
 
 def write_embedding(run: SavedRun, images: int) -> int:
-    """Writes points, labels and thumbnails of the first `images` test images into `tensorboard/`; returns their number.
+    """Writes embeddings, labels and thumbnails of the first `images` test images; returns the number of images.
 
-    Points are the network's `embed`. Raises UserError where weights or images are missing.
+    The embeddings are the network's `embed`; the files go to `tensorboard/projector/` of the run. Raises UserError if
+    weights or images are missing.
     """
-    shown = run.data.test_images[:images]
+    selected = run.data.test_images[:images]
     with torch.inference_mode():
-        points = torch.cat([run.network.embed(block) for block in shown.split(500)]).float()
-    names, found = np.array(run.class_names), run.predictions
-    table = pd.DataFrame({"class": names[found.labels], "prediction": names[found.predicted]})
-    table["right"] = np.where(found.labels == found.predicted, "right", "wrong")
-    table["confidence"] = found.confidence
+        embeddings = torch.cat([run.network.embed(batch) for batch in selected.split(500)]).float()
+    names, predictions = np.array(run.class_names), run.predictions
+    table = pd.DataFrame({"class": names[predictions.labels], "prediction": names[predictions.predicted]})
+    table["correct"] = predictions.labels == predictions.predicted
+    table["confidence"] = predictions.confidence
     table["test image"] = table.index
-    rows = table[: len(shown)].to_csv(sep="\t", index=False, float_format="%.3f", lineterminator="\n")
-    side = ceil(sqrt(len(shown)))
-    square = torch.cat([shown, shown.new_zeros(side**2 - len(shown), *shown.shape[1:])])  # as the projector wants it
-    sprite = make_grid(to_unit(square), nrow=side, padding=0)
+    rows = table[: len(selected)].to_csv(sep="\t", index=False, float_format="%.3f", lineterminator="\n")
+    side = ceil(sqrt(len(selected)))
+    square = torch.cat([selected, selected.new_zeros(side**2 - len(selected), *selected.shape[1:])])
+    sprite = make_grid(to_unit(square), nrow=side, padding=0)  # the projector requires a square
 
     log = run.folder / "tensorboard"
-    write_atomically(log / FOLDER / "points.tsv", lambda file: np.savetxt(file, points, "%.6g", delimiter="\t"))
+    write_atomically(log / FOLDER / "points.tsv", lambda file: np.savetxt(file, embeddings, "%.6g", delimiter="\t"))
     write_atomically(log / FOLDER / "images.tsv", lambda file: file.write(rows.encode()))
     write_atomically(log / FOLDER / "images.png", lambda file: save_image(sprite, file, format="png"))
     config = projector.ProjectorConfig()
@@ -42,6 +43,6 @@ def write_embedding(run: SavedRun, images: int) -> int:
         tensor_name="test images", tensor_path=f"{FOLDER}/points.tsv", metadata_path=f"{FOLDER}/images.tsv"
     )
     embedding.sprite.image_path = f"{FOLDER}/images.png"
-    embedding.sprite.single_image_dim.extend(shown.shape[:1:-1])
+    embedding.sprite.single_image_dim.extend(selected.shape[:1:-1])
     projector.visualize_embeddings(str(log), config)
-    return len(shown)
+    return len(selected)

@@ -1,4 +1,4 @@
-"""Publishes finished runs: `docs/results/`, README's table, the figures of README and docs."""
+"""Publishes finished runs: records in `docs/results/`, tables and figures of README and docs."""
 
 import hashlib
 import json
@@ -6,69 +6,82 @@ import re
 from collections.abc import Sequence
 from copy import deepcopy
 from pathlib import Path
+from textwrap import fill
 from typing import Any
 
+import matplotlib
 import pandas as pd
 import torch
-from matplotlib.figure import Figure
 
 from cifar10.errors import UserError
 from cifar10.results import load
+from cifar10.results.figures import Figure
 from cifar10.results.figures.confusion import confusions_figure
 from cifar10.results.figures.curves import class_accuracy_figure
 from cifar10.results.figures.images import image_rows_figure
 from cifar10.results.figures.registry import FIGURES
 from cifar10.results.records import Record, distinguishing_overrides, experiment, override_key, settings_key
 from cifar10.results.saved_run import SavedRun
-from cifar10.results.table import aggregate, best_of, class_accuracy, study_of, to_markdown
+from cifar10.results.table import aggregate, best_of, class_accuracy, study_of, to_markdown, to_summary
 from cifar10.training.run_folder import RESULT
 
 TABLE = re.compile(r"(<!-- results -->\n).*?(<!-- /results -->)", re.DOTALL)
-SIDE = 0.62
-"""Inches of an image among many: at 72 dots per inch little more than its pixels."""
-NOT_PUBLISHED = ("confusion_errors", "explanation")
-"""Figures that the comparisons and docs/why.png show."""
+PLOTS = ("confusion", "training_curves", "calibration")
+IMAGES = ("prototypes", "first_and_last", "snapshots", "confused_pair", "confident_errors", "first_layer")
 
 
 def publish(runs: pd.DataFrame, root: Path) -> list[str]:
-    """Adds the records of `runs` to docs/results/, then renders table and figures.
+    """Adds the records of `runs` to docs/results/ and renders tables and figures; returns a line per skipped part.
 
-    runs: from `cifar10.results.load`; root: of the repository. Figures of runs that are not given stay as they are.
-    Returns a line for each run whose figures cannot be drawn.
+    runs: from `cifar10.results.load`; root: the repository. Figures of other runs are not changed.
     """
-    _keep_records(runs["record"], root / "docs/results")
+    _write_records(runs["record"], root / "docs/results")
     rows = aggregate(load(root / "docs/results"))
-    readme = root / "README.md"
-    readme.write_text(TABLE.sub(lambda part: part[1] + to_markdown(rows) + "\n" + part[2], readme.read_text()))
+    skipped = _write_tables(rows, root)
     rows = rows[rows["data"] == "cifar10"]
     study = list(study_of(rows).itertuples())
-    _compare(study, list(best_of(rows).itertuples()), root / "docs")
+    _draw_comparisons(study, list(best_of(rows).itertuples()), root / "docs")
 
-    first: dict[str, SavedRun] = {}  # of each setting the run with the lowest seed
-    skipped = []
+    first: dict[str, SavedRun] = {}  # settings -> the run with the lowest seed
     for row in runs[runs["data"] == "cifar10"].sort_values("seed").itertuples():
         run = SavedRun(row.path.parent, row.record)
         try:
-            if row.path.name == RESULT and run.network:  # not a record alone
+            if row.path.name == RESULT and run.network:  # a run folder, not only a record
                 first.setdefault(settings_key(row.record), run)
         except UserError as error:
             skipped.append(str(error))
-    _publish_prototypes(list(first.values()), root / "docs")
+    _draw_prototypes(list(first.values()), root / "docs")
     for run in filter(None, (first.get(settings_key(row.records[0])) for row in study)):
         try:
-            for name, draw in FIGURES.items():
-                if name not in NOT_PUBLISHED and (figure := draw(run)) is not None:
-                    _save(figure, root / f"docs/pictures/{run.record['model'].lower()}_{name}.png")
+            for name in (*PLOTS, *IMAGES):
+                if (figure := FIGURES[name](run)) is not None:
+                    suffix = "svg" if name in PLOTS else "png"
+                    _save(figure, root / f"docs/pictures/{run.record['model'].lower()}_{name}.{suffix}")
         except UserError as error:
             skipped.append(str(error))
     return skipped
 
 
-def _keep_records(records: Sequence[Record], folder: Path) -> None:
-    """Writes the records without local paths. A published file keeps its name when new settings are added."""
+def _write_tables(rows: pd.DataFrame, root: Path) -> list[str]:
+    """Replaces the text between the markers of README.md and docs/results.md; returns a line per page without them."""
+    tables = {root / "README.md": to_summary(rows), root / "docs/results.md": to_markdown(rows)}
+    missing = [path for path, table in tables.items() if not _replace_table(path, table)]
+    return [f"{path}: no table between <!-- results --> and <!-- /results -->" for path in missing]
+
+
+def _replace_table(path: Path, table: str) -> bool:
+    """Replaces the table of a page; returns whether the page has one."""
+    text, count = TABLE.subn(lambda part: f"{part[1]}{table}\n{part[2]}", path.read_text() if path.exists() else "")
+    if count:
+        path.write_text(text)
+    return bool(count)
+
+
+def _write_records(records: Sequence[Record], folder: Path) -> None:
+    """Writes the records without local paths. An updated record keeps its file name."""
     folder.mkdir(parents=True, exist_ok=True)
     files = {(settings_key(run.record), run.seed): run.path for run in load(folder).itertuples()}
-    for record in map(deepcopy, records):  # the caller's keep the paths of their data
+    for record in map(deepcopy, records):  # the caller's records keep their data paths
         record["config"].pop("runs", None)
         record["config"]["data"].pop("root", None)
         if record.get("overrides") is not None:
@@ -80,37 +93,40 @@ def _keep_records(records: Sequence[Record], folder: Path) -> None:
         files.get((key, record["seed"]), folder / name).write_text(json.dumps(record) + "\n")
 
 
-def _compare(study: Sequence[Any], best: Sequence[Any], folder: Path) -> None:
-    """Draws confusion matrices by the study's protocol, and class accuracies by it and by the best experiments."""
+def _draw_comparisons(study: Sequence[Any], best: Sequence[Any], folder: Path) -> None:
+    """Draws the confusion matrices of the study's protocol, and the class accuracies of all given rows."""
     if not study:
         return
     records = [row.records[0] for row in study]
     names = list(records[0]["test"]["class_accuracy"])
     titles = [f"{record['model']}, {record['test']['accuracy']:.1%}" for record in records]
     figure = confusions_figure([record["test"]["confusion"] for record in records], titles, names)
-    _save(figure, folder / "confusions.png", 80)
+    _save(figure, folder / "confusions.svg")
     accuracies = {f"{row.model}, {row.name}": class_accuracy(row) for row in (*study, *best)}
-    _save(class_accuracy_figure(accuracies, names), folder / "pictures/class_accuracy.png", 80)
+    _save(class_accuracy_figure(accuracies, names), folder / "pictures/class_accuracy.svg")
 
 
-def _publish_prototypes(runs: Sequence[SavedRun], folder: Path) -> None:
-    """Draws runs with one prototype per class in one figure; of those with K only the best validated one."""
+def _draw_prototypes(runs: Sequence[SavedRun], folder: Path) -> None:
+    """Draws all runs with one prototype per class in one figure, and for each K > 1 the run of best validation."""
     single = {}
     for run in sorted(runs, key=lambda run: run.record["val_accuracy"]):
         if run.prototypes is None:
             continue
         images, name = run.prototypes.transpose(0, 1), experiment(run.record)
         if len(images) == 1:
-            accuracy = f"{run.record['test']['accuracy']:.1%}"
-            single["\n".join([name, *distinguishing_overrides(run.record), accuracy])] = images[0]
-        else:  # a better one replaces it
-            figure = image_rows_figure(images, [""] * len(images), run.class_names, side=SIDE)
+            changes = [text.removeprefix("model.") for text in distinguishing_overrides(run.record)]
+            words = [name, *changes, f"{run.record['test']['accuracy']:.1%}"]
+            single[fill(", ".join(words), 18, break_long_words=False)] = images[0]
+        else:  # a better run replaces it
+            figure = image_rows_figure(images, [""] * len(images), run.class_names)
             _save(figure, folder / f"prototypes_{name}_{len(images)}.png")
     if single:
-        figure = image_rows_figure(torch.stack(list(single.values())), list(single), runs[0].class_names, side=SIDE)
+        figure = image_rows_figure(torch.stack(list(single.values())), list(single), runs[0].class_names)
         _save(figure, folder / "prototypes.png")
 
 
-def _save(figure: Figure, path: Path, dpi: int = 72) -> None:
+def _save(figure: Figure, path: Path) -> None:
+    """Writes a file for a page of WIDTH: SVG, or PNG at twice the resolution. Equal figures give equal files."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path, dpi=dpi)
+    with matplotlib.rc_context({"svg.hashsalt": "cifar10"}):
+        figure.savefig(path, dpi=192, metadata={"Date": None} if path.suffix == ".svg" else None)

@@ -1,8 +1,9 @@
 """Reads records (`metrics.json`) of finished runs into a table with one row per run."""
 
 import json
+import os
 import shlex
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from os import PathLike
 from pathlib import Path
 from typing import Any, Self
@@ -10,18 +11,20 @@ from typing import Any, Self
 import pandas as pd
 from pydantic import BaseModel, ValidationError, model_validator
 
-from cifar10.training.config import fill_defaults, flatten
-from cifar10.training.run_folder import DEFAULT_DATA, RESULT, STATUS, WITHOUT_EFFECT
+from cifar10.training.config import flatten
+from cifar10.training.run_folder import CONFIG, DEFAULT_DATA, RESULT, STATUS, WITHOUT_EFFECT
 
 Record = dict[str, Any]
 """The content of a run's `metrics.json`."""
+MODEL_CARD = "card.json"
+"""File of `scripts/export.py` in run folders; not a record."""
 COLUMNS = ["model", "experiment", "data", "data_sha256", "seed", "changes", "accuracy", "loss", "val_accuracy"]
 COLUMNS += ["val_loss", "settings", "seconds", "device", "precision", "commit", "path", "record"]
 
 
 class _Test(BaseModel, strict=True):
     accuracy: float
-    loss: float
+    loss: float | None  # None: not finite, which JSON lacks
     class_accuracy: dict[str, float]
     confusion: list[list[int]]
 
@@ -34,7 +37,7 @@ class _Test(BaseModel, strict=True):
 
 
 class _Schema(BaseModel, strict=True):
-    """The fields of a record that tables and page read."""
+    """The fields of a record that the tables and the page read."""
 
     model: str
     data: str
@@ -44,7 +47,7 @@ class _Schema(BaseModel, strict=True):
     best_epoch: int
     epochs: int
     val_accuracy: float
-    val_loss: float
+    val_loss: float | None
     seconds: dict[str, float]
     parameters: int
     device: str
@@ -60,60 +63,82 @@ def read_runs(paths: str | PathLike[str] | Iterable[str | PathLike[str]]) -> pd.
     skipped: list[str] = []
     records: dict[Path, Record] = {}
     for path in map(Path, [paths] if isinstance(paths, str | PathLike) else paths):
-        files = [path] if path.is_file() else sorted(file for file in path.rglob("*.json") if file.name != "card.json")
-        unfinished = [run.parent for run in sorted(path.rglob("config.yaml")) if not run.with_name(RESULT).exists()]
+        files = [path] if path.is_file() else list(_walk(path, skipped))
+        unfinished = [file.parent for file in files if file.name == CONFIG and not file.with_name(RESULT).exists()]
+        files = [file for file in files if file.suffix == ".json" and file.name != MODEL_CARD]
         skipped += [f"{folder}: {_why_unfinished(folder)}" for folder in unfinished]
         if not files and not unfinished:
-            skipped.append(f"{path}: no finished run here")
+            skipped.append(f"{path}: no finished run found")
         for file in files:
             try:
                 records[file.resolve()] = _read_record(file)
-            except (OSError, ValueError, ImportError) as error:  # ImportError: a model of another version
+            except (OSError, ValueError) as error:
                 skipped.append(f"{file}: not a run's metrics.json ({_one_line(error)})")
-    rows = [_row(file, records[file]) for file in _once(records, skipped)]
-    runs = pd.DataFrame(rows, columns=COLUMNS)
+    rows = [_row(file, records[file]) for file in _drop_duplicates(records, skipped)]
+    runs = pd.DataFrame(rows, columns=COLUMNS).astype({"loss": float, "val_loss": float})
     runs.attrs["skipped"] = skipped
     return runs
+
+
+def _walk(path: Path, skipped: list[str]) -> Iterator[Path]:
+    """Yields the files below a folder, through symbolic links, each folder once; reports what it cannot read."""
+
+    def report(error: OSError) -> None:
+        if Path(error.filename) != path:
+            skipped.append(f"{error.filename}: {error.strerror}")
+
+    visited = set()
+    for folder, folders, names in os.walk(path, onerror=report, followlinks=True):
+        if (target := Path(folder).resolve()) in visited:
+            skipped.append(f"{folder}: links to {target}, which is read already")
+            folders.clear()
+            continue
+        visited.add(target)
+        folders.sort()
+        for file in (Path(folder, name) for name in sorted(names)):
+            if file.is_symlink() and not file.exists():
+                skipped.append(f"{file}: broken symbolic link")
+            else:
+                yield file
 
 
 def _read_record(file: Path) -> Record:
     record: Record = json.loads(file.read_text())
     _Schema.model_validate(record)
-    settings(record)
     return record
 
 
 def settings(record: Record) -> dict[str, Any]:
-    """Returns the settings that affect a run's result, without its seed, by their names on the command line."""
+    """Returns the settings that affect a run's result, without its seed: name on the command line -> value."""
     ignored = {"seed", *WITHOUT_EFFECT}
-    return {name: value for name, value in flatten(fill_defaults(record["config"])) if name not in ignored}
+    return {name: value for name, value in flatten(record["config"]) if name not in ignored}
 
 
 def settings_key(record: Record) -> str:
-    """Returns a text that is equal for runs of the same model, settings and data, on any device by any seed."""
+    """Returns a key that runs of the same model, settings and data share, on any device and with any seed."""
     numbers = {name: float(value) if type(value) is int else value for name, value in settings(record).items()}
     return json.dumps([record["model"], record["data_sha256"], numbers], sort_keys=True)
 
 
 def experiment(record: Record) -> str:
-    """Returns the experiment that the run's settings come from, or `study`."""
+    """Returns the name of the run's experiment; `study` is the default."""
     return record["config"].get("experiment", "study")
 
 
 def distinguishing_overrides(record: Record) -> list[str]:
-    """Returns the overrides that set a run apart from its model, experiment and data set; [] outside Hydra."""
-    in_own_column = ("model", "experiment", "data", "seed", "search")
-    dropped = {*in_own_column, *WITHOUT_EFFECT} - ({"data.root"} if record["data"] != DEFAULT_DATA else set())
+    """Returns a run's overrides other than model, experiment, data set and seed; [] for runs without Hydra."""
+    own_columns = ("model", "experiment", "data", "seed", "search")
+    dropped = {*own_columns, *WITHOUT_EFFECT} - ({"data.root"} if record["data"] != DEFAULT_DATA else set())
     return sorted(text for text in record.get("overrides") or [] if override_key(text) not in dropped)
 
 
 def override_key(text: str) -> str:
-    """Returns the name of the setting: `data.root` for `+data.root=PATH`."""
+    """Returns the setting's name: `data.root` for `+data.root=PATH`."""
     return text.lstrip("+~").partition("=")[0]
 
 
 def command(record: Record) -> str | None:
-    """Returns the command that trains the run, or None for one that was not started from the command line."""
+    """Returns the command that trains the run, or None for a run that was started from Python."""
     if record.get("overrides") is None:
         return None
     seed = [] if any(override_key(text) == "seed" for text in record["overrides"]) else [f"seed={record['seed']}"]
@@ -133,13 +158,13 @@ def _row(file: Path, record: Record) -> dict[str, Any]:
     }
 
 
-def _once(records: dict[Path, Record], skipped: list[str]) -> list[Path]:
-    """Returns one file per settings and seed, in the order of `records`; reports different results as skipped."""
+def _drop_duplicates(records: dict[Path, Record], skipped: list[str]) -> list[Path]:
+    """Returns one file per settings and seed, in the order of `records`; reports duplicates with other results."""
     chosen: dict[tuple[str, int], Path] = {}
     for file in sorted(records, key=lambda file: file.name == RESULT):
         run = settings_key(records[file]), records[file]["seed"]
         if run in chosen and records[chosen[run]]["test"] != records[file]["test"]:
-            skipped.append(f"{chosen[run]}: {file} has the same settings and seed, and is counted")
+            skipped.append(f"{chosen[run]}: superseded by {file}, which has the same settings and seed")
         chosen[run] = file
     kept = set(chosen.values())
     return [file for file in records if file in kept]

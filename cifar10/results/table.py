@@ -1,4 +1,4 @@
-"""Aggregates runs over seeds, one row per setting, and renders the rows as Markdown, CSV or text."""
+"""Aggregates runs over seeds and renders the rows as Markdown, CSV or text."""
 
 from typing import Any
 
@@ -8,29 +8,30 @@ import pandas as pd
 from cifar10.results.records import settings_key
 
 STUDY = {"Prototype": 0.2876, "MLP": 0.507, "CNN": 0.759}
-"""Test accuracy of the study of 2019 on CIFAR-10, by model."""
+"""Test accuracy of the 2019 study on CIFAR-10, by model."""
 
 
 def aggregate(runs: pd.DataFrame) -> pd.DataFrame:
-    """Returns one row per setting: CIFAR-10 first, the study's models in order, then best validation first.
+    """Returns one row per combination of settings, whatever the device; best validation first within a model.
 
-    runs: from `cifar10.results.load`, not empty. Runs on different devices are one row. Columns: model, experiment,
-    data, data_sha256, changes and `name` (experiment and changes); n and `seeds`; mean and standard deviation (`_std`,
-    NaN for n = 1) of val_accuracy, val_loss and accuracy; `hardware`, a dict from device and precision to minutes per
-    run; parameters; `paths` and `records`, lists ordered by seed.
+    Rows on CIFAR-10 come first, models in the order of the study. runs: from `cifar10.results.load`, not empty.
+    Columns: model, experiment, data, data_sha256, changes and `name` (experiment and changes); n and `seeds`; mean and
+    sample standard deviation (`_std`, NaN for n = 1) of val_accuracy, val_loss and accuracy; `hardware`, a dict from
+    device and precision to minutes per run; parameters; `paths` and `records`, lists ordered by seed.
     """
     keys = pd.Series([settings_key(record) for record in runs["record"]], runs.index, dtype=object)
     groups = runs.sort_values("seed", kind="stable").groupby(keys, sort=False)
     rows = best_first(pd.DataFrame([_row(group) for _, group in groups]))
-    places = {model: place for place, model in enumerate(STUDY)}
-    order = pd.DataFrame({"other": rows["data"] != "cifar10", "model": rows["model"].map(places)})
+    positions = {model: position for position, model in enumerate(STUDY)}
+    order = pd.DataFrame({"other": rows["data"] != "cifar10", "model": rows["model"].map(positions)})
     return rows.loc[order.sort_values(["other", "model"], kind="stable").index].reset_index(drop=True)
 
 
 def _row(group: pd.DataFrame) -> dict[str, Any]:
     first = group.iloc[0]
-    changes = min(group["changes"], key=len)  # an override may repeat a default
-    hardware = group.groupby(group["device"] + ", " + group["precision"], sort=False)["seconds"].mean() / 60
+    changes = min(group["changes"], key=len)  # an override may restate a default
+    device = group["device"].str.replace(" 1 threads", " 1 thread", regex=False)
+    hardware = group.groupby(device + ", " + group["precision"], sort=False)["seconds"].mean() / 60
     row = {name: first[name] for name in ("model", "experiment", "data", "data_sha256")}
     row |= {"changes": changes, "name": ", ".join(filter(None, (first["experiment"], changes)))}
     row |= {"n": len(group), "seeds": list(group["seed"])}
@@ -41,29 +42,29 @@ def _row(group: pd.DataFrame) -> dict[str, Any]:
 
 
 def best_first(rows: pd.DataFrame) -> pd.DataFrame:
-    """Returns the rows by validation accuracy, of equal ones by validation loss; never by the test set."""
+    """Sorts rows by validation accuracy, then by validation loss; test results are not used."""
     return rows.sort_values(["val_accuracy", "val_loss"], ascending=[False, True], kind="stable", ignore_index=True)
 
 
 def study_of(rows: pd.DataFrame) -> pd.DataFrame:
-    """Returns for each model the row by the study's protocol, or the one with the fewest changes to it."""
+    """Returns for each model the row that follows the study's protocol with the fewest changes."""
     rows = rows[rows["experiment"] == "study"]
     order = rows.assign(changed=rows["changes"].str.count("=")).sort_values(["changed", "n"], ascending=[True, False])
     return rows.loc[order.drop_duplicates("model").index].sort_index()
 
 
 def best_of(rows: pd.DataFrame) -> pd.DataFrame:
-    """Returns for each model the row of highest validation accuracy, the first one of `aggregate`."""
+    """Returns for each model the row of highest validation accuracy. rows: as ordered by `aggregate`."""
     return rows.drop_duplicates("model")
 
 
 def class_accuracy(row: Any) -> np.ndarray:
-    """Returns the mean accuracy of each class over seeds, (C,) in [0, 1]."""
+    """Returns the accuracy of each class, mean over seeds, (C,) in [0, 1]."""
     return np.mean([list(record["test"]["class_accuracy"].values()) for record in row.records], 0)
 
 
 def study_accuracy(row: Any) -> float | None:
-    """Returns the accuracy of the study of 2019 with the row's model on the row's data."""
+    """Returns the test accuracy of the 2019 study for the row's model; None on other data."""
     return STUDY.get(row.model) if row.data == "cifar10" else None
 
 
@@ -73,13 +74,13 @@ def format_accuracy(row: Any) -> str:
 
 
 def results_table(rows: pd.DataFrame) -> pd.DataFrame:
-    """Returns the rows as formatted text, for the README and the page."""
+    """Returns the rows as formatted text, for Markdown and the page."""
     cells = [
         {
             "model": row.model,
             "experiment": row.name,
             "data": row.data,
-            "study, 2019": f"{study:.1%}" if (study := study_accuracy(row)) else "",
+            "2019 study": f"{study:.1%}" if (study := study_accuracy(row)) else "",
             "test accuracy": format_accuracy(row),
             "seeds": f"{row.n} ({', '.join(map(str, row.seeds))})",
             "minutes per run": "; ".join(f"{minutes:.1f}" for minutes in row.hardware.values()),
@@ -92,8 +93,31 @@ def results_table(rows: pd.DataFrame) -> pd.DataFrame:
 
 
 def to_markdown(rows: pd.DataFrame) -> str:
-    """Renders the rows as the README's table."""
-    cells = results_table(rows)
+    """Renders all rows as a Markdown table."""
+    return _markdown(results_table(rows))
+
+
+def to_summary(rows: pd.DataFrame) -> str:
+    """Renders the README's Markdown table: the study's protocol and the best experiment of each model on CIFAR-10."""
+    label = {"Prototype": "prototype"}
+    cells = [
+        {
+            "model": label.get(model, model) + (" best" if best else ""),
+            "parameters": f"{row.parameters:,}",
+            "test accuracy, mean ± std (n)": f"{format_accuracy(row)} (n={row.n})",
+            "2019 study": "" if best else f"{STUDY[model]:.1%}",
+            "time, hardware": "; ".join(f"{minutes:.1f} min, {device}" for device, minutes in row.hardware.items()),
+            "command": f"`python train.py {f'experiment={row.name}' if best else f'model={model.lower()}'}`",
+        }
+        for model in STUDY
+        for best in (False, True)
+        for row in rows.itertuples(index=False)
+        if (row.data, row.model, row.name) == ("cifar10", model, f"{model.lower()}_best" if best else "study")
+    ]
+    return _markdown(pd.DataFrame(cells, dtype=str))
+
+
+def _markdown(cells: pd.DataFrame) -> str:
     lines = [list(cells), ["---"] * len(cells.columns), *cells.to_numpy().tolist()]
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
@@ -104,7 +128,7 @@ def to_csv(rows: pd.DataFrame) -> str:
 
 
 def to_text(rows: pd.DataFrame) -> str:
-    """Renders the columns of `to_csv` for a terminal, without those that are empty throughout."""
+    """Renders the columns of `to_csv` for a terminal, without empty columns."""
     cells = _sweep_table(rows)
     return cells.loc[:, (cells != "").any()].to_string(index=False)
 

@@ -105,8 +105,8 @@ def _fit_and_test(cfg: DictConfig, folder: Path, overrides: Any, callbacks: Any,
             if trainer.is_global_zero:
                 assert model.test_predictions is not None  # the test computes them
                 model.test_predictions.save(folder)
-                log_results(folder, record)
-                _call_on_finish(on_finish, folder, record)
+                for log_to_tensorboard in (log_results, on_finish):
+                    _call_on_finish(log_to_tensorboard, folder, record)
                 write_json(folder / RESULT, record)
                 log.info("%s", summary(record, folder))
         elif trainer.is_global_zero:
@@ -169,4 +169,5 @@ def _call_on_finish(on_finish: Callable[[Path, Record], None] | None, folder: Pa
         if on_finish is not None:
             on_finish(folder, record)
     except Exception as error:
-        log.warning("%s failed: %s: %s", getattr(on_finish, "__name__", on_finish), type(error).__name__, error)
+        name = getattr(on_finish, "__name__", on_finish)
+        log.warning("%s failed: %s: %s", name, type(error).__name__, one_line(error))

@@ -27,7 +27,8 @@ from cifar10.training.config import fill_defaults, flatten
 DEFAULT_DATA = "cifar10"
 WITHOUT_EFFECT = (
     *("runs", "overwrite", "stop_on_divergence", "checkpoint.every_n_minutes", "checkpoint.every_n_steps"),
-    *("data.root", "data.mirrors", "data.eval_batch_size", "trainer.enable_progress_bar"),
+    *("data.root", "data.mirrors", "data.eval_batch_size", "model.compile"),
+    "trainer.enable_progress_bar",
 )
 """Settings that change no result: locations, display, speed, and what happens when training fails."""
 RESULT, CONFIG, STATUS = "metrics.json", "config.yaml", "status.txt"

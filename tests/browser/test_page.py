@@ -1,4 +1,4 @@
-"""The page of runs in Chromium: it loads, sorts, fits, follows the theme, prints."""
+"""The HTML page in Chromium: loading, sorting, layout, theme, printing."""
 
 from itertools import pairwise
 
@@ -22,27 +22,27 @@ def heading(tab, table, name):
     return tab.locator(f"table:has(#{table}) thead th", has=tab.get_by_role("button", name=name, exact=True))
 
 
-def test_every_image_loads(opened):
+def test_all_images_load(opened):
     tab = opened()
     widths = tab.evaluate("[...document.images].map((image) => image.complete && image.naturalWidth)")
     assert len(widths) > 25
     assert all(widths)
 
 
-def test_click_sorts_a_column_and_a_second_click_reverses_it(opened):
+def test_click_sorts_and_second_click_reverses(opened):
     tab = opened()
-    seen = [float(text.partition("%")[0]) for text in column(tab, "results", 5)]
+    accuracies = [float(text.partition("%")[0]) for text in column(tab, "results", 5)]
     head = heading(tab, "results", "test accuracy")
     assert head.get_attribute("aria-sort") is None
     head.get_by_role("button").click()
-    assert [float(text.partition("%")[0]) for text in column(tab, "results", 5)] == sorted(seen)
+    assert [float(text.partition("%")[0]) for text in column(tab, "results", 5)] == sorted(accuracies)
     assert head.get_attribute("aria-sort") == "ascending"
     head.get_by_role("button").click()
-    assert [float(text.partition("%")[0]) for text in column(tab, "results", 5)] == sorted(seen, reverse=True)
+    assert [float(text.partition("%")[0]) for text in column(tab, "results", 5)] == sorted(accuracies, reverse=True)
     assert head.get_attribute("aria-sort") == "descending"
     models = column(tab, "results", 1)
     parameters = [int(text.replace(",", "")) for text in column(tab, "results", 8)]
-    assert dict(zip(models, parameters, strict=True))["CNN"] > 1_600_000  # whole rows have moved
+    assert dict(zip(models, parameters, strict=True))["CNN"] > 1_600_000  # rows move as a whole
 
 
 def test_keyboard_sorts_and_one_column_has_aria_sort(opened):
@@ -51,14 +51,14 @@ def test_keyboard_sorts_and_one_column_has_aria_sort(opened):
     button = heading(tab, "results", "experiment").get_by_role("button")
     button.focus()
     tab.keyboard.press("Enter")
-    recipes = column(tab, "results", 2)
-    assert recipes == sorted(recipes)
+    experiments = column(tab, "results", 2)
+    assert experiments == sorted(experiments)
     tab.keyboard.press("Space")
-    assert column(tab, "results", 2) == sorted(recipes, reverse=True)
+    assert column(tab, "results", 2) == sorted(experiments, reverse=True)
     assert tab.locator("table:has(#results) th[aria-sort]").count() == 1
 
 
-def test_every_table_sorts_by_every_column(opened):
+def test_all_columns_of_all_tables_sort(opened):
     tab = opened()
     for button in tab.locator("thead button").all():
         button.click()
@@ -68,7 +68,7 @@ def test_every_table_sorts_by_every_column(opened):
 def test_first_tab_stop_skips_the_navigation(opened):
     tab = opened()
     tab.keyboard.press("Tab")
-    assert tab.evaluate("document.activeElement.textContent") == "Skip to the contents"
+    assert tab.evaluate("document.activeElement.textContent") == "Skip to main content"
     assert tab.locator(".skip").bounding_box()["y"] >= 0
 
 
@@ -85,7 +85,7 @@ def test_landmarks_headings_and_alt_texts(opened):
 
 
 @pytest.mark.parametrize("width", [360, 768, 1280])
-def test_the_page_is_never_wider_than_the_window(opened, width):
+def test_page_fits_the_window(opened, width):
     tab = opened(viewport={"width": width, "height": 740})
     assert tab.evaluate("document.documentElement.scrollWidth") == width
     beyond = tab.evaluate(
@@ -112,8 +112,8 @@ def test_text_follows_the_theme(opened, scheme, ink):
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_contrast_of_all_text(opened, scheme):
-    """WCAG 2, AA: a contrast of 4.5, or 3 for large text."""
+def test_text_contrast(opened, scheme):
+    """WCAG 2, level AA, requires a contrast of 4.5 for text."""
     tab = opened(color_scheme=scheme)
     lowest = tab.evaluate(
         """(() => {
@@ -148,7 +148,7 @@ def test_print_is_light_and_without_navigation(opened):
     assert tab.evaluate("getComputedStyle(document.querySelector('nav')).display") == "none"
 
 
-def test_page_without_scripts_lacks_only_sorting(opened):
+def test_page_works_without_scripts_except_sorting(opened):
     tab = opened(java_script_enabled=False)
     assert tab.get_by_role("table").count() == 4
     assert tab.locator("thead button").count() == 0

@@ -1,4 +1,4 @@
-"""TensorBoard in Chromium shows what runs logged."""
+"""TensorBoard in Chromium shows curves, images, hyperparameters and embeddings."""
 
 import shutil
 
@@ -8,12 +8,12 @@ from tensorboard import default, program
 from cifar10.results.projector import write_embedding
 from cifar10.results.saved_run import SavedRun
 
-pytestmark = pytest.mark.slow  # half a minute; tests/training/loggers/test_tensorboard.py reads the same files
+pytestmark = pytest.mark.slow  # tests/training/loggers/test_tensorboard.py checks the same files without a browser
 
 
 @pytest.fixture(scope="module")
 def address(drawn_runs, tmp_path_factory):
-    """TensorBoard on a free port of this machine, over two runs of the MLP and one of the prototypes."""
+    """Starts TensorBoard on a free local port with two MLP runs and a prototype run; returns its address."""
     folder = tmp_path_factory.mktemp("runs")
     for name in ("model=mlp", "model=mlp/seed=2", "model=prototype"):
         shutil.copytree(drawn_runs / name, folder / name.replace("/", ","), ignore=shutil.ignore_patterns("seed=2"))
@@ -26,30 +26,30 @@ def address(drawn_runs, tmp_path_factory):
 
 @pytest.fixture
 def opened(browser, address):
-    """Opens a tab of TensorBoard; at the end nothing of it may have failed."""
-    contexts, faults = [], []
+    """Opens a tab of TensorBoard and fails the test on page errors and HTTP errors."""
+    contexts, errors = [], []
 
     def open_tab(name):
         contexts.append(browser.new_context(viewport={"width": 1400, "height": 1000}))
         tab = contexts[-1].new_page()
-        tab.on("pageerror", lambda error: faults.append(str(error)))
-        tab.on("response", lambda response: faults.append(response.url) if response.status >= 400 else None)
+        tab.on("pageerror", lambda error: errors.append(str(error)))
+        tab.on("response", lambda response: errors.append(response.url) if response.status >= 400 else None)
         tab.goto(f"{address}#{name}")
         return tab
 
     yield open_tab
     for context in contexts:
         context.close()
-    assert faults == []
+    assert errors == []
 
 
 def keep_screenshot(tab, folder):
-    """Where pytest keeps what tests leave, for a look at it."""
+    """Saves a screenshot for manual inspection."""
     tab.screenshot(path=folder / "tensorboard.png")
     assert (folder / "tensorboard.png").stat().st_size > 10_000
 
 
-def test_time_series_show_curves_and_pictures_of_every_run(opened, tmp_path):
+def test_time_series_show_curves_and_images_of_all_runs(opened, tmp_path):
     tab = opened("timeseries")
     for run in ("model=mlp", "model=mlp,seed=2", "model=prototype"):
         tab.get_by_text(f"{run}/tensorboard", exact=True).first.wait_for()
@@ -63,32 +63,32 @@ def test_time_series_show_curves_and_pictures_of_every_run(opened, tmp_path):
     keep_screenshot(tab, tmp_path)
 
 
-def test_scalars_have_this_project_s_tags(opened, tmp_path):
+def test_scalars_have_all_groups_of_tags(opened, tmp_path):
     tab = opened("scalars")
     for group in ("best", "lr", "seconds", "test", "train", "val"):
         tab.get_by_text(group, exact=True).first.wait_for()
     keep_screenshot(tab, tmp_path)
 
 
-def test_custom_scalars_draw_training_and_validation_in_one_chart(opened, tmp_path):
+def test_custom_scalars_share_a_chart(opened, tmp_path):
     tab = opened("custom_scalars")
     tab.get_by_text("training and validation").wait_for()
     for name in ("loss", "accuracy"):
         tab.get_by_text(name, exact=True).first.wait_for()
-    tab.get_by_text("Matches (6)").first.wait_for()  # two curves of three runs
+    tab.get_by_text("Matches (6)").first.wait_for()  # two curves x three runs
     keep_screenshot(tab, tmp_path)
 
 
-def test_images_have_the_prototypes_by_epoch_and_figures_at_the_end(opened, tmp_path):
+def test_images_include_prototypes_and_figures(opened, tmp_path):
     tab = opened("images")
     for group in ("prototypes", "figures"):
         tab.get_by_text(group, exact=True).first.wait_for()
-    for name in ("calibration", "confident_errors", "confused_pair", "confusion"):  # others are on a second page
+    for name in ("calibration", "confusion", "first_layer"):
         tab.get_by_text(f"figures/{name}", exact=True).first.wait_for()
     keep_screenshot(tab, tmp_path)
 
 
-def test_hparams_have_a_row_per_run_and_differing_settings_first(opened, tmp_path):
+def test_hparams_have_a_row_per_run(opened, tmp_path):
     tab = opened("hparams")
     tab.get_by_text("model=prototype/tensorboard", exact=True).first.wait_for()
     cells = tab.locator("vaadin-grid-cell-content div:not(:has(*))").all_inner_texts()
@@ -103,7 +103,7 @@ def test_hparams_have_a_row_per_run_and_differing_settings_first(opened, tmp_pat
     keep_screenshot(tab, tmp_path)
 
 
-def test_the_projector_shows_a_point_for_each_image(opened, tmp_path):
+def test_projector_shows_a_point_per_image(opened, tmp_path):
     tab = opened("projector")
     projector = tab.frame_locator("iframe").frame_locator("iframe")
     projector.locator(".numDataPoints", has_text="50").wait_for()

@@ -1,15 +1,17 @@
-"""Reading of records: one row per run, what is skipped, commands."""
+"""Table of runs: columns, skipped files, commands."""
 
 import json
+import os
 import shlex
+from math import isnan
 from pathlib import Path
 
 import pytest
 from records import record
 
 import cifar10.results
-from cifar10.results.records import command, distinguishing_overrides, settings_key
-from cifar10.training.config import compose_settings
+from cifar10.results.records import command, distinguishing_overrides, settings, settings_key
+from cifar10.training.config import compose_settings, fill_defaults
 
 ROOT = Path(__file__).resolve().parents[2]
 PUBLISHED = sorted((ROOT / "docs/results").glob("*.json"))
@@ -25,11 +27,11 @@ def skipped_files(runs):
     return [line.partition(":")[0] for line in runs.attrs["skipped"]]
 
 
-def test_columns_of_a_run(tmp_path):
+def test_columns(tmp_path):
     run = record(0.5, 3, epochs=5) | {"commit": "abc"}
     path = write(tmp_path / "metrics.json", run)
     row = cifar10.results.load(str(tmp_path)).iloc[0].to_dict()
-    assert row.pop("settings") == {"epochs": 5}  # those with an effect
+    assert row.pop("settings") == {"epochs": 5}  # without runs, overwrite and data.root
     assert row == {
         "model": "MLP",
         "experiment": "study",
@@ -50,24 +52,22 @@ def test_columns_of_a_run(tmp_path):
     }
 
 
-def test_files_that_are_no_runs_are_skipped(tmp_path):
+def test_other_files_are_skipped(tmp_path):
     write(tmp_path / "good/metrics.json", record(0.5, 1))
     write(tmp_path / "other.json", '{"a": 1}')
     write(tmp_path / "list.json", "[1]")
     write(tmp_path / "torn.json", '{"test": {"accu')
-    forgotten = record(0.5, 2)
-    forgotten["config"]["model"] = {"_target_": "cifar10.models.forgotten.Model"}
-    write(tmp_path / "forgotten/metrics.json", forgotten)
+    write(tmp_path / "good/export/card.json", {"model": "MLP"})
     (tmp_path / "empty").mkdir()
     runs = cifar10.results.load([tmp_path, tmp_path / "empty"])
     assert list(runs["path"]) == [tmp_path / "good/metrics.json"]
-    names = ("forgotten/metrics.json", "list.json", "other.json", "torn.json", "empty")
+    names = ("list.json", "other.json", "torn.json", "empty")
     assert skipped_files(runs) == [str(tmp_path / name) for name in names]
     assert all("\n" not in line for line in runs.attrs["skipped"])
 
 
 @pytest.mark.parametrize("key", ["data_sha256", "seconds", "device", "seed", "test", "config", "best_epoch"])
-def test_a_record_without_a_field_or_with_a_wrong_type_is_skipped(key, tmp_path):
+def test_missing_field_or_wrong_type_is_skipped(key, tmp_path):
     run = record(0.5, 1)
     write(tmp_path / "0.json", {name: run[name] for name in run if name != key})
     write(tmp_path / "1.json", run | {key: 1.5})
@@ -76,27 +76,27 @@ def test_a_record_without_a_field_or_with_a_wrong_type_is_skipped(key, tmp_path)
     assert [f"{key}:" in line for line in runs.attrs["skipped"]] == [True, True]
 
 
-def test_a_confusion_matrix_of_another_size_is_skipped(tmp_path):
+def test_confusion_matrix_of_wrong_size_is_skipped(tmp_path):
     run = record(0.5, 1)
     run["test"]["confusion"] = [[1]]
     write(tmp_path / "metrics.json", run)
     assert "test: " in cifar10.results.load(tmp_path).attrs["skipped"][0]
 
 
-def test_an_unfinished_run_is_skipped_with_its_status(tmp_path):
+def test_unfinished_runs_are_skipped_with_their_status(tmp_path):
     for name in ("done", "killed", "failed"):
         write(tmp_path / name / "config.yaml", "seed: 1\n")
     write(tmp_path / "done/metrics.json", record(0.5, 1))
     write(tmp_path / "failed/status.txt", "failed: train/loss is nan\n")
     runs = cifar10.results.load([tmp_path, tmp_path / "done"])
-    assert len(runs) == 1  # given twice, counted once
+    assert len(runs) == 1  # both paths contain it
     assert runs.attrs["skipped"] == [
         f"{tmp_path / 'failed'}: failed: train/loss is nan",
         f"{tmp_path / 'killed'}: not finished; repeat its command to resume it",
     ]
 
 
-def test_a_copy_or_a_repetition_of_a_run_counts_once(tmp_path):
+def test_duplicates_are_counted_once(tmp_path):
     copy = write(tmp_path / "copies/mlp.json", record(0.5, 1))
     first = write(tmp_path / "runs/a/metrics.json", record(0.5, 1))
     second = write(tmp_path / "runs/b/metrics.json", record(0.6, 1))
@@ -104,10 +104,10 @@ def test_a_copy_or_a_repetition_of_a_run_counts_once(tmp_path):
     assert (list(runs["path"]), runs.attrs["skipped"]) == ([first], [])
     runs = cifar10.results.load(tmp_path)
     assert list(runs["path"]) == [second]
-    assert runs.attrs["skipped"] == [f"{first}: {second} has the same settings and seed, and is counted"]
+    assert runs.attrs["skipped"] == [f"{first}: superseded by {second}, which has the same settings and seed"]
 
 
-def test_changes_are_the_overrides_that_are_in_no_other_column_and_have_an_effect():
+def test_changes_exclude_other_columns_and_settings_without_effect():
     run = record(0.5, 1, overrides=["data=cifar10", "runs=elsewhere", "+trainer.gradient_clip_val=1", "overwrite=true"])
     assert distinguishing_overrides(run) == ["+trainer.gradient_clip_val=1"]
     own_images = record(0.5, 1, data="folder", overrides=["data=folder", "data.root=cats", "batch_size=8"])
@@ -115,7 +115,7 @@ def test_changes_are_the_overrides_that_are_in_no_other_column_and_have_an_effec
     assert distinguishing_overrides(run | {"overrides": None}) == []
 
 
-def test_the_command_is_quoted_and_names_the_seed():
+def test_command_is_quoted_and_includes_the_seed():
     run = record(0.5, 3) | {"overrides": ["model=mlp", "trainer.devices=[0,1]", "data.root='my cats'"]}
     text = command(run)
     assert shlex.split(text) == ["python", "train.py", *run["overrides"], "seed=3"]
@@ -124,7 +124,7 @@ def test_the_command_is_quoted_and_names_the_seed():
 
 
 @pytest.mark.parametrize("path", PUBLISHED, ids=lambda path: path.stem)
-def test_published_runs_are_consistent_and_their_commands_give_their_settings(path):
+def test_published_record_is_consistent_with_its_command(path):
     published = json.loads(path.read_text())
     confusion = published["test"]["confusion"]
     hits = sum(row[label] for label, row in enumerate(confusion))
@@ -133,15 +133,54 @@ def test_published_runs_are_consistent_and_their_commands_give_their_settings(pa
     assert "/" not in published["commit"]
     assert not published["commit"].endswith("+"), "published from files that no commit holds"
     python, script, *overrides = shlex.split(command(published))
-    config = compose_settings(*overrides)
+    config = fill_defaults(compose_settings(*overrides))
     assert (python, script, config["seed"]) == ("python", "train.py", published["seed"])
     assert settings_key(published | {"config": config}) == settings_key(published)
 
 
-def test_a_record_from_before_a_setting_existed_has_the_key_of_its_default():
-    config = compose_settings("model=mlp")
-    older = record(0.5, 1) | {"config": config}
-    older = older | {"config": config | {"model": {k: v for k, v in config["model"].items() if k != "optimizer"}}}
-    assert settings_key(older) == settings_key(record(0.5, 1) | {"config": config | {"seed": 9}})
-    whole = config | {"model": config["model"] | {"weight_decay": 0}}  # 0 is 0.0
-    assert settings_key(older) == settings_key(older | {"config": whole})
+def test_settings_are_those_of_the_record_whatever_the_defaults():
+    config = fill_defaults(compose_settings("model=mlp"))
+    run = record(0.5, 1) | {"config": config}
+    assert settings_key(run) == settings_key(run | {"config": config | {"seed": 9, "epochs": float(config["epochs"])}})
+    without = {name: value for name, value in config["model"].items() if name != "optimizer"}
+    assert "model.optimizer" not in settings(run | {"config": config | {"model": without}})
+
+
+def test_symbolic_links_are_followed_once(tmp_path):
+    write(tmp_path / "disk/mlp/metrics.json", record(0.5, 1))
+    write(tmp_path / "disk/cnn/metrics.json", record(0.7, 1, "CNN"))
+    runs = tmp_path / "runs"
+    runs.mkdir()
+    (runs / "mlp").symlink_to(tmp_path / "disk/mlp")
+    (runs / "mlp/loop").symlink_to(runs)
+    (runs / "cnn.json").symlink_to(tmp_path / "disk/cnn/metrics.json")
+    (runs / "gone").symlink_to(tmp_path / "nowhere")
+    table = cifar10.results.load(runs)
+    assert sorted(table["model"]) == ["CNN", "MLP"]
+    assert table.attrs["skipped"] == [
+        f"{runs / 'gone'}: broken symbolic link",
+        f"{runs / 'mlp/loop'}: links to {runs}, which is read already",
+    ]
+
+
+def test_unreadable_folder_is_reported(tmp_path, monkeypatch):
+    write(tmp_path / "mlp/metrics.json", record(0.5, 1))
+    (tmp_path / "locked").mkdir()
+    scandir = os.scandir
+
+    def refuse(path):
+        if Path(path).name == "locked":
+            raise PermissionError(13, "Permission denied", str(path))
+        return scandir(path)
+
+    monkeypatch.setattr(os, "scandir", refuse)
+    table = cifar10.results.load(tmp_path)
+    assert (len(table), table.attrs["skipped"]) == (1, [f"{tmp_path / 'locked'}: Permission denied"])
+
+
+def test_null_loss_is_not_a_number(tmp_path):
+    run = record(0.5, 1) | {"val_loss": None}
+    write(tmp_path / "metrics.json", run | {"test": run["test"] | {"loss": None}})
+    (row,) = cifar10.results.load(tmp_path).itertuples()
+    assert isnan(row.loss)
+    assert isnan(row.val_loss)

@@ -1,4 +1,4 @@
-"""Files of a finished run, read again."""
+"""SavedRun: loads the files of a finished run."""
 
 import json
 import shutil
@@ -7,10 +7,13 @@ import numpy as np
 import pytest
 import torch
 from miniature import write_miniature
+from omegaconf import OmegaConf
 
 from cifar10.data.cifar10 import CIFAR10Data
 from cifar10.errors import UserError
 from cifar10.results.saved_run import SavedRun
+from cifar10.training.config import compose_settings
+from cifar10.training.run import train
 
 
 @pytest.fixture
@@ -20,7 +23,7 @@ def mlp(drawn_runs, tmp_path):
     return folder
 
 
-def test_network_and_data_give_the_stored_predictions(mlp):
+def test_network_reproduces_stored_predictions(mlp):
     run = SavedRun(mlp)
     with torch.inference_mode():
         probabilities = run.network(run.data.test_images).softmax(1)
@@ -28,22 +31,30 @@ def test_network_and_data_give_the_stored_predictions(mlp):
     assert run.predictions.confusion(10).tolist() == run.record["test"]["confusion"]
 
 
-@pytest.mark.parametrize("torn", [None, b"", b"PK\x03\x04 and no more"])
-def test_predictions_that_are_missing_or_torn_are_computed_and_not_stored(torn, mlp):
-    whole = SavedRun(mlp).predictions
+@pytest.mark.parametrize("damaged", [None, b"", b"PK\x03\x04 truncated"])
+def test_missing_or_damaged_predictions_are_recomputed_and_not_stored(damaged, mlp):
+    stored = SavedRun(mlp).predictions
     file = mlp / "predictions.npz"
-    file.unlink() if torn is None else file.write_bytes(torn)
-    again = SavedRun(mlp).predictions
-    np.testing.assert_allclose(again.probabilities, whole.probabilities, rtol=1e-4, atol=1e-6)
-    assert (file.read_bytes() if file.exists() else None) == torn
+    file.unlink() if damaged is None else file.write_bytes(damaged)
+    recomputed = SavedRun(mlp).predictions
+    np.testing.assert_allclose(recomputed.probabilities, stored.probabilities, rtol=1e-4, atol=1e-6)
+    assert (file.read_bytes() if file.exists() else None) == damaged
 
 
-def test_the_history_has_a_value_for_each_epoch_and_leaves_out_empty_columns(mlp):
+def test_recomputed_predictions_have_the_precision_of_the_run(tmp_path):
+    small = ["data=synthetic", "data.train_size=200", "data.val_size=40", "data.test_size=500", "epochs=2"]
+    cfg = compose_settings("model=mlp", *small, "precision=bf16-mixed", "trainer.enable_progress_bar=false")
+    record = train(OmegaConf.create(cfg), tmp_path)
+    (tmp_path / "predictions.npz").unlink()
+    assert SavedRun(tmp_path).predictions.confusion(10).tolist() == record["test"]["confusion"]
+
+
+def test_history_excludes_columns_with_empty_cells(mlp):
     (mlp / "metrics.csv").write_text("epoch,train/loss,train/gap\n1,2.5,\n2,2.25,0.1\n")
     assert SavedRun(mlp).history == {"epoch": [1, 2], "train/loss": [2.5, 2.25]}
 
 
-def test_snapshots_go_from_the_start_to_the_tested_prototypes(drawn_runs):
+def test_snapshots_from_initial_to_final_prototypes(drawn_runs):
     run = SavedRun(drawn_runs / "model=prototype")
     steps = list(run.snapshots)
     assert steps == [0, 1, 2, 4, 8, 10]  # two epochs of five batches
@@ -58,9 +69,9 @@ def change_record(folder, **changes):
     (folder / "metrics.json").write_text(json.dumps(record))
 
 
-def test_other_images_than_those_of_the_run_are_refused(mlp):
+def test_changed_images_are_refused(mlp):
     change_record(mlp)
-    with pytest.raises(UserError, match=r"data=synthetic has other images"):
+    with pytest.raises(UserError, match="data=synthetic"):
         _ = SavedRun(mlp).data
 
 
@@ -84,8 +95,8 @@ SYNTHETIC = "cifar10.data.synthetic.SyntheticData"
 @pytest.mark.parametrize(
     ("data", "named"),
     [
-        ({"_target_": SYNTHETIC, "of_old": 3}, "of_old"),
-        ({"_target_": "cifar10.data.forgotten.Data"}, "forgotten"),
+        ({"_target_": SYNTHETIC, "removed": 3}, "removed"),
+        ({"_target_": "cifar10.data.removed.Data"}, "removed"),
         ({"_target_": "os.mkdir", "path": "harm"}, "mkdir"),
         ({"_target_": "cifar10.results.saved_run.SavedRun"}, "SavedRun"),
         ({"_target_": SYNTHETIC, "data_seed": {"_target_": "os.mkdir", "path": "harm"}}, "data_seed"),
@@ -93,7 +104,7 @@ SYNTHETIC = "cifar10.data.synthetic.SyntheticData"
         ({}, "_target_"),
     ],
 )
-def test_settings_of_another_version_and_harmful_ones_are_one_line(data, named, mlp, tmp_path, monkeypatch):
+def test_incompatible_or_malicious_settings_are_refused(data, named, mlp, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     change_record(mlp, data=data)
     with pytest.raises(UserError) as error:
@@ -103,15 +114,15 @@ def test_settings_of_another_version_and_harmful_ones_are_one_line(data, named, 
     assert not (tmp_path / "harm").exists()
 
 
-def test_a_checkpoint_of_an_unknown_network_is_one_line(mlp):
+def test_checkpoint_of_unknown_network_is_refused(mlp):
     checkpoint = torch.load(mlp / "best.ckpt", weights_only=True)
-    torch.save(checkpoint | {"network": {"class": "ForgottenNetwork", "arguments": {}}}, mlp / "best.ckpt")
+    torch.save(checkpoint | {"network": {"class": "RemovedNetwork", "arguments": {}}}, mlp / "best.ckpt")
     with pytest.raises(UserError, match=r"best\.ckpt: "):
         _ = SavedRun(mlp).network
 
 
 @pytest.mark.parametrize("content", [None, "", "[1]", '{"test": {}}'])
-def test_a_missing_or_damaged_record_is_one_line(content, tmp_path):
+def test_missing_or_damaged_record_is_refused(content, tmp_path):
     if content is not None:
         (tmp_path / "metrics.json").write_text(content)
     with pytest.raises(UserError, match=str(tmp_path)):
@@ -125,7 +136,7 @@ def test_reading_a_run_writes_nothing(mlp):
     assert {path: path.stat().st_mtime_ns for path in mlp.rglob("*")} == before
 
 
-def test_a_loss_that_is_not_a_number_is_a_value_and_an_empty_cell_is_none(tmp_path):
+def test_history_keeps_nan_losses(tmp_path):
     (tmp_path / "metrics.csv").write_text("epoch,val/loss,train/accuracy\n1,0.5,\n2,nan,\n")
     history = SavedRun(tmp_path, {"test": {"class_accuracy": {}}}).history
     assert list(history) == ["epoch", "val/loss"]

@@ -1,4 +1,4 @@
-"""The aggregation over seeds, and its renderings."""
+"""Aggregation over seeds and its renderings."""
 
 import csv
 import io
@@ -10,7 +10,7 @@ import pytest
 from records import record
 
 from cifar10.results import load
-from cifar10.results.table import aggregate, best_first, best_of, study_of, to_csv, to_markdown, to_text
+from cifar10.results.table import aggregate, best_first, best_of, study_of, to_csv, to_markdown, to_summary, to_text
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -38,25 +38,25 @@ def test_mean_and_standard_deviation_over_seeds(rows):
     assert (row["n"], row["seeds"], row["val_loss"], row["val_loss_std"]) == ("3", "1 2 3", "1.0000", "0.0000")
 
 
-def test_a_row_is_named_by_its_own_changes_whatever_else_is_in_the_table(rows):
+def test_row_name_depends_on_its_own_overrides_only(rows):
     found = rows(record(0.5, 1), record(0.6, 1, epochs=30), record(0.7, 1, "CNN"))
     assert list(found["name"]) == ["study, epochs=30", "study", "study"]
     assert list(rows(record(0.6, 1, epochs=30))["name"][:1]) == ["study, epochs=30"]
 
 
-def test_an_override_that_repeats_a_default_is_no_change(rows):
+def test_override_equal_to_the_default_is_not_a_change(rows):
     found = rows(record(0.5, 1), record(0.6, 2, overrides=["epochs=20"]))
     assert list(found["name"]) == ["study"]
 
 
-def test_runs_on_several_devices_are_one_row_with_their_minutes(rows):
+def test_runs_on_several_devices_share_a_row(rows):
     gpu = record(0.6, 2) | {"device": "GPU", "precision": "bf16-mixed", "seconds": {"train": 30.0}}
     found = rows(record(0.5, 1), gpu)
     assert found["hardware"].tolist() == [{"CPU, 32-true": 2.0, "GPU, bf16-mixed": 0.5}]
     assert to_markdown(found).endswith("| 2 (1, 2) | 2.0; 0.5 | 1,000 | CPU, 32-true; GPU, bf16-mixed |")
 
 
-def test_other_data_comes_last_and_is_not_compared_with_the_study(rows):
+def test_other_data_come_last_without_study_accuracy(rows):
     found = rows(record(0.9, 1, data="synthetic"), record(0.9, 1, "ResNet"), record(0.5, 1), record(0.4, 1, "CNN"))
     cells = [line.strip("| ").split(" | ")[:4] for line in to_markdown(found).splitlines()[2:]]
     assert [(model, data, study.strip()) for model, _, data, study in cells] == [
@@ -67,7 +67,7 @@ def test_other_data_comes_last_and_is_not_compared_with_the_study(rows):
     ]
 
 
-def test_best_first_is_by_validation_and_of_equal_accuracies_by_loss(rows):
+def test_best_first_sorts_by_validation_accuracy_then_loss(rows):
     runs = [record(0.5, 1, epochs=epochs) | {"val_loss": loss} for epochs, loss in ((1, 1.2), (2, 1.1), (3, 1.3))]
     for run, accuracy in zip(runs, (0.1, 0.3, 0.2), strict=True):
         run["test"]["accuracy"] = accuracy
@@ -76,7 +76,7 @@ def test_best_first_is_by_validation_and_of_equal_accuracies_by_loss(rows):
     assert list(best_first(rows(*runs, best))["val_loss"]) == [1.0, 1.1, 1.2, 1.3]
 
 
-def test_the_study_s_row_has_the_fewest_changes_and_the_best_validates_best(rows):
+def test_study_and_best_rows(rows):
     fast = record(0.7, 1)
     fast["config"]["experiment"] = "mlp_fast"
     found = rows(record(0.6, 1, epochs=30), record(0.5, 1), fast)
@@ -84,21 +84,34 @@ def test_the_study_s_row_has_the_fewest_changes_and_the_best_validates_best(rows
     assert list(best_of(found)["name"]) == ["mlp_fast"]
 
 
-def test_a_loss_that_is_not_a_number_has_no_mean_and_a_single_run_no_deviation(rows):
+def test_nan_loss_and_single_run(rows):
     found = rows(record(0.5, 1) | {"val_loss": float("nan")}, record(0.5, 2), record(0.5, 1, "CNN"))
     mlp, cnn = csv.DictReader(io.StringIO(to_csv(found)))
     assert (mlp["val_loss"], mlp["val_loss_std"], cnn["val_loss_std"]) == ("nan", "nan", "")
 
 
-def test_text_leaves_out_empty_columns(rows):
+def test_text_excludes_empty_columns(rows):
     header, line = to_text(rows(record(0.5, 1))).splitlines()
     assert "settings" not in header
     assert "val_accuracy_std" not in header
     assert line.split()[:4] == ["MLP", "study", "cifar10", "1"]
 
 
-def test_results_page_shows_the_published_runs():
+def test_summary_has_the_study_and_the_best_experiment_of_each_model(rows):
+    best = record(0.642, 1)
+    best["config"]["experiment"] = "mlp_best"
+    runs = [record(0.5, 1), record(0.52, 2), best, record(0.3, 1, "Prototype"), record(0.9, 1, epochs=30)]
+    found = rows(*runs, record(0.9, 1, "CNN", data="synthetic"))
+    assert to_summary(found).splitlines()[2:] == [
+        "| prototype | 1,000 | 30.0% (n=1) | 28.8% | 2.0 min, CPU, 32-true | `python train.py model=prototype` |",
+        "| MLP | 1,000 | 51.0% ± 1.4 (n=2) | 50.7% | 2.0 min, CPU, 32-true | `python train.py model=mlp` |",
+        "| MLP best | 1,000 | 64.2% (n=1) |  | 2.0 min, CPU, 32-true | `python train.py experiment=mlp_best` |",
+    ]
+
+
+@pytest.mark.parametrize(("page", "render"), [("README.md", to_summary), ("docs/results.md", to_markdown)])
+def test_pages_show_the_published_runs(page, render):
     runs = load(ROOT / "docs/results")
     assert runs.attrs["skipped"] == []
-    shown = re.search(r"<!-- results -->\n(.*?)\n<!-- /results -->", (ROOT / "docs/results.md").read_text(), re.DOTALL)
-    assert shown[1] == to_markdown(aggregate(runs))
+    table = re.search(r"<!-- results -->\n(.*?)\n<!-- /results -->", (ROOT / page).read_text(), re.DOTALL)
+    assert table[1] == render(aggregate(runs))

@@ -1,4 +1,4 @@
-"""Tests the examples of README.md and docs/use.md: commands exist, Python runs with the outputs shown."""
+"""Examples of README.md and docs/: commands parse, Python sessions give the documented outputs."""
 
 import argparse
 import doctest
@@ -18,8 +18,8 @@ PAGES = {str(page.relative_to(ROOT)): page.read_text() for page in (ROOT / "READ
 SHELL = re.compile(r"^```(?:sh|console)\n(.*?)^```$", re.DOTALL | re.MULTILINE)
 
 
-def scripts():
-    """Every command of a script in a block or table of the pages, as its words."""
+def documented_commands():
+    """Yields each documented script command as a list of arguments."""
     for text in PAGES.values():
         lines = [line for block in SHELL.findall(text) for line in block.splitlines()]
         lines += re.findall(r"`(python scripts/[^`]*)`", text)
@@ -30,19 +30,20 @@ def scripts():
 
 
 class ParsedError(Exception):
-    """The arguments were understood."""
+    """Raised after the arguments are parsed."""
 
 
-@pytest.mark.parametrize("words", sorted(set(map(tuple, scripts()))), ids=" ".join)
-def test_every_command_of_the_pages_exists(words, monkeypatch):
+@pytest.mark.parametrize("words", sorted(set(map(tuple, documented_commands()))), ids=" ".join)
+def test_documented_command_parses(words, monkeypatch):
     def parse(parser):
-        understood(parser)
+        original(parser)
         raise ParsedError
 
-    understood = argparse.ArgumentParser.parse_args
+    original = argparse.ArgumentParser.parse_args
     monkeypatch.setattr(argparse.ArgumentParser, "parse_args", parse)
     monkeypatch.setattr(sys, "argv", [str(ROOT / words[0]), *words[1:]])
-    if len(words) == 1:  # named in a sentence, without what it asks for
+    monkeypatch.syspath_prepend(str(ROOT / "scripts"))  # as `python scripts/NAME.py` does
+    if len(words) == 1:  # mentioned without arguments
         assert (ROOT / words[0]).is_file()
         return
     with pytest.raises(ParsedError):
@@ -50,7 +51,7 @@ def test_every_command_of_the_pages_exists(words, monkeypatch):
 
 
 @pytest.mark.parametrize("page", SCRIPT["PAGES"])
-def test_every_command_has_its_output(page):
+def test_documented_commands_have_outputs(page):
     blocks = SCRIPT["CONSOLE"].findall(PAGES[page])
     assert blocks or page == "README.md"
     for block in blocks:
@@ -59,8 +60,8 @@ def test_every_command_has_its_output(page):
         assert all(outputs.values()), f"without output; python scripts/examples.py runs: {outputs}"
 
 
-class SameKind(doctest.OutputChecker):
-    """Predictions depend on the weights: class names and probabilities may differ, nothing else."""
+class IgnorePredictions(doctest.OutputChecker):
+    """Ignores class names and probabilities, which depend on the weights."""
 
     def check_output(self, want, got, optionflags):
         return self.kind(want) == self.kind(got)
@@ -72,7 +73,7 @@ class SameKind(doctest.OutputChecker):
 
 
 @pytest.mark.parametrize("page", SCRIPT["PAGES"])
-def test_python_in_the_pages_runs(page, drawn_runs, tmp_path, monkeypatch, run_script):
+def test_documented_python_runs(page, drawn_runs, tmp_path, monkeypatch, run_script):
     (tmp_path / "runs/cnn").mkdir(parents=True)
     (tmp_path / "runs/cnn/seed=1").symlink_to(drawn_runs / "model=cnn")
     monkeypatch.chdir(tmp_path)
@@ -80,9 +81,9 @@ def test_python_in_the_pages_runs(page, drawn_runs, tmp_path, monkeypatch, run_s
     blocks = "".join(SCRIPT["PYTHON"].findall(PAGES[page]))
     test = doctest.DocTestParser().get_doctest(blocks, {}, page, page, 0)
     assert test.examples
-    complaints = []
-    doctest.DocTestRunner(SameKind()).run(test, out=complaints.append)
-    assert not complaints, "".join(complaints)
+    failures = []
+    doctest.DocTestRunner(IgnorePredictions()).run(test, out=failures.append)
+    assert not failures, "".join(failures)
 
 
 def test_python_outputs_are_updated():
@@ -103,10 +104,10 @@ def test_command_outputs_are_updated(tmp_path, monkeypatch):
     with pytest.raises(UserError, match=r"echo no; false\nno"):
         run("echo no; false")
     with pytest.raises(ValueError, match="output without a command"):
-        SCRIPT["commands"]("lost\n$ ls\n")
+        SCRIPT["commands"]("orphan\n$ ls\n")
 
 
-def test_the_corruption_table_has_means():
+def test_corruption_table_averages_over_severities():
     one = {"model": "MLP", "images": 2000, "test": {"accuracy": 0.5}, "ece": 0.1}
     one["corruptions"] = {
         "blur": [{"accuracy": 0.4, "ece": 0.2}, {"accuracy": 0.2, "ece": 0.1}],
@@ -122,7 +123,7 @@ def test_the_corruption_table_has_means():
     ]
 
 
-def test_the_corruption_table_agrees_with_the_command_above_it():
+def test_corruption_table_agrees_with_the_documented_command():
     (table,) = SCRIPT["TABLE"].findall(PAGES["docs/use.md"])
     rows = {row.split(" | ")[0]: row.split(" | ")[-1] for row in table.splitlines()}
     shown = re.findall(r"^\| ([\w ]+) \|.*\| ([\d.]+%) \| ([\d.]+%) \|$", PAGES["docs/use.md"], re.MULTILINE)
@@ -131,7 +132,7 @@ def test_the_corruption_table_agrees_with_the_command_above_it():
         assert rows[f"| {kind}"] == f"{accuracy} ({ece}) |"
 
 
-def test_a_missing_run_is_one_line(run_script, tmp_path):
+def test_missing_run_is_reported(run_script, tmp_path):
     assert run_script(str(ROOT / "scripts/examples.py"), tmp_path)[0] == (
-        f"examples.py: {tmp_path}: no finished run prototype/seed=1; python train.py model=prototype"
+        f"examples.py: {tmp_path}/prototype/seed=1: no finished run; train it with python train.py model=prototype"
     )

@@ -20,7 +20,7 @@ def explain(monkeypatch, *arguments):
     runpy.run_path(SCRIPT, run_name="__main__")
 
 
-def test_picture_and_predicted_class(run, tmp_path, monkeypatch, capsys):
+def test_figure_and_predicted_class(run, tmp_path, monkeypatch, capsys):
     explain(monkeypatch, run, "--image", 3, "--out", tmp_path / "why.png")
     assert imread(tmp_path / "why.png").shape[1] > 500
     assert capsys.readouterr().out.startswith(f"{tmp_path / 'why.png'}: test image 3: ")
@@ -29,27 +29,27 @@ def test_picture_and_predicted_class(run, tmp_path, monkeypatch, capsys):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--image", 100], "explain.py: --image 100: there are 100 test images, counted from 0"),
-        (["--out", "why.txt"], "explain.py: --out why.txt: choose a name that ends in .png, .svg or .pdf"),
+        (["--image", 100], "explain.py: --image 100: expected 0 to 99"),
+        (["--out", "why.txt"], "explain.py: --out why.txt: expected .*.png, .svg or .pdf"),
         (["--out", f"{__file__}/why.png"], f"explain.py: cannot write {__file__}/why.png: "),
     ],
 )
-def test_invalid_arguments_are_one_line(arguments, message, run, monkeypatch):
+def test_invalid_arguments_are_reported(arguments, message, run, monkeypatch):
     with pytest.raises(SystemExit, match=message):
         explain(monkeypatch, run, *arguments)
 
 
-def test_a_folder_without_a_run_is_one_line(tmp_path, monkeypatch):
-    with pytest.raises(SystemExit, match=r"explain.py: .*: no finished run here"):
+def test_folder_without_a_run_is_reported(tmp_path, monkeypatch):
+    with pytest.raises(SystemExit, match=r"explain.py: .*: no finished run"):
         explain(monkeypatch, tmp_path)
 
 
-def test_a_run_of_a_network_is_one_line(drawn_runs, monkeypatch):
-    with pytest.raises(SystemExit, match=r"explain.py: .* is a run of MLP; expected model=prototype"):
+def test_run_of_another_model_is_reported(drawn_runs, monkeypatch):
+    with pytest.raises(SystemExit, match=r"explain.py: .*: expected a run of model=prototype, got MLP"):
         explain(monkeypatch, drawn_runs / "model=mlp")
 
 
-def test_torn_weights_are_one_line(run, tmp_path, monkeypatch):
+def test_damaged_weights_are_reported(run, tmp_path, monkeypatch):
     for name in ("metrics.json", "config.yaml", "best.ckpt"):
         (tmp_path / name).write_bytes((run / name).read_bytes()[: 1000 if name == "best.ckpt" else None])
     with pytest.raises(SystemExit, match=r"explain.py: .*best.ckpt: "):

@@ -1,4 +1,4 @@
-"""scripts/report.py: table, CSV, page, published results."""
+"""scripts/report.py: table, CSV, page, publication."""
 
 import json
 import runpy
@@ -7,11 +7,12 @@ import sys
 from pathlib import Path
 
 import pytest
+from matplotlib.image import imread
 from omegaconf import OmegaConf
 from records import record
 
 from cifar10.results import load
-from cifar10.results.table import aggregate, to_markdown
+from cifar10.results.table import aggregate, to_markdown, to_summary
 from cifar10.training.config import compose_settings
 from cifar10.training.run import train
 
@@ -36,7 +37,7 @@ def report(monkeypatch):
     return run
 
 
-def test_a_table_of_all_runs_below_a_folder(report, tmp_path, capsys):
+def test_table_of_all_runs_in_a_folder(report, tmp_path, capsys):
     write_run(tmp_path / "mlp/seed=1", 0.50, 1)
     write_run(tmp_path / "mlp/seed=2", 0.51, 2)
     report(tmp_path)
@@ -44,7 +45,7 @@ def test_a_table_of_all_runs_below_a_folder(report, tmp_path, capsys):
     assert line.startswith("| MLP | study | cifar10 | 50.7% | 50.5% ± 0.7 | 2 (1, 2)")
 
 
-def test_the_best_by_validation_comes_first_in_it(report, tmp_path, capsys):
+def test_table_is_sorted_by_validation_accuracy(report, tmp_path, capsys):
     for name, accuracy in {"MLP": 0.6, "CNN": 0.5, "Prototype": 0.7}.items():
         write_run(tmp_path / name, accuracy, 1, name)
     report(tmp_path)
@@ -54,7 +55,7 @@ def test_the_best_by_validation_comes_first_in_it(report, tmp_path, capsys):
 
 @pytest.fixture(scope="module")
 def real_runs(drawn_runs, tmp_path_factory):
-    """Small runs on synthetic images, renamed to CIFAR-10, one of them with two prototypes per class."""
+    """Small runs on synthetic images, relabelled as CIFAR-10; one has two prototypes per class."""
     folder = tmp_path_factory.mktemp("runs")
     for name in ("prototype", "mlp"):
         skipped = shutil.ignore_patterns("tensorboard", "seed=2")
@@ -69,50 +70,60 @@ def real_runs(drawn_runs, tmp_path_factory):
     return folder
 
 
-def test_publishing_keeps_the_records_and_rewrites_table_and_figures(report, real_runs, tmp_path):
+def test_publish_writes_records_tables_and_figures(report, real_runs, tmp_path):
     root = tmp_path / "project"
-    root.mkdir()
-    (root / "README.md").write_text("before\n<!-- results -->\nold\n<!-- /results -->\nafter\n")
-    for _ in range(2):  # publishing again adds nothing
+    (root / "docs").mkdir(parents=True)
+    pages = {root / "README.md": to_summary, root / "docs/results.md": to_markdown}
+    for page in pages:
+        page.write_text("before\n<!-- results -->\nold\n<!-- /results -->\nafter\n")
+    for _ in range(2):  # publishing twice adds nothing
         report(real_runs, "--publish", root=root)
-    table = to_markdown(aggregate(load(root / "docs/results")))
-    assert (root / "README.md").read_text() == f"before\n<!-- results -->\n{table}\n<!-- /results -->\nafter\n"
+    rows = aggregate(load(root / "docs/results"))
+    for page, render in pages.items():
+        assert page.read_text() == f"before\n<!-- results -->\n{render(rows)}\n<!-- /results -->\nafter\n"
     kept = [json.loads(file.read_text()) for file in sorted((root / "docs/results").iterdir())]
     assert [run["model"] for run in kept] == ["MLP", "Prototype", "Prototype"]
     assert not any("root" in run["config"]["data"] or "runs" in run["config"] for run in kept)
     assert all(text.startswith("model") for run in kept for text in run["overrides"])
-    every = {"confusion", "training_curves", "confused_pair", "confident_errors", "calibration"}
-    expected = {f"mlp_{name}" for name in every | {"first_layer"}}
-    expected |= {f"prototype_{name}" for name in every | {"first_and_last", "prototypes", "snapshots"}}
-    assert {file.stem for file in (root / "docs/pictures").iterdir()} == expected | {"class_accuracy"}
-    assert {file.name for file in (root / "docs").glob("*.png")} == {
-        "confusions.png",
-        "prototypes.png",
-        "prototypes_study_2.png",
+    plots = ["calibration", "confusion", "training_curves"]
+    expected = {f"{model}_{name}.svg" for model in ("mlp", "prototype") for name in plots} | {"class_accuracy.svg"}
+    expected |= {
+        f"{model}_{name}.png" for model in ("mlp", "prototype") for name in ("confused_pair", "confident_errors")
     }
+    expected |= {
+        "mlp_first_layer.png",
+        *(f"prototype_{name}.png" for name in ("first_and_last", "prototypes", "snapshots")),
+    }
+    assert {file.name for file in (root / "docs/pictures").iterdir()} == expected
+    figures = {"confusions.svg", "prototypes.png", "prototypes_study_2.png"}
+    assert {file.name for file in (root / "docs").iterdir() if file.is_file()} == {*figures, "results.md"}
+    assert imread(root / "docs/prototypes.png").shape[1] == round(8.6 * 192)
 
 
-def test_runs_that_cannot_be_read_are_named_and_do_not_stop_the_others(report, real_runs, tmp_path, capsys):
-    (tmp_path / "README.md").write_text("")
-    (tmp_path / "runs/torn").mkdir(parents=True)
-    (tmp_path / "runs/torn/metrics.json").write_text('{"test": {"accu')
-    shutil.copytree(real_runs / "prototype", tmp_path / "runs/no_weights", ignore=shutil.ignore_patterns("best.ckpt"))
+def test_unreadable_runs_are_reported_and_others_are_published(report, real_runs, tmp_path, capsys):
+    (tmp_path / "runs/damaged").mkdir(parents=True)
+    (tmp_path / "runs/damaged/metrics.json").write_text('{"test": {"accu')
+    shutil.copytree(
+        real_runs / "prototype", tmp_path / "runs/without_weights", ignore=shutil.ignore_patterns("best.ckpt")
+    )
     report(real_runs / "mlp", tmp_path / "runs", "--publish", root=tmp_path)
-    torn, no_weights = capsys.readouterr().err.splitlines()
-    assert torn.startswith(f"left out: {tmp_path / 'runs/torn/metrics.json'}: not a run's metrics")
-    assert no_weights.startswith(f"left out: {tmp_path / 'runs/no_weights/best.ckpt'} not found")
+    damaged, readme, results, without_weights = capsys.readouterr().err.splitlines()
+    assert readme == f"skipped: {tmp_path}/README.md: no table between <!-- results --> and <!-- /results -->"
+    assert results.startswith(f"skipped: {tmp_path}/docs/results.md: ")
+    assert damaged.startswith(f"skipped: {tmp_path / 'runs/damaged/metrics.json'}: not a run's metrics")
+    assert without_weights.startswith(f"skipped: {tmp_path / 'runs/without_weights/best.ckpt'} not found")
     assert len(list((tmp_path / "docs/results").iterdir())) == 2
 
 
-def test_csv_and_page_are_written_and_lines_are_printed(report, tmp_path, capsys):
+def test_csv_and_page_are_written_and_skipped_figures_reported(report, tmp_path, capsys):
     write_run(tmp_path / "runs/mlp", 0.50, 1)
     report(tmp_path / "runs", "--csv", tmp_path / "a.csv", "--page", tmp_path / "a.html")
     assert (tmp_path / "a.csv").read_text().splitlines()[1].startswith("MLP,study,cifar10,")
     assert (tmp_path / "a.html").read_text().startswith("<!DOCTYPE html>")
-    assert "left out: MLP, study, without" in capsys.readouterr().err
+    assert "skipped: MLP, study, without" in capsys.readouterr().err
 
 
-def test_no_run_is_one_line(report, tmp_path, capsys):
-    with pytest.raises(SystemExit, match=r"report.py: no finished run given; train one with python train.py"):
+def test_missing_runs_are_reported(report, tmp_path, capsys):
+    with pytest.raises(SystemExit, match=r"report.py: no finished run found"):
         report(tmp_path)
-    assert capsys.readouterr().err == f"left out: {tmp_path}: no finished run here\n"
+    assert capsys.readouterr().err == f"skipped: {tmp_path}: no finished run found\n"

@@ -1,20 +1,34 @@
-"""Draws figures with Matplotlib; needs no display. `registry.FIGURES` lists those of a run."""
+"""Draws figures with Matplotlib, without a display. `registry.FIGURES` lists the figures of a run."""
 
 from pathlib import Path
 from typing import Any
 
-import matplotlib
+import matplotlib.figure
+from matplotlib.text import Text
 
-matplotlib.rcParams["text.parse_math"] = False  # a class name can contain "$"
 COLORS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#D55E00", "#56B4E9", "#8C6D31")
-"""For lines and points: distinguishable with any colour vision, on white and on black (Okabe and Ito, "Color universal
-design", 2008, without their yellow and black)."""
+"""Colors of lines and points for all types of color vision (Okabe and Ito, "Color universal design", 2008), without
+yellow and black, which lack contrast on white and on black."""
 MAX_CLASSES = 20
-"""Classes that one figure has room for."""
+"""Maximum number of classes in one figure."""
+FONT_SIZE = 9
+WIDTH = 8.6
+"""Width of most figures in inches, that of a README: 830 px at 96 dpi."""
+LOGGED = ("confusion", "prototypes", "first_and_last", "snapshots", "calibration", "first_layer")
+"""Figures in TensorBoard: those that need no test images, which take seconds to load, and do not repeat its curves."""
+
+
+class Figure(matplotlib.figure.Figure):
+    """Figure with all text in one size and drawn literally: class names may contain `$`, which starts mathtext."""
+
+    def draw(self, renderer: Any) -> None:
+        for text in self.findobj(Text):
+            text.set(fontsize=FONT_SIZE, parse_math=False)
+        super().draw(renderer)
 
 
 def log_figures(folder: Path, record: dict[str, Any]) -> None:
-    """Writes the figures of a run into its `tensorboard/`. record: its `metrics.json`, which need not exist yet."""
+    """Writes a run's figures to its TensorBoard folder. record: content of `metrics.json`, which may not exist yet."""
     from torch.utils.tensorboard import SummaryWriter
 
     from cifar10.results.figures.registry import FIGURES
@@ -22,6 +36,6 @@ def log_figures(folder: Path, record: dict[str, Any]) -> None:
 
     run = SavedRun(folder, record)
     with SummaryWriter(str(folder / "tensorboard")) as writer:
-        for name, draw in FIGURES.items():
-            if (figure := draw(run)) is not None:
+        for name in LOGGED:
+            if (figure := FIGURES[name](run)) is not None:
                 writer.add_figure(f"figures/{name}", figure, record["epochs"])

@@ -1,10 +1,11 @@
-"""Draws confusion matrices: of one model with counts, of several on one scale."""
+"""Draws confusion matrices: one with counts, or several on a common scale."""
 
 from collections.abc import Sequence
 
 import torch
-from matplotlib.figure import Figure
 from torch import Tensor
+
+from cifar10.results.figures import Figure
 
 
 def confusion_figure(confusion: Tensor, class_names: Sequence[str], title: str = "") -> Figure:
@@ -14,26 +15,27 @@ def confusion_figure(confusion: Tensor, class_names: Sequence[str], title: str =
     figure = Figure(figsize=(side + 1, side), layout="constrained")
     axes = figure.subplots()
     image = axes.imshow(rates.numpy(), cmap="viridis", vmin=0, vmax=1, interpolation="none")
-    figure.colorbar(image, label="share of the true class")
-    if len(class_names) <= 40:  # more names than that overlap
+    figure.colorbar(image, label="fraction of the true class")
+    if len(class_names) <= 40:  # more names would overlap
         axes.set_xticks(range(len(class_names)), class_names, rotation=90)
         axes.set_yticks(range(len(class_names)), class_names)
     if len(class_names) <= 20:
         for row, counts in enumerate(confusion.tolist()):
             for column, count in enumerate(counts):
                 color = "black" if rates[row, column] > 0.6 else "white"
-                text = axes.text(column, row, count, ha="center", va="center", color=color, fontsize=7)
-                text.set_in_layout(False)  # within the axes: measuring a hundred texts twice takes longer than drawing
+                text = axes.text(column, row, count, ha="center", va="center", color=color)
+                text.set_in_layout(False)  # laying out a hundred texts takes longer than drawing them
     axes.set(xlabel="predicted", ylabel="true", title=title)
     return figure
 
 
 def confusions_figure(confusions: Sequence[Sequence], titles: Sequence[str], class_names: Sequence[str]) -> Figure:
-    """Draws confusion matrices side by side on one scale: rows divided by their sums, the diagonal removed.
+    """Draws row-normalized confusion matrices side by side on a common scale, with the diagonal removed.
 
-    confusions: one (C, C) matrix of counts for each title; rows are true classes.
+    confusions: a (C, C) matrix of counts per title; rows are true classes, columns predictions.
     """
-    figure = Figure(figsize=(4 * len(titles) + 1, 5), layout="constrained")
+    side = max(2.55, 0.2 * min(len(class_names), 40))
+    figure = Figure(figsize=(side * len(titles) + 0.95, side + 0.9), layout="constrained")
     all_axes = figure.subplots(1, len(titles), squeeze=False)[0]
     for axes, counts, title in zip(all_axes, confusions, titles, strict=True):
         rates = torch.as_tensor(counts, dtype=torch.float64)
@@ -42,7 +44,9 @@ def confusions_figure(confusions: Sequence[Sequence], titles: Sequence[str], cla
         if len(class_names) <= 40:
             axes.set_xticks(range(len(class_names)), class_names, rotation=90)
             axes.set_yticks(range(len(class_names)), class_names if axes is all_axes[0] else [])
-        axes.set(title=title, xlabel="predicted")
+        axes.set(title=title if len(titles) > 1 else "", xlabel="predicted")
     all_axes[0].set_ylabel("true")
-    figure.colorbar(image, ax=all_axes, label="share of the true class", shrink=0.8)
+    if len(titles) == 1:
+        figure.suptitle(titles[0])  # wider than its axes
+    figure.colorbar(image, ax=all_axes, label="fraction of the true class", shrink=0.8)
     return figure

@@ -1,11 +1,11 @@
-"""Draws the predictions of a run on the test images; each figure's label is its finding in words."""
+"""Draws the predictions of a run on the test images. The label of a figure summarizes it in words."""
 
 import numpy as np
 import torch
-from matplotlib.figure import Figure
 
 from cifar10.models.test_predictions import most_confused
 from cifar10.networks.base import to_unit
+from cifar10.results.figures import Figure
 from cifar10.results.figures.confusion import confusion_figure, confusions_figure
 from cifar10.results.figures.curves import calibration, reliability_figure
 from cifar10.results.figures.images import captioned_figure, pair_figure
@@ -25,14 +25,14 @@ def confusion_errors(run: SavedRun) -> Figure:
     figure = confusions_figure([test["confusion"]], [run.title], names)
     counts = np.array(test["confusion"])
     rates = counts / counts.sum(1, keepdims=True).clip(min=1) * (1 - np.eye(len(counts)))
-    worst = [divmod(place, len(counts)) for place in rates.ravel().argsort()[::-1][:3]]
+    worst = [divmod(index, len(counts)) for index in rates.ravel().argsort()[::-1][:3]]
     errors = ", ".join(f"{names[true]} as {names[label]} ({rates[true, label]:.0%})" for true, label in worst)
     figure.set_label(f"{test['accuracy']:.1%} correct; most frequent errors: {errors}")
     return figure
 
 
 def confused_pair(run: SavedRun) -> Figure:
-    """Draws test images of the two classes that are confused most, as a confusion matrix."""
+    """Draws test images of the most confused pair of classes, by true and predicted class."""
     pair = most_confused(run.predictions.confusion(len(run.class_names)))
     cells = [[run.predictions.taken(true, guess) for guess in pair] for true in pair]
     panels = [[to_unit(run.data.test_images[torch.from_numpy(places[:16])]) for places in row] for row in cells]
@@ -41,31 +41,31 @@ def confused_pair(run: SavedRun) -> Figure:
     figure = pair_figure(panels, counts, [a, b], run.title)
     (correct_a, a_as_b), (b_as_a, correct_b) = counts.tolist()
     figure.set_label(
-        f"{correct_a} {a} correct, {a_as_b} predicted {b}; {correct_b} {b} correct, {b_as_a} predicted {a}"
+        f"{a}: {correct_a} correct, {a_as_b} predicted as {b}; {b}: {correct_b} correct, {b_as_a} predicted as {a}"
     )
     return figure
 
 
 def confident_errors(run: SavedRun) -> Figure | None:
-    """Draws the 20 wrongly classified test images of highest confidence."""
-    found, names = run.predictions, run.class_names
-    worst = found.confident_errors(20)
+    """Draws the 20 misclassified test images of highest confidence; None if there are none."""
+    predictions, names = run.predictions, run.class_names
+    worst = predictions.confident_errors(20)
     if not len(worst):
         return None
-    errors = [(names[found.predicted[at]], found.confidence[at], names[found.labels[at]]) for at in worst]
-    captions = [f"{guess}, {confidence:.0%}\ntruly {true}" for guess, confidence, true in errors]
+    errors = [(names[predictions.predicted[i]], predictions.confidence[i], names[predictions.labels[i]]) for i in worst]
+    captions = [f"{guess}, {confidence:.0%}\ntrue: {true}" for guess, confidence, true in errors]
     images = to_unit(run.data.test_images[torch.from_numpy(worst)])
     figure = captioned_figure(images, captions, columns=5, title=run.title)
     first = ", ".join(f"{true} predicted {guess} ({confidence:.0%})" for guess, confidence, true in errors[:3])
-    figure.set_label(f"most confident errors: {first} and so on")
+    figure.set_label(f"most confident errors: {first}")
     return figure
 
 
 def calibration_curve(run: SavedRun) -> Figure:
-    """Draws accuracy over confidence."""
-    found = calibration(run.predictions.probabilities, run.predictions.labels)
-    figure = reliability_figure(found, run.title)
-    confidence, accuracy = (float(found.share @ values) for values in (found.confidence, found.accuracy))
+    """Draws the reliability diagram."""
+    result = calibration(run.predictions.probabilities, run.predictions.labels)
+    figure = reliability_figure(result, run.title)
+    confidence, accuracy = (float(result.fraction @ values) for values in (result.confidence, result.accuracy))
     verdict = "overconfident" if confidence > accuracy else "underconfident"
-    figure.set_label(f"{verdict}, ECE {found.ece:.1%}; mean confidence {confidence:.1%}, accuracy {accuracy:.1%}")
+    figure.set_label(f"{verdict}, ECE {result.ece:.1%}; mean confidence {confidence:.1%}, accuracy {accuracy:.1%}")
     return figure

@@ -1,10 +1,8 @@
-"""Registers the figures of a run, by the name of their files, TensorBoard tags and panels."""
+"""Registry of the figures of a run. Names are those of files, TensorBoard tags and panels."""
 
 from collections.abc import Callable
 
-from matplotlib.figure import Figure
-
-from cifar10.results.figures import predictions, training
+from cifar10.results.figures import Figure, predictions, training
 from cifar10.results.saved_run import SavedRun
 
 FIGURES: dict[str, Callable[[SavedRun], Figure | None]] = {
@@ -20,7 +18,7 @@ FIGURES: dict[str, Callable[[SavedRun], Figure | None]] = {
     "calibration": predictions.calibration_curve,
     "first_layer": training.first_layer,
 }
-"""Name -> function that draws the figure of a run, or returns None where the run has none.
+"""Name -> function that draws the figure of a run, or returns None if it does not apply.
 
-The figure's label (`get_label`) is its finding in words: the caption on the page.
+The figure's label (`get_label`) summarizes it in words and becomes its caption on the page.
 """

@@ -1,4 +1,4 @@
-"""Builds one self-contained HTML page of finished runs."""
+"""Builds a self-contained HTML page of finished runs."""
 
 import re
 from collections.abc import Sequence
@@ -15,8 +15,7 @@ from cifar10.results.saved_run import SavedRun
 from cifar10.results.table import aggregate, best_of, format_accuracy, results_table, study_accuracy, study_of
 
 MAX_RUNS = 6
-"""Runs with figures: each takes up to a megabyte of a page of less than five."""
-
+"""Maximum number of runs with figures: each adds up to a megabyte, and the page should stay below five."""
 
 PROTOTYPES = ("first_and_last", "prototypes", "snapshots", "explanation")
 
@@ -44,36 +43,35 @@ SECTIONS = (
     Section("provenance", "Provenance"),
 )
 TEXTS = {
-    "accuracy": """Accuracy on all test images with the weights of the best validation epoch. Each model has a bar for
-the study's protocol and for its best experiment, the one of highest validation accuracy.""",
-    "confusion": "Rows are true classes, columns predictions, the diagonal removed; all maps share one scale.",
-    "curves": "The dotted line marks the tested epoch. Runs of one epoch have no curves.",
-    "prototypes": """A prototype starts as noise, or as a training image where there are several per class. An image is
-classified by its nearest prototype; the class scores of prototypes that were trained to discriminate are a log-sum-exp
+    "accuracy": """Accuracy on all test images with the weights of the best validation epoch. The bars show for each
+model the study's protocol and the experiment with the highest validation accuracy.""",
+    "confusion": "Rows are true classes, columns predictions. The diagonal is removed; all matrices share one scale.",
+    "curves": "The dotted line marks the best epoch. Runs of one epoch have no curves.",
+    "prototypes": """A single prototype per class is initialized with uniform noise, several with training images. An
+image is assigned to the class of its nearest prototype. With objective=discriminative the class score is a log-sum-exp
 over negative distances.""",
-    "pairs": "The two classes that a run confuses most: rows are true classes, columns predictions.",
-    "errors": "Each caption gives the prediction with its probability, then the true class.",
-    "calibration": """A calibrated model is on the diagonal, an overconfident one below it. The expected calibration
-error (ECE) is the mean distance from the diagonal.""",
-    "layers": "Weights as images, each on its own scale; grey is zero.",
+    "pairs": "Test images of the two classes that a run confuses most, by true class (rows) and prediction (columns).",
+    "errors": "Captions give the prediction with its probability, then the true class.",
+    "calibration": """Points of a calibrated model are on the diagonal, points of an overconfident model below it. The
+expected calibration error (ECE) is the mean distance from the diagonal.""",
+    "layers": "Weights as images, each scaled by its largest weight; grey is zero.",
 }
-STUDY = """ In the study of 2019 two confusions remain in every model: trucks and automobiles, and above all cats and
-dogs."""
+STUDY = """ In the 2019 study, every model confuses trucks with automobiles and, most of all, cats with dogs."""
 
 
 def page(runs: pd.DataFrame) -> tuple[str, list[str]]:
-    """Returns the page, and a line for each run or figure that it leaves out.
+    """Returns the page and a line for each run or figure that it skips.
 
-    runs: from `cifar10.results.load`. Raises UserError if there is none.
+    runs: from `cifar10.results.load`. Raises UserError if it is empty.
     """
     if runs.empty:
         raise UserError("no finished run given")
     rows = aggregate(runs)
     with_figures = runs[runs["data"] == "cifar10"] if "cifar10" in set(runs["data"]) else runs
-    data = with_figures["data_sha256"].mode().iloc[0]  # figures are of one data set, that with the most runs
-    shown = rows[rows["data_sha256"] == data].reset_index(drop=True)
-    name = shown["data"].iloc[0]
-    every = report_runs(shown)
+    data = with_figures["data_sha256"].mode().iloc[0]  # figures show one data set, the one with the most runs
+    selected = rows[rows["data_sha256"] == data].reset_index(drop=True)
+    name = selected["data"].iloc[0]
+    every = report_runs(selected)
     drawn = every[:MAX_RUNS]
     missing: Missing = {}
     figures = {
@@ -83,12 +81,12 @@ def page(runs: pd.DataFrame) -> tuple[str, list[str]]:
     figures["classes"] = [class_accuracies(drawn)]
     table_of = {
         "accuracy": tables.Table("results", "Test accuracy: mean ± standard deviation over seeds", results_table(rows)),
-        "confusion": tables.confusions(shown),
-        "classes": tables.class_accuracies(shown),
+        "confusion": tables.confusions(selected),
+        "classes": tables.class_accuracies(selected),
         "provenance": tables.provenance(runs),
     }
     skipped = [f"{name}, without {', '.join(what)}: {reason}" for (name, reason), what in missing.items()]
-    skipped += [f"{one.name}, without figures: the page has room for {MAX_RUNS} runs" for one in every[MAX_RUNS:]]
+    skipped += [f"{run.name}, without figures: the page shows those of {MAX_RUNS} runs" for run in every[MAX_RUNS:]]
     others = dict.fromkeys(rows["data"][rows["data_sha256"] != data])
     environment = Environment(
         loader=PackageLoader("cifar10.results.page", ""),
@@ -113,7 +111,7 @@ def page(runs: pd.DataFrame) -> tuple[str, list[str]]:
 
 
 def report_runs(rows: pd.DataFrame) -> list[ReportRun]:
-    """Returns a run by the study's protocol for each model, then the best validated ones, preferably with weights."""
+    """Returns for each model a run of the study's protocol, then of the best experiment, preferably with weights."""
     chosen = pd.concat([study_of(rows), best_of(rows)])
     found = []
     for row in chosen[~chosen.index.duplicated()].itertuples():
@@ -125,16 +123,16 @@ def report_runs(rows: pd.DataFrame) -> list[ReportRun]:
 
 
 def _bars(every: list[ReportRun]) -> list[tuple[str, float, str, str]]:
-    """Returns name, share, text and kind of each bar, those of a model together."""
+    """Returns name, accuracy, label and kind of each bar, grouped by model."""
     bars = []
-    for model in dict.fromkeys(one.row.model for one in every):
-        rows = [one.row for one in every if one.row.model == model]
+    for model in dict.fromkeys(run.row.model for run in every):
+        rows = [run.row for run in every if run.row.model == model]
         if study := study_accuracy(rows[0]):
-            bars.append((f"{model}, study, 2019", study, f"{study:.1%}", "then"))
+            bars.append((f"{model}, 2019 study", study, f"{study:.1%}", "then"))
         bars += [(f"{model}, {row.name}", row.accuracy, format_accuracy(row), "now") for row in rows]
     return bars
 
 
 def _breakable(text: str) -> Markup:
-    """Allows line breaks in long names of settings."""
+    """Allows line breaks after `_` and `=` in names of settings."""
     return Markup(re.sub("([_=])", r"\1<wbr>", str(escape(text))))

@@ -1,5 +1,5 @@
 "use strict";
-// Sorting: a button in each column's heading; ascending first, then descending.
+// A button in each column header sorts the table: ascending first, then descending.
 for (const table of document.querySelectorAll("table.sortable")) {
   const headings = [...table.tHead.rows[0].cells];
   headings.forEach((heading, column) => {
@@ -19,7 +19,7 @@ for (const table of document.querySelectorAll("table.sortable")) {
   });
 }
 
-// Boxes that scroll can be reached by keyboard.
+// Scrollable boxes are focusable, so that the keyboard can scroll them.
 const setTabIndex = () => {
   for (const box of document.querySelectorAll(".scroll, .picture")) {
     if (box.scrollWidth > box.clientWidth) box.tabIndex = 0;

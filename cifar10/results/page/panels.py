@@ -1,4 +1,4 @@
-"""Builds the page's panels: figures of the registry, each with its finding as the caption."""
+"""Builds the panels of the page: figures with captions."""
 
 from collections.abc import Sequence
 from typing import Any, NamedTuple
@@ -16,7 +16,7 @@ from cifar10.results.table import class_accuracy
 
 
 class ReportRun(NamedTuple):
-    """A run with figures. row: its setting's row of `table.aggregate`; has_files: not only its record is kept."""
+    """A run on the page. row: its row of `table.aggregate`; has_files: whether its run folder is available."""
 
     row: Any
     run: SavedRun
@@ -33,37 +33,37 @@ class Panel(NamedTuple):
 
 
 Missing = dict[tuple[str, str], list[str]]
-"""(run, reason) -> names of the panels that cannot be drawn."""
+"""(run, reason) -> names of the figures that cannot be drawn."""
 
 
 def panels(name: str, runs: Sequence[ReportRun], missing: Missing) -> list[Panel]:
-    """Returns a panel for each run that has this figure; adds those that cannot be drawn to `missing`."""
-    found = []
-    for one in runs:
+    """Returns a panel for each run that has this figure; adds failures to `missing`."""
+    result = []
+    for run in runs:
         try:
-            if name != "confusion_errors" and not one.has_files:
-                raise UserError("only its record is here, not its run folder")
-            figure = FIGURES[name](one.run)
+            if name != "confusion_errors" and not run.has_files:
+                raise UserError("needs the run folder, only the record is available")
+            figure = FIGURES[name](run.run)
         except UserError as error:
-            missing.setdefault((one.name, str(error)), []).append(name.replace("_", " "))
+            missing.setdefault((run.name, str(error)), []).append(name.replace("_", " "))
             continue
         if figure is not None:
-            finding = figure.get_label()
-            picture = svg(figure, f"{name.replace('_', ' ')} of {one.name}: {finding}")
-            found.append(Panel(picture, f"{one.name}: {finding}"))
-    return found
+            caption = figure.get_label()
+            picture = svg(figure, f"{name.replace('_', ' ')} of {run.name}: {caption}")
+            result.append(Panel(picture, f"{run.name}: {caption}"))
+    return result
 
 
 def class_accuracies(runs: Sequence[ReportRun]) -> Panel:
-    """Returns a figure of the accuracies by class of all runs, of many classes for those of lowest accuracy."""
+    """Returns the panel of accuracies by class, limited to the MAX_CLASSES classes of lowest accuracy."""
     names = np.array(runs[0].run.class_names)
-    values = np.array([class_accuracy(one.row) for one in runs])
+    values = np.array([class_accuracy(run.row) for run in runs])
     mean = values.mean(0)
     kept = np.sort(mean.argsort()[:MAX_CLASSES])
     high, low = mean.argmax(), mean.argmin()
-    finding = f"highest on average for {names[high]} ({mean[high]:.0%}), lowest for {names[low]} ({mean[low]:.0%})"
-    shown = {one.name: row[kept] for one, row in zip(runs, values, strict=True)}
+    caption = f"highest on average for {names[high]} ({mean[high]:.0%}), lowest for {names[low]} ({mean[low]:.0%})"
+    accuracies = {run.name: row[kept] for run, row in zip(runs, values, strict=True)}
     picture = svg(
-        class_accuracy_figure(shown, list(names[kept])), f"Accuracy by class of {', '.join(shown)}: {finding}"
+        class_accuracy_figure(accuracies, list(names[kept])), f"Accuracy by class of {', '.join(accuracies)}: {caption}"
     )
-    return Panel(picture, finding)
+    return Panel(picture, caption)

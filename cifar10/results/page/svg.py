@@ -1,4 +1,4 @@
-"""Embeds figures into an HTML file as data URIs."""
+"""Embeds figures in HTML as data URIs."""
 
 from base64 import b64encode
 from io import BytesIO
@@ -9,9 +9,9 @@ from matplotlib.figure import Figure
 
 
 def svg(figure: Figure, alt: str) -> Markup:
-    """Returns a figure as an `<img>` element. alt: its content in words."""
+    """Returns a figure as an `<img>` element. alt: the text alternative."""
     file = BytesIO()
-    # Text stays text, and the same figure gives the same file.
+    # Text is kept as text; equal figures give equal files.
     with matplotlib.rc_context({"svg.fonttype": "none", "svg.hashsalt": "cifar10"}):
         figure.savefig(file, format="svg", metadata={"Date": None})
     width, height = (round(96 * inches) for inches in figure.get_size_inches())

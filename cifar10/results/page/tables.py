@@ -1,4 +1,4 @@
-"""Builds the page's tables as DataFrames of text. The first column is the heading of a row."""
+"""Builds the tables of the page as DataFrames of text. The first column is the row header."""
 
 import re
 from typing import Any, NamedTuple
@@ -11,8 +11,8 @@ from cifar10.results.figures import MAX_CLASSES
 from cifar10.results.records import command
 from cifar10.results.table import class_accuracy
 
-NAMED = (("cat", "dog"), ("dog", "cat"), ("truck", "automobile"), ("automobile", "truck"))
-"""The confusions that the study discusses: true class, prediction."""
+STUDY_PAIRS = (("cat", "dog"), ("dog", "cat"), ("truck", "automobile"), ("automobile", "truck"))
+"""The confusions that the study discusses: (true class, prediction)."""
 NUMBER = re.compile(r"[\d.,]*%?( ± [\d.]+| \([\d, ]+\))?")
 
 
@@ -27,9 +27,9 @@ class Table(NamedTuple):
 
 
 def confusions(rows: pd.DataFrame) -> Table:
-    """Returns the study's confusions, where there are such classes, and each row's most confused pair."""
+    """Returns the confusions that the study discusses, where the classes exist, and the most confused pair."""
     names = list(rows["records"].iloc[0][0]["test"]["class_accuracy"])
-    named = [pair for pair in NAMED if set(pair) <= set(names)]
+    pairs = [pair for pair in STUDY_PAIRS if set(pair) <= set(names)]
     cells = []
     for row in rows.itertuples():
         counts = np.sum([record["test"]["confusion"] for record in row.records], 0)
@@ -37,26 +37,30 @@ def confusions(rows: pd.DataFrame) -> Table:
         first, second = most_confused(counts)
         cells.append(
             {"model": f"{row.model}, {row.name}"}
-            | {f"{true} as {label}": f"{rates[names.index(true), names.index(label)]:.1%}" for true, label in named}
-            | {"most confused pair": f"{names[first]} as {names[second]}, {names[second]} as {names[first]}"}
-            | {"first": f"{rates[first, second]:.1%}", "second": f"{rates[second, first]:.1%}"}
+            | {f"{true} as {label}": f"{rates[names.index(true), names.index(label)]:.1%}" for true, label in pairs}
+            | {
+                "most confused pair": ", ".join(
+                    f"{names[true]} as {names[label]} {rates[true, label]:.1%}"
+                    for true, label in ((first, second), (second, first))
+                )
+            }
         )
-    return Table("named", "Share of a true class's test images, over all seeds", pd.DataFrame(cells))
+    return Table("named", "Fraction of the true class's test images, over all seeds", pd.DataFrame(cells))
 
 
 def class_accuracies(rows: pd.DataFrame) -> Table:
-    """Returns a column for each class, of many classes for those of lowest mean accuracy."""
+    """Returns a column per class, limited to the MAX_CLASSES classes of lowest mean accuracy."""
     names = list(rows["records"].iloc[0][0]["test"]["class_accuracy"])
     values = np.array([class_accuracy(row) for row in rows.itertuples()])
     kept = np.sort(values.mean(0).argsort()[:MAX_CLASSES])
-    cells = pd.DataFrame(values[:, kept], columns=[names[place] for place in kept]).map("{:.1%}".format)
+    cells = pd.DataFrame(values[:, kept], columns=[names[label] for label in kept]).map("{:.1%}".format)
     cells.insert(0, "model", list(rows["model"] + ", " + rows["name"]), allow_duplicates=True)
     lowest = f", the {len(kept)} lowest of {len(names)}" if len(kept) < len(names) else ""
     return Table("by-class", f"Accuracy of each class, mean over seeds{lowest}", cells)
 
 
 def provenance(runs: pd.DataFrame) -> Table:
-    """Returns one row per run: command, result, seconds by phase, commit, version of PyTorch, device, precision."""
+    """Returns one row per run: command, accuracy, seconds by phase, commit, version of PyTorch, device, precision."""
     phases = list(dict.fromkeys(phase for record in runs["record"] for phase in record["seconds"]))
 
     def cells(run: Any) -> dict[str, str]:
@@ -71,5 +75,5 @@ def provenance(runs: pd.DataFrame) -> Table:
             "precision": run.precision,
         }
 
-    caption = "One row per run; + marks a commit with local changes"
+    caption = "One row per run; + marks uncommitted changes"
     return Table("runs", caption, pd.DataFrame([cells(run) for run in runs.itertuples()]))

@@ -18,15 +18,15 @@ def draw(title="title"):
     return figure
 
 
-def test_a_figure_is_an_image_with_words_and_the_text_of_matplotlib():
+def test_figure_is_an_image_with_alt_text_and_searchable_text():
     element = svg(draw("a < 0.5"), 'cats & "dogs"')
     attributes = ElementTree.fromstring(str(element).replace('">', '"/>')).attrib
     assert attributes["alt"] == 'cats & "dogs"'
     assert (attributes["width"], attributes["height"]) == ("384", "192")
-    drawn = b64decode(attributes["src"].removeprefix("data:image/svg+xml;base64,")).decode()
-    texts = ElementTree.fromstring(drawn).iter("{http://www.w3.org/2000/svg}text")
+    image = b64decode(attributes["src"].removeprefix("data:image/svg+xml;base64,")).decode()
+    texts = ElementTree.fromstring(image).iter("{http://www.w3.org/2000/svg}text")
     assert "a < 0.5" in [text.text for text in texts]
 
 
-def test_the_same_figure_is_the_same_text():
+def test_equal_figures_give_equal_files():
     assert svg(draw(), "x") == svg(draw(), "x")

@@ -120,7 +120,7 @@ def projected(drawn_runs, tmp_path, monkeypatch, capsys):
     shutil.copytree(drawn_runs / "model=mlp", run)
     for _ in range(2):  # a second time it replaces the first
         embed(monkeypatch, run, "--images", 50)
-    assert capsys.readouterr().out.startswith(f"{run}: 50 test images; tensorboard --logdir {run} shows them")
+    assert capsys.readouterr().out.startswith(f"{run}: wrote 50 embeddings")
     return run
 
 
@@ -137,7 +137,7 @@ def test_the_projector_gets_what_the_last_layer_sees(projected):
     names = run.class_names
     assert [row["class"] for row in rows] == [names[label] for label in run.data.test_labels[:50]]
     assert [row["prediction"] for row in rows] == [names[guess] for guess in run.predictions.predicted[:50]]
-    assert {row["right"] for row in rows if row["class"] == row["prediction"]} == {"right"}
+    assert {row["correct"] for row in rows if row["class"] == row["prediction"]} == {"True"}
     assert float(rows[7]["confidence"]) == pytest.approx(run.predictions.confidence[7], abs=5e-4)
 
     with Image.open(folder / "images.png") as picture:
@@ -153,9 +153,9 @@ def test_the_projector_gets_what_the_last_layer_sees(projected):
 def test_too_few_or_too_many_points(count, tmp_path, monkeypatch, capsys):
     with pytest.raises(SystemExit, match="2"):
         embed(monkeypatch, tmp_path, "--images", count)
-    assert "choose 2 to 10,000" in capsys.readouterr().err
+    assert "2 to 10,000" in capsys.readouterr().err
 
 
 def test_no_run_to_embed_is_one_line(tmp_path, monkeypatch):
-    with pytest.raises(SystemExit, match=r"embed.py: .*: no finished run here; name the folder"):
+    with pytest.raises(SystemExit, match=r"embed.py: .*: no finished run"):
         embed(monkeypatch, tmp_path)
