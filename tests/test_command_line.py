@@ -1,4 +1,4 @@
-"""`python train.py ...` as typed: one line on the way out, and the right exit status."""
+"""Tests the command line of train.py: errors are one line, with the right exit status."""
 
 import runpy
 import sys
@@ -30,30 +30,33 @@ def command(monkeypatch, tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "line"),
     [
-        (["epoch=3"], "train.py: there is no setting epoch; did you mean epochs? python train.py --help shows all"),
+        (
+            ["epoch=3"],
+            "train.py: unknown setting epoch; did you mean epochs? python train.py --help lists all settings",
+        ),
         (
             ["model.learning_rat=1"],
-            "train.py: there is no setting model.learning_rat; did you mean model.learning_rate? "
-            "python train.py --help shows all",
+            "train.py: unknown setting model.learning_rat; did you mean model.learning_rate? "
+            "python train.py --help lists all settings",
         ),
-        (["model=resnet"], "train.py: there is no model=resnet; choose from cnn, mlp, prototype"),
-        (["data=cifar100"], "train.py: there is no data=cifar100; choose from cifar10, folder, synthetic"),
+        (["model=resnet"], "train.py: invalid model=resnet: expected one of cnn, mlp, prototype"),
+        (["data=cifar100"], "train.py: invalid data=cifar100: expected one of cifar10, folder, synthetic"),
         (["epochs=-1"], "train.py: epochs=-1: input should be greater than 0"),
         (["-m", "batch_size=0"], "train.py: 1 of 1 jobs failed: batch_size=0: input should be greater than 0"),
         (["data=folder"], "train.py: Missing mandatory value: data.root"),
     ],
 )
-def test_a_typing_error_is_one_line(command, arguments, line):
+def test_invalid_setting_is_one_line(command, arguments, line):
     assert command(*arguments) == line
 
 
-def test_syntax_errors_are_one_line(command):
+def test_syntax_error_is_one_line(command):
     line = command("model=mlp", "epochs")
     assert line.startswith("train.py: Error parsing override 'epochs'")
     assert "\n" not in line
 
 
-def test_without_data_and_network_three_ways_are_named(command, tmp_path):
+def test_missing_data_without_network_names_three_remedies(command, tmp_path):
     line = command("model=mlp", "data.mirrors=[http://127.0.0.1:9/cifar-10-python.tar.gz]")
     assert "\n" not in line
     for way in (f"put it at {tmp_path}/data/cifar-10-python.tar.gz", "data.mirrors=[URL]", "data=synthetic"):

@@ -21,8 +21,8 @@ from omegaconf.errors import OmegaConfBaseException
 
 from cifar10.errors import UserError
 from cifar10.training.config import explain
-from cifar10.training.distributed import end_with_parent
-from cifar10.training.run_folder import RESULT, STATUS, monitored, safe_name, status_of, words
+from cifar10.training.distributed import exit_with_parent
+from cifar10.training.run_folder import RESULT, STATUS, monitored_value, result_overrides, safe_name, status_of
 
 log = logging.getLogger(__name__)
 
@@ -51,7 +51,7 @@ def run_job(cfg: DictConfig, folder: Path) -> JobResult:
 
     hydra, callbacks = HydraConfig.get(), []
     if hydra.launcher._target_.endswith("JoblibLauncher") and multiprocessing.parent_process():
-        end_with_parent()  # otherwise joblib's workers train on after the sweep was killed
+        exit_with_parent()  # otherwise joblib's workers train on after the sweep was killed
         multiprocessing.set_start_method("spawn", force=True)  # the ranks of a run cannot be started joblib's way
     if (trial := hydra.sweeper.get("trial")) is not None:
         from cifar10.sweeps.pruning import PruningCallback
@@ -70,7 +70,7 @@ def run_job(cfg: DictConfig, folder: Path) -> JobResult:
     except Exception:
         log.exception("failed")
         raise
-    return JobResult(folder, "finished", value=monitored(record))
+    return JobResult(folder, "finished", value=monitored_value(record))
 
 
 class JobLauncher:
@@ -116,7 +116,7 @@ class JobLauncher:
         result, status_file = folder / RESULT, folder / STATUS
         if result.exists() and (not config.overwrite or result.stat().st_mtime >= start):
             with suppress(OSError, ValueError, KeyError, TypeError):  # damaged: the next command reports it
-                return JobResult(folder, "finished", value=monitored(json.loads(result.read_text())))
+                return JobResult(folder, "finished", value=monitored_value(json.loads(result.read_text())))
         if status_file.exists() and status_file.stat().st_mtime >= start:
             status, _, reason = status_file.read_text().strip().partition(": ")
             if status in STATUSES:  # else the worker was killed while it wrote
@@ -149,7 +149,7 @@ def summarize(results: Sequence[JobResult], arguments: Sequence[str], config: Di
     lines += runs.attrs["skipped"]
     if len(runs):
         rows = best_first(aggregate(runs))
-        path = Path(str(config.runs), "sweeps", f"{safe_name(' '.join(words(arguments))) or 'defaults'}.csv")
+        path = Path(str(config.runs), "sweeps", f"{safe_name(' '.join(result_overrides(arguments))) or 'defaults'}.csv")
         write_atomically(path, lambda file: file.write(to_csv(rows).encode()))
         lines += [to_text(rows), f"table: {path}"]
     log.info("%s", "\n".join(lines))

@@ -1,4 +1,4 @@
-"""Checks the composed settings before anything heavy is imported or built."""
+"""Validates the composed settings before PyTorch is imported."""
 
 import re
 from collections.abc import Collection, Iterator, Mapping
@@ -17,8 +17,8 @@ from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 from cifar10.errors import UserError, one_line
 
 CONF = Path(__file__).resolve().parents[2] / "conf"
-FROM_ELSEWHERE = ("class_names", "batch_size", "seed", "network")
-"""Constructor arguments that are not settings: filled in from the data, from the top level, or by a subclass."""
+NOT_SETTINGS = ("class_names", "batch_size", "seed", "network")
+"""Constructor arguments that come from the data, from the top-level settings or from a subclass."""
 
 
 class _Group(BaseModel):
@@ -26,7 +26,7 @@ class _Group(BaseModel):
 
 
 class TrainerSettings(_Group):
-    """The arguments of `lightning.Trainer` that may be set; the others would break this project's guarantees."""
+    """Arguments of `lightning.Trainer` that can be set. The others would break guarantees of this project."""
 
     accelerator: str
     devices: int | str | list[int]
@@ -41,14 +41,14 @@ class TrainerSettings(_Group):
 
 
 class CheckpointSettings(_Group):
-    """The intervals at which `last.ckpt` is saved within an epoch."""
+    """Intervals at which `last.ckpt` is saved within an epoch."""
 
     every_n_minutes: Annotated[float, Gt(0)] | None = None
     every_n_steps: Annotated[int, Gt(0)] | None = None
 
 
 class Settings(_Group):
-    """The top level of `conf/train.yaml`, which documents each key."""
+    """Top level of `conf/train.yaml`, which documents each key."""
 
     experiment: Annotated[str, Field(pattern=r"^\w+$")]
     seed: Annotated[int, Interval(ge=0, lt=2**32)]
@@ -67,7 +67,7 @@ class Settings(_Group):
 
 
 def check_settings(cfg: DictConfig) -> None:
-    """Raises UserError with the first key that is unknown, missing, of a wrong type or out of its range."""
+    """Raises UserError for the first key that is unknown, missing, of a wrong type or out of range."""
     values: Any = OmegaConf.to_container(cfg, resolve=True)
     try:
         Settings.model_validate(values)
@@ -82,17 +82,15 @@ def check_settings(cfg: DictConfig) -> None:
             raise UserError(message) from error
         check_arguments(group, cls, values[group])
     if values["batch_size"] == 1 and values["model"].get("batch_norm"):
-        raise UserError("batch_size=1: model.batch_norm=true needs at least two images in a batch; choose more")
+        raise UserError("batch_size=1: model.batch_norm=true needs at least two images per batch; increase batch_size")
 
 
-def check_arguments(
-    group: str, cls: type, values: Mapping[str, Any], from_elsewhere: Collection[str] = FROM_ELSEWHERE
-) -> None:
-    """Validates settings against the types and ranges in the signature of their constructor."""
-    settable = settable_arguments(cls, from_elsewhere)
+def check_arguments(group: str, cls: type, values: Mapping[str, Any], excluded: Collection[str] = NOT_SETTINGS) -> None:
+    """Validates settings against the types and ranges in the signature of the constructor of `cls`."""
+    settable = settable_arguments(cls, excluded)
     for name, value in values.items():
         if name not in settable:
-            raise UserError(f"{group}.{name}: {cls.__name__} has no such setting; it has {', '.join(sorted(settable))}")
+            raise UserError(f"invalid setting {group}.{name}: {cls.__name__} expects {', '.join(sorted(settable))}")
         try:
             TypeAdapter(settable[name][1]).validate_python(value, strict=True)
         except ValidationError as error:
@@ -108,7 +106,7 @@ def compose_settings(*overrides: str) -> dict[str, Any]:
 
 
 def fill_defaults(config: dict[str, Any]) -> dict[str, Any]:
-    """Adds the constructors' defaults to the settings of an older run. Raises ImportError for a class that is gone."""
+    """Adds constructor defaults to the settings of an older run. Raises ImportError if a class no longer exists."""
     full = dict(config)
     for group in full.keys() & {"model", "data"}:
         if target := full[group].get("_target_"):
@@ -119,7 +117,7 @@ def fill_defaults(config: dict[str, Any]) -> dict[str, Any]:
 
 
 def flatten(settings: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    """Yields ("group.name", value) for each setting, as named on the command line; lists are values."""
+    """Yields ("group.name", value) for each setting, as named on the command line. Lists are values."""
     for name, value in settings.items():
         if isinstance(value, dict):
             yield from flatten(value, f"{prefix}{name}.")
@@ -127,13 +125,13 @@ def flatten(settings: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str
             yield f"{prefix}{name}", value
 
 
-def settable_arguments(cls: type, from_elsewhere: Collection[str] = FROM_ELSEWHERE) -> dict[str, tuple[Parameter, Any]]:
+def settable_arguments(cls: type, excluded: Collection[str] = NOT_SETTINGS) -> dict[str, tuple[Parameter, Any]]:
     """Returns name -> (parameter, type) of the constructor and, if it forwards `**kwargs`, of its base class."""
     found: dict[str, tuple[Parameter, Any]] = {}
     for base in cls.__mro__:
         constructor = vars(base).get("__init__", object.__init__)
         parameters, types = signature(constructor).parameters, get_type_hints(constructor, include_extras=True)
-        for name in parameters.keys() & types.keys() - {*from_elsewhere, "kwargs"}:
+        for name in parameters.keys() & types.keys() - {*excluded, "kwargs"}:
             found.setdefault(name, (parameters[name], types[name]))
         if "kwargs" not in parameters:
             break
@@ -144,27 +142,27 @@ def _user_error(key: str, values: Any, error: ValidationError) -> UserError:
     first = error.errors()[0]
     keys = [key] if key else []
     for part in first["loc"]:
-        if isinstance(values, dict):  # what follows tells which type of a union was tried
+        if isinstance(values, dict):  # the following parts name a member of a union
             keys.append(str(part))
             values = values.get(part)
     return UserError(f"{'.'.join(keys)}={first['input']}: {first['msg'][0].lower()}{first['msg'][1:]}")
 
 
 def explain(error: Exception) -> str:
-    """Returns `one_line(error)`, or for a setting that Hydra could not override the closest existing name."""
+    """Returns `one_line(error)`; for an unknown setting, a line that suggests the closest existing name."""
     unknown = re.match(r"Could not override '([^']+)'", str(error))
     if not unknown:
         return one_line(error)
     names = [name for file in CONF.rglob("*.yaml") for name in _keys(file)]
     close = get_close_matches(unknown[1], names, n=1)
     if close == [unknown[1]]:
-        return f"there is no setting {unknown[1]} here, only with another model=, data=, search= or trainer="
+        return f"unknown setting {unknown[1]}: it exists only with another model=, data=, search= or trainer="
     hint = f"did you mean {close[0]}? " if close else ""
-    return f"there is no setting {unknown[1]}; {hint}python train.py --help shows all"
+    return f"unknown setting {unknown[1]}; {hint}python train.py --help lists all settings"
 
 
 def _keys(file: Path) -> Iterator[str]:
-    """Yields the settings and groups in a file of `conf/`, as named on the command line."""
+    """Yields the settings and groups of a file in `conf/`, as named on the command line."""
     prefix = {"data": "data.", "trainer": "trainer.", "sweeper": "hydra.sweeper."}.get(file.parent.name, "")
     content: Any = OmegaConf.to_container(OmegaConf.load(file))
     for name, _ in flatten(content, prefix):

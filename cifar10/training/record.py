@@ -1,4 +1,4 @@
-"""The record of a finished run: `metrics.json`, and its summary for the terminal."""
+"""Record of a finished run (`metrics.json`) and its summary for the terminal."""
 
 import platform
 import subprocess
@@ -23,7 +23,7 @@ PACKAGES = ("torch", "torchvision", "lightning", "torchmetrics", "kornia", "hydr
 def make_record(
     cfg: DictConfig, trainer: Trainer, model: Classifier, data: ImageData, folder: Path, seconds: dict[str, float]
 ) -> dict[str, Any]:
-    """Returns everything about a finished run, as plain Python. seconds: those of "data" (reading) and "test"."""
+    """Returns the record of a finished run, as plain Python. seconds: durations of "data" (reading) and "test"."""
     monitor = cfg.monitor
     with readable(folder / "metrics.csv"):
         epochs = read_epochs(folder / "metrics.csv")
@@ -44,7 +44,7 @@ def make_record(
         "epochs": len(epochs),
         "val_loss": float(best["val/loss"]),
         "val_accuracy": float(best["val/accuracy"]),
-        # Its `train/loss` and, of the exact solver, `train/gap` say how far training got. JSON knows no infinity.
+        # Holds `train/loss` and, for the Weiszfeld solver, `train/gap`.
         "last_epoch": {name: float(value) for name, value in epochs[-1].items() if value and isfinite(float(value))},
         "seconds": {
             "data": seconds["data"],
@@ -62,7 +62,7 @@ def make_record(
 
 
 def summary(record: dict[str, Any], folder: Path) -> str:
-    """Returns the lines that a run logs last."""
+    """Returns the summary that a run logs when it has finished."""
     rows = {
         "model": "{model}, {parameters:,} parameters, seed {seed}",
         "data": "{data} (synthetic images, not CIFAR-10)" if record["data"] == "synthetic" else "{data}",
@@ -77,14 +77,14 @@ def summary(record: dict[str, Any], folder: Path) -> str:
 
 
 def device_name(device: torch.device) -> str:
-    """Returns the name of the accelerator or the processor."""
+    """Returns the name of the accelerator or processor."""
     if device.type == "cuda":
         return torch.cuda.get_device_name(device)
     return cpu_capabilities().get("cpu_name") or platform.processor() or "CPU"
 
 
 def git_commit() -> str | None:
-    """Returns the commit of the code, with "+" if files differ from it; None outside a repository."""
+    """Returns the commit of this project, with "+" for uncommitted changes; None outside its repository."""
     command = ["git", "describe", "--always", "--abbrev=40", "--exclude=*", "--dirty=+"]
     try:
         return subprocess.check_output(command, cwd=Path(__file__).parent, text=True, stderr=subprocess.DEVNULL).strip()

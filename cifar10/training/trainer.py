@@ -1,4 +1,4 @@
-"""The Trainer, the same for all models."""
+"""Builds the Lightning Trainer, with the same callbacks for all models."""
 
 import logging
 import warnings
@@ -18,7 +18,7 @@ from cifar10.errors import UserError
 from cifar10.models.classifier import Classifier
 from cifar10.training.checkpoints import BestCheckpoint, LastCheckpoint, SafeCheckpointIO
 from cifar10.training.ema import MovingAverage
-from cifar10.training.loggers.csv_logger import EpochTable
+from cifar10.training.loggers.csv_logger import EpochCSVLogger
 from cifar10.training.loggers.prototype_snapshots import PrototypeSnapshots
 from cifar10.training.loggers.tensorboard import TensorBoardImages, tensorboard_logger
 from cifar10.training.loggers.timer import EpochTimer
@@ -33,7 +33,7 @@ def make_trainer(
     callbacks: Iterable[Callback] = (),
     epochs_done: int | None = None,
 ) -> Trainer:
-    """Returns a Trainer for `model` that writes into `folder`. epochs_done: of the run that is resumed.
+    """Returns a Trainer for `model` that writes into `folder`. epochs_done: completed epochs of a resumed run.
 
     Raises UserError if Lightning refuses an argument of `cfg.trainer`.
     """
@@ -44,14 +44,14 @@ def make_trainer(
         callbacks.append(PrototypeSnapshots(folder))
     if cfg.trainer.enable_progress_bar:
         callbacks.append(TQDMProgressBar(refresh_rate=50))
-    trainer = _trainer(
+    trainer = _build_trainer(
         cfg,
         max_epochs=cfg.epochs,
         precision=chosen_precision(cfg.precision, cfg.trainer.accelerator),
         default_root_dir=folder,
-        logger=[tensorboard_logger(folder, epochs_done), EpochTable(folder / "metrics.csv")],
+        logger=[tensorboard_logger(folder, epochs_done), EpochCSVLogger(folder / "metrics.csv")],
         callbacks=callbacks,
-        plugins=[SafeCheckpointIO(), *_cluster()],
+        plugins=[SafeCheckpointIO(), *_cluster_plugins()],
         sync_batchnorm=cfg.trainer.accelerator != "cpu" and torch.cuda.is_available(),  # GPUs only
         num_sanity_val_steps=0,
     )
@@ -60,36 +60,38 @@ def make_trainer(
 
 
 def bare_trainer(cfg: DictConfig) -> Trainer:
-    """Returns a Trainer without output, which resolves `cfg.trainer` on this machine."""
-    return _trainer(cfg, logger=False, enable_checkpointing=False, plugins=_cluster())
+    """Returns a Trainer without output, to resolve `cfg.trainer` on this machine."""
+    return _build_trainer(cfg, logger=False, enable_checkpointing=False, plugins=_cluster_plugins())
 
 
-def _trainer(cfg: DictConfig, **settings: Any) -> Trainer:
-    _quiet()
+def _build_trainer(cfg: DictConfig, **settings: Any) -> Trainer:
+    _silence_warnings()
     chosen: Any = OmegaConf.to_container(cfg.trainer, resolve=True)
     try:
         return Trainer(enable_model_summary=False, **settings, **chosen)
     except (TypeError, ValueError, MisconfigurationException) as error:
-        given = " ".join(f"{name}={chosen[name]}" for name in ("accelerator", "devices"))  # Lightning may name neither
+        given = " ".join(
+            f"{name}={chosen[name]}" for name in ("accelerator", "devices")
+        )  # Lightning's message may name neither
         raise UserError(f"trainer: {given}: {str(error).splitlines()[0]}") from error
 
 
-def _cluster() -> list[SLURMEnvironment]:
-    """Turns off Lightning's own checkpoint before requeueing under SLURM: the run resumes from `last.ckpt`."""
+def _cluster_plugins() -> list[SLURMEnvironment]:
+    """Disables Lightning's requeueing and its checkpoint under SLURM: the run resumes from `last.ckpt`."""
     return [SLURMEnvironment(auto_requeue=False)] if SLURMEnvironment.detect() else []
 
 
-def _quiet() -> None:
+def _silence_warnings() -> None:
     """Silences warnings that users cannot act on."""
     for part in ("pytorch", "fabric"):
         logging.getLogger(f"lightning.{part}").setLevel(logging.WARNING)
-    for harmless in (  # starts of messages, regular expressions
-        r"Checkpoint directory .* exists and is not empty",  # ours does: configuration and log
-        r"The number of training batches .* is smaller than the logging interval",  # we log once per epoch
-        "You're resuming from a checkpoint that ended before the epoch ended",  # ours goes on with the next batch
-        "You're using the WeightAveraging callback, but loading a checkpoint outside",  # of the average, to test it
-        "It is recommended to use `self.log",  # with sync_dist: what we log is of all ranks already
-        "`torch.jit.trace",  # how TensorBoard's own writer draws the graph
-        r"`isinstance\(treespec, LeafSpec\)` is deprecated",  # between Lightning and PyTorch
+    for message in (  # regular expressions that match the start of a warning
+        r"Checkpoint directory .* exists and is not empty",  # the run folder holds settings and log
+        r"The number of training batches .* is smaller than the logging interval",  # metrics are logged once per epoch
+        "You're resuming from a checkpoint that ended before the epoch ended",  # the data resumes with the next batch
+        "You're using the WeightAveraging callback, but loading a checkpoint outside",  # best.ckpt, to test it
+        "It is recommended to use `self.log",  # with sync_dist: the logged values are already reduced over all ranks
+        "`torch.jit.trace",  # SummaryWriter.add_graph uses it
+        r"`isinstance\(treespec, LeafSpec\)` is deprecated",  # used by Lightning
     ):
-        warnings.filterwarnings("ignore", harmless)
+        warnings.filterwarnings("ignore", message)

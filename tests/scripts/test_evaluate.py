@@ -104,7 +104,7 @@ def test_user_errors_are_one_line(command, drawn_runs, other_classes, tmp_path):
         "'dog'; choose data of the network's classes"
     )
     assert command(mlp, "data=cifar100")[0] == (
-        "evaluate.py: there is no data=cifar100; choose from cifar10, folder, synthetic"
+        "evaluate.py: invalid data=cifar100: expected one of cifar10, folder, synthetic"
     )
     assert command(mlp, "data.test_size=50")[0] == (
         "evaluate.py: 'data.test_size=50': of which data set? add data=synthetic, as of this run"

@@ -1,4 +1,4 @@
-"""The Trainer: what it refuses is one line, and Lightning's signal handlers stay out."""
+"""Tests the Trainer: invalid arguments are one line, and signal handlers are kept."""
 
 import signal
 
@@ -16,13 +16,13 @@ def trainer(folder, *overrides):
 
 
 @pytest.mark.parametrize("override", ["trainer.accelerator=abacus", "trainer.devices=nine"])
-def test_what_lightning_refuses_is_one_line(override, tmp_path):
+def test_argument_refused_by_lightning_is_one_line(override, tmp_path):
     with pytest.raises(UserError, match=override.removeprefix("trainer.")) as error:
         trainer(tmp_path, override)
     assert "\n" not in str(error.value)
 
 
-def test_lightning_leaves_signals_alone(random_data, tmp_path):
+def test_lightning_keeps_signal_handlers(random_data, tmp_path):
     handler, seen = signal.getsignal(signal.SIGTERM), []
     made = trainer(tmp_path, "trainer.accelerator=cpu")
     model = MLP(["a", "b"])

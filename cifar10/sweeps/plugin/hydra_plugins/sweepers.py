@@ -16,7 +16,7 @@ from cifar10.errors import UserError
 from cifar10.sweeps.jobs import JobLauncher, summarize
 from cifar10.training.config import check_arguments
 from cifar10.training.distributed import launched_world_size
-from cifar10.training.run_folder import safe_name, words
+from cifar10.training.run_folder import result_overrides, safe_name
 
 
 @dataclass
@@ -80,7 +80,7 @@ class Search(JobSweeper):
         except ImportError:
             raise UserError("a search needs Optuna: pip install -e '.[search]'") from None
         # By default a function of the space: the same command continues its study, and another one starts its own.
-        study = self.study or safe_name(" ".join(words(arguments)))
+        study = self.study or safe_name(" ".join(result_overrides(arguments)))
         location = StudyLocation(study, self.storage or sqlite_url(f"{config.runs}/searches/{study}.db"), self.pruner)
         limits = self.n_trials, self.startup_trials, self.max_batch_size, self.seed
         with storage_errors(location):
