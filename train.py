@@ -76,6 +76,7 @@ def one_line_errors() -> Iterator[None]:
 
 
 if __name__ == "__main__":
+    logging.raiseExceptions = False  # a closed pipe or a full disk must not print a stack trace per message
     os.environ["HYDRA_FULL_ERROR"] = "1"  # makes Hydra raise its errors instead of printing several lines
     with one_line_errors(), sigterm_interrupts():
         main()
