@@ -8,7 +8,7 @@ import socket
 import sys
 import threading
 from collections.abc import Callable
-from multiprocessing import get_context
+from multiprocessing import get_context, parent_process
 from multiprocessing.process import BaseProcess
 from multiprocessing.queues import SimpleQueue
 from time import sleep
@@ -22,6 +22,9 @@ from omegaconf.errors import OmegaConfBaseException
 from cifar10.errors import Interrupted, UserError, one_line
 from cifar10.training.signals import StopSignals
 
+RANK_VARIABLES = ("WORLD_SIZE", "RANK", "LOCAL_RANK", "NODE_RANK", "GROUP_RANK", "TORCHELASTIC_RUN_ID")
+RANK_VARIABLES += ("SLURM_NTASKS", "SLURM_PROCID", "JSM_NAMESPACE_RANK")
+"""Environment variables from which Lightning detects a launcher and the rank (Lightning 2.6.6)."""
 GRACE_SECONDS = 1.0
 """Seconds that the other ranks have to exit after one has, and again after SIGTERM."""
 
@@ -61,15 +64,39 @@ def ranks_to_start(cfg: DictConfig) -> int:
 
 
 def launched_world_size() -> int:
-    """Returns the number of processes that torchrun or srun started, this one included."""
-    return max(int(os.environ.get(name, 1)) for name in ("WORLD_SIZE", "SLURM_STEP_NUM_TASKS"))
+    """Returns the number of processes that torchrun or srun launched, including this one."""
+    return _launched()[1]
 
 
 def is_rank_zero() -> bool:
-    """Returns whether this process writes the run's files."""
-    # In Lightning's order: within an interactive job SLURM_PROCID is the shell's.
-    names = (name for name in ("RANK", "LOCAL_RANK", "SLURM_PROCID") if name in os.environ)
-    return os.environ.get(next(names, ""), "0") == "0"
+    """Returns whether this process writes the files of the run."""
+    return _launched()[0] == 0
+
+
+def unset_stale_rank_variables() -> None:
+    """Removes rank variables, which Lightning would obey, unless a launcher has started several processes.
+
+    Job scripts, shells of SLURM jobs and Kubernetes leave such variables.
+    """
+    if launched_world_size() == 1:
+        for name in RANK_VARIABLES:
+            os.environ.pop(name, None)
+
+
+def _launched() -> tuple[int, int]:
+    """Returns (rank, world size) as set by torchrun or srun. The rank of a launcher of one process is ignored."""
+    for world_size, rank in (("WORLD_SIZE", "RANK"), ("SLURM_STEP_NUM_TASKS", "SLURM_PROCID")):
+        if (count := _read_int(world_size, 1)) > 1:
+            return _read_int(rank, 0), count
+    return 0, 1
+
+
+def _read_int(variable: str, default: int) -> int:
+    """Returns an environment variable, or its first number as in OMP_NUM_THREADS=4,2. Ignores an invalid value."""
+    try:
+        return int(os.environ.get(variable, "").partition(",")[0])
+    except ValueError:
+        return default
 
 
 def spawn_ranks(world_size: int, train: Callable[[], Any]) -> None:
@@ -122,7 +149,7 @@ def _environment(world_size: int) -> dict[str, str]:
     """Returns the environment variables of torchrun that all ranks share: a free port, and CPU threads per rank."""
     with socket.create_server(("127.0.0.1", 0)) as probe:
         port = probe.getsockname()[1]
-    threads = int(os.environ.get("OMP_NUM_THREADS", os.cpu_count() or 1)) // world_size
+    threads = _read_int("OMP_NUM_THREADS", os.cpu_count() or 1) // world_size
     shared = {"MASTER_PORT": port, "NODE_RANK": 0, "WORLD_SIZE": world_size, "OMP_NUM_THREADS": max(threads, 1)}
     return {"MASTER_ADDR": "127.0.0.1", **{name: str(value) for name, value in shared.items()}}
 
@@ -132,6 +159,7 @@ def _run_rank(rank: int, train: Callable[[], Any], environment: dict[str, str], 
     signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     exit_with_parent()
     os.environ.update(environment | {"RANK": str(rank), "LOCAL_RANK": str(rank)})
+    logging.raiseExceptions = False  # as in train.py
     if rank > 0:
         logging.disable(logging.WARNING)
     elif logs is not None:
@@ -148,7 +176,9 @@ def _run_rank(rank: int, train: Callable[[], Any], environment: dict[str, str], 
 
 def exit_with_parent() -> None:
     """Starts a thread that exits this process when its parent process has ended."""
-    name, parent_id = "exit with parent", os.getppid()
+    parent = parent_process()
+    assert parent is not None
+    name, parent_id = "exit with parent", parent.pid  # getppid() is wrong if the parent ended during the imports
 
     def watch() -> None:
         while os.getppid() == parent_id:

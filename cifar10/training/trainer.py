@@ -1,8 +1,10 @@
 """Builds the Lightning Trainer, with the same callbacks for all models."""
 
 import logging
+import sys
 import warnings
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +12,7 @@ import torch
 from lightning import Callback, Trainer
 from lightning.pytorch.callbacks import TQDMProgressBar
 from lightning.pytorch.plugins.environments import SLURMEnvironment
+from lightning.pytorch.utilities import rank_zero_only
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
 from omegaconf import DictConfig, OmegaConf
 
@@ -42,7 +45,7 @@ def make_trainer(
     callbacks += [average] if average else []
     if model.network.prototype_images() is not None:
         callbacks.append(PrototypeSnapshots(folder))
-    if cfg.trainer.enable_progress_bar:
+    if _shows_progress_bar(cfg):
         callbacks.append(TQDMProgressBar(refresh_rate=50))
     trainer = _build_trainer(
         cfg,
@@ -55,6 +58,7 @@ def make_trainer(
         sync_batchnorm=cfg.trainer.accelerator != "cpu" and torch.cuda.is_available(),  # GPUs only
         num_sanity_val_steps=0,
     )
+    rank_zero_only.rank = trainer.global_rank  # Lightning reads it from the environment when it is imported
     keep_signal_handlers(trainer)
     return trainer
 
@@ -67,13 +71,28 @@ def bare_trainer(cfg: DictConfig) -> Trainer:
 def _build_trainer(cfg: DictConfig, **settings: Any) -> Trainer:
     _silence_warnings()
     chosen: Any = OmegaConf.to_container(cfg.trainer, resolve=True)
+    chosen["enable_progress_bar"] = _shows_progress_bar(cfg)
     try:
         return Trainer(enable_model_summary=False, **settings, **chosen)
-    except (TypeError, ValueError, MisconfigurationException) as error:
+    except (TypeError, ValueError, RuntimeError, ImportError, MisconfigurationException) as error:
         given = " ".join(
             f"{name}={chosen[name]}" for name in ("accelerator", "devices")
         )  # Lightning's message may name neither
         raise UserError(f"trainer: {given}: {str(error).splitlines()[0]}") from error
+
+
+@contextmanager
+def misconfiguration_as_user_error() -> Iterator[None]:
+    """Converts the errors of Lightning about settings that do not fit the model or the data to UserError."""
+    try:
+        yield
+    except MisconfigurationException as error:
+        raise UserError(f"trainer: {' '.join(str(error).split())}") from error
+
+
+def _shows_progress_bar(cfg: DictConfig) -> bool:
+    chosen = cfg.trainer.enable_progress_bar
+    return sys.stdout.isatty() if chosen is None else chosen
 
 
 def _cluster_plugins() -> list[SLURMEnvironment]:

@@ -156,7 +156,7 @@ def test_job_that_starts_in_another_folder_runs_in_the_sweep_s(sweep, tmp_path, 
 def test_job_in_the_sweep_s_own_process_does_not_end_with_its_parent(sweep, monkeypatch, fake_train):
     """joblib starts no worker for one job at a time; only its workers end with the sweep that they belong to."""
     pytest.importorskip("hydra_plugins.hydra_joblib_launcher", reason="the joblib launcher is not installed")
-    monkeypatch.setattr("cifar10.sweeps.jobs.end_with_parent", lambda: pytest.fail("this is no worker"))
+    monkeypatch.setattr("cifar10.sweeps.jobs.exit_with_parent", lambda: pytest.fail("this is no worker"))
     one = ("hydra/launcher=joblib", "hydra.launcher.n_jobs=1")
     assert sweep("model=mlp", "seed=1", *one, *SMALL)[0] == 0
 

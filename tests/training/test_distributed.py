@@ -5,12 +5,15 @@ import json
 import os
 import subprocess
 import sys
+import threading
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
 from hydra import compose, initialize
 from lightning.pytorch.plugins.environments import LightningEnvironment
+from lightning.pytorch.utilities import rank_zero_only
 
 from cifar10.errors import UserError
 from cifar10.training import distributed
@@ -77,7 +80,7 @@ def test_gradient_equals_that_of_the_whole_batch(tmp_path):
         "model.optimizer=sgd",
         "model.learning_rate=1",
         "epochs=1",
-        "+trainer.limit_train_batches=1",
+        "trainer.limit_train_batches=1",
     )
     for name, more in (("none", ["model.learning_rate=1e-30"]), ("one", []), ("two", TWO)):
         train(composed(*settings, *more), tmp_path / name)
@@ -162,7 +165,13 @@ def test_launched_processes_do_not_each_train_alone(name, monkeypatch, tmp_path)
 
 def test_mismatch_with_slurm_is_one_line(monkeypatch, tmp_path):
     slurm = {"SLURM_NTASKS": "1", "SLURM_NTASKS_PER_NODE": "1", "SLURM_JOB_NAME": "job", "SLURM_JOB_ID": "1"}
-    slurm |= {"SLURM_PROCID": "0", "SLURM_LOCALID": "0", "SLURM_NODEID": "0", "SLURM_NODELIST": "a"}
+    slurm |= {
+        "SLURM_STEP_NUM_TASKS": "2",
+        "SLURM_PROCID": "0",
+        "SLURM_LOCALID": "0",
+        "SLURM_NODEID": "0",
+        "SLURM_NODELIST": "a",
+    }
     for name, value in slurm.items():
         monkeypatch.setenv(name, value)
     with pytest.raises(UserError, match=r"trainer: .*devices=2.*; docs/scale.md lists matching numbers") as error:
@@ -192,15 +201,47 @@ def test_torchrun_trains_one_run(tmp_path):
     ("environment", "first"),
     [
         ({}, True),
-        ({"LOCAL_RANK": "1"}, False),
-        ({"RANK": "2", "LOCAL_RANK": "0"}, False),
-        ({"SLURM_PROCID": "0"}, True),
-        ({"SLURM_PROCID": "0", "LOCAL_RANK": "1"}, False),  # in an interactive job
+        ({"RANK": "1", "WORLD_SIZE": "2"}, False),
+        ({"RANK": "0", "WORLD_SIZE": "2"}, True),
+        ({"RANK": "1", "WORLD_SIZE": "2", "SLURM_PROCID": "0", "SLURM_STEP_NUM_TASKS": "1"}, False),  # in an srun shell
+        ({"SLURM_PROCID": "3", "SLURM_STEP_NUM_TASKS": "4"}, False),
+        *(({name: "3"}, True) for name in ("RANK", "LOCAL_RANK", "SLURM_PROCID")),  # stale
+        ({"RANK": "3", "WORLD_SIZE": "1"}, True),
+        ({"RANK": "3", "WORLD_SIZE": ""}, True),
+        ({"RANK": "", "WORLD_SIZE": "many"}, True),
     ],
 )
-def test_is_rank_zero(environment, first, monkeypatch):
-    for name in ("RANK", "LOCAL_RANK", "SLURM_PROCID"):
+def test_rank_counts_only_with_the_world_size_of_its_launcher(environment, first, monkeypatch):
+    for name in distributed.RANK_VARIABLES:
         monkeypatch.delenv(name, raising=False)
     for name, value in environment.items():
         monkeypatch.setenv(name, value)
+    distributed.unset_stale_rank_variables()
     assert distributed.is_rank_zero() is first
+    assert ("RANK" in os.environ) == (distributed.launched_world_size() > 1 and "RANK" in environment)
+
+
+def test_run_with_stale_rank_variables_writes_its_files(monkeypatch, tmp_path):
+    stale = {"RANK": "3", "LOCAL_RANK": "1", "WORLD_SIZE": "", "SLURM_NTASKS": "4", "SLURM_JOB_NAME": "job"}
+    for name, value in stale.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setattr(rank_zero_only, "rank", 3)  # as set by the import of Lightning
+    assert train(composed("model=mlp", "epochs=1", "data.train_size=60"), tmp_path)["epochs"] == 1
+    assert (tmp_path / "metrics.csv").exists()
+    assert list((tmp_path / "tensorboard").iterdir())
+
+
+@pytest.mark.parametrize(("value", "threads"), [("8", "4"), ("6,2", "3"), ("", "2"), ("all", "2")])
+def test_threads_per_rank(value, threads, monkeypatch):
+    monkeypatch.setenv("OMP_NUM_THREADS", value)
+    monkeypatch.setattr(os, "cpu_count", lambda: 4)
+    assert distributed._environment(2)["OMP_NUM_THREADS"] == threads
+
+
+def test_rank_exits_if_its_parent_ended_during_the_imports(monkeypatch):
+    exited = threading.Event()
+    monkeypatch.setattr(distributed, "parent_process", lambda: SimpleNamespace(pid=os.getppid() + 1))
+    monkeypatch.setattr(os, "_exit", lambda status: exited.set())
+    monkeypatch.setattr(distributed, "sleep", lambda seconds: pytest.fail("the parent is not running"))
+    distributed.exit_with_parent()
+    assert exited.wait(10)
