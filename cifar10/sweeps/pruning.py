@@ -1,7 +1,6 @@
 """Prunes a run of a search between two epochs where other trials are better."""
 
 import logging
-from csv import DictReader
 from functools import cached_property
 from pathlib import Path
 
@@ -10,6 +9,7 @@ from lightning import Callback, LightningModule, Trainer
 
 from cifar10.errors import Pruned, StorageError
 from cifar10.sweeps.study import StudyLocation, storage_errors, trial_id
+from cifar10.training.loggers.csv_logger import read_epochs
 from cifar10.training.run_folder import readable
 
 log = logging.getLogger(__name__)
@@ -35,8 +35,8 @@ class PruningCallback(Callback):
 
     def should_prune(self) -> bool:
         """Reports the epochs that the study lacks; returns whether to prune after any of them."""
-        with readable(self.table), self.table.open(newline="") as file:
-            values = {int(row["epoch"]): float(row[self.monitor]) for row in DictReader(file)}
+        with readable(self.table):
+            values = {int(row["epoch"]): float(row[self.monitor]) for row in read_epochs(self.table)}
         prune = False
         try:
             with storage_errors(self.location):

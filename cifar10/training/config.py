@@ -5,6 +5,7 @@ from collections.abc import Collection, Iterator, Mapping
 from difflib import get_close_matches
 from functools import cache
 from inspect import Parameter, signature
+from math import inf
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_type_hints
 
@@ -32,9 +33,9 @@ class TrainerSettings(_Group):
     devices: int | str | list[int]
     strategy: Literal["auto", "ddp"] = "auto"
     num_nodes: Annotated[int, Gt(0)] = 1
-    enable_progress_bar: bool
+    enable_progress_bar: bool | None
     limit_train_batches: Annotated[int, Gt(0)] | Annotated[float, Interval(gt=0, le=1)] = 1.0
-    gradient_clip_val: Annotated[float, Gt(0)] | None = None
+    gradient_clip_val: Annotated[float, Interval(gt=0, lt=inf)] | None = None
     deterministic: bool | Literal["warn"] = False
     benchmark: bool | None = None
     profiler: Literal["simple", "advanced", "pytorch"] | None = None
@@ -78,11 +79,19 @@ def check_settings(cfg: DictConfig) -> None:
         try:
             cls = get_class(target)
         except (ImportError, ValueError, AttributeError, TypeError) as error:
-            message = f"{group}._target_={target}: no such class; leave it out, and choose one by {group}=NAME"
-            raise UserError(message) from error
+            raise UserError(f"{group}._target_={target}: {_import_error(target, error)}") from error
         check_arguments(group, cls, values[group])
     if values["batch_size"] == 1 and values["model"].get("batch_norm"):
         raise UserError("batch_size=1: model.batch_norm=true needs at least two images per batch; increase batch_size")
+
+
+def _import_error(target: Any, error: Exception) -> str:
+    """Returns why a class cannot be imported: it does not exist, or its module raised an error."""
+    cause = error.__cause__
+    missing = getattr(cause, "name", None)  # of a ModuleNotFoundError or AttributeError
+    if not isinstance(cause, Exception) or f"{target}.".startswith(f"{missing}.") or missing in str(target).split("."):
+        return "class not found; omit it, and choose a class by a group such as model=NAME"
+    return f"the import failed: {type(cause).__name__}: {one_line(cause)}"
 
 
 def check_arguments(group: str, cls: type, values: Mapping[str, Any], excluded: Collection[str] = NOT_SETTINGS) -> None:
@@ -106,8 +115,11 @@ def compose_settings(*overrides: str) -> dict[str, Any]:
 
 
 def fill_defaults(config: dict[str, Any]) -> dict[str, Any]:
-    """Adds constructor defaults to the settings of an older run. Raises ImportError if a class no longer exists."""
+    """Adds defaults of constructors and Trainer to settings. Raises ImportError if a class no longer exists."""
     full = dict(config)
+    for group, settings in (("trainer", TrainerSettings), ("checkpoint", CheckpointSettings)):
+        fields = settings.model_fields.items()
+        full[group] = {k: v.default for k, v in fields if not v.is_required()} | full.get(group, {})
     for group in full.keys() & {"model", "data"}:
         if target := full[group].get("_target_"):
             arguments = settable_arguments(get_class(target)).items()

@@ -1,5 +1,6 @@
 """Record of a finished run (`metrics.json`) and its summary for the terminal."""
 
+import os
 import platform
 import subprocess
 from importlib.metadata import version
@@ -13,6 +14,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from cifar10.data.datamodule import ImageData
 from cifar10.models.classifier import Classifier
+from cifar10.networks.checkpoint import read_checkpoint
 from cifar10.training.loggers.csv_logger import read_epochs
 from cifar10.training.precision import cpu_capabilities
 from cifar10.training.run_folder import readable
@@ -24,10 +26,10 @@ def make_record(
     cfg: DictConfig, trainer: Trainer, model: Classifier, data: ImageData, folder: Path, seconds: dict[str, float]
 ) -> dict[str, Any]:
     """Returns the record of a finished run, as plain Python. seconds: durations of "data" (reading) and "test"."""
-    monitor = cfg.monitor
+    best_epoch = read_checkpoint(folder / "best.ckpt")["epoch"] + 1
     with readable(folder / "metrics.csv"):
         epochs = read_epochs(folder / "metrics.csv")
-        best = (min if monitor.endswith("loss") else max)(epochs, key=lambda row: float(row[monitor]))
+        best = next(row for row in epochs if int(row["epoch"]) == best_epoch)
         train_seconds, val_seconds = (sum(float(row[name]) for row in epochs) for name in ("seconds", "val_seconds"))
     device = device_name(trainer.strategy.root_device)
     if trainer.strategy.root_device.type == "cpu":
@@ -40,7 +42,7 @@ def make_record(
         "images": {split: len(getattr(data, f"{split}_labels")) for split in ("train", "val", "test")},
         "seed": cfg.seed,
         "test": model.test_results,
-        "best_epoch": int(best["epoch"]),
+        "best_epoch": best_epoch,
         "epochs": len(epochs),
         "val_loss": float(best["val/loss"]),
         "val_accuracy": float(best["val/accuracy"]),
@@ -59,6 +61,15 @@ def make_record(
         "versions": {"python": platform.python_version(), **{name: version(name) for name in PACKAGES}},
         "config": OmegaConf.to_container(cfg, resolve=True),
     }
+
+
+def nan_to_null(value: Any) -> Any:
+    """Returns plain Python data with None for numbers that are not finite, which JSON lacks."""
+    if isinstance(value, dict):
+        return {name: nan_to_null(inner) for name, inner in value.items()}
+    if isinstance(value, list):
+        return [nan_to_null(inner) for inner in value]
+    return None if isinstance(value, float) and not isfinite(value) else value
 
 
 def summary(record: dict[str, Any], folder: Path) -> str:
@@ -85,8 +96,12 @@ def device_name(device: torch.device) -> str:
 
 def git_commit() -> str | None:
     """Returns the commit of this project, with "+" for uncommitted changes; None outside its repository."""
+    root = Path(__file__).resolve().parents[2]
     command = ["git", "describe", "--always", "--abbrev=40", "--exclude=*", "--dirty=+"]
+    # Without the ceiling, and with GIT_DIR as in a hook, git would describe another repository.
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("GIT_")}
+    environment["GIT_CEILING_DIRECTORIES"] = str(root.parent)
     try:
-        return subprocess.check_output(command, cwd=Path(__file__).parent, text=True, stderr=subprocess.DEVNULL).strip()
+        return subprocess.check_output(command, cwd=root, env=environment, text=True, stderr=subprocess.DEVNULL).strip()
     except (OSError, subprocess.CalledProcessError):
         return None

@@ -1,6 +1,5 @@
 """Trains one run, from its settings to its results: `train`."""
 
-import json
 import logging
 import os
 from collections.abc import Callable, Iterable, Sequence
@@ -15,8 +14,8 @@ from omegaconf import DictConfig, OmegaConf
 
 from cifar10.errors import Interrupted, UserError
 from cifar10.files import write_json
-from cifar10.training.config import check_settings
-from cifar10.training.distributed import is_rank_zero, ranks_to_start, spawn_ranks
+from cifar10.training.config import check_settings, fill_defaults
+from cifar10.training.distributed import is_rank_zero, ranks_to_start, spawn_ranks, unset_stale_rank_variables
 from cifar10.training.run_folder import (
     RESULT,
     STATUS,
@@ -24,6 +23,8 @@ from cifar10.training.run_folder import (
     init_run_folder,
     lock_run_folder,
     log_failure_to_status,
+    read_record,
+    readable,
 )
 
 if TYPE_CHECKING:
@@ -50,15 +51,17 @@ def train(
     record): called in rank 0 before `metrics.json` is written; its exceptions are logged as warnings. With several
     ranks, all three are pickled. Raises UserError for errors that a user can fix, Interrupted after SIGINT or SIGTERM.
     """
+    unset_stale_rank_variables()
     check_settings(cfg)
+    # The record holds all settings: a default that changes later must not change its meaning.
+    cfg = OmegaConf.create(fill_defaults(OmegaConf.to_container(cfg, resolve=True)))  # type: ignore[arg-type]
     if finished := _finished_before(folder, cfg):
         return finished
     arguments: dict[str, Any] = {"overrides": overrides, "callbacks": callbacks, "on_finish": on_finish}
     if (world_size := ranks_to_start(cfg)) > 1:
-        resolved: Any = OmegaConf.create(OmegaConf.to_container(cfg, resolve=True))
         with log_failure_to_status(folder):
-            spawn_ranks(world_size, partial(train, resolved, folder, **arguments))
-        return json.loads((folder / RESULT).read_text())
+            spawn_ranks(world_size, partial(train, cfg, folder, **arguments))
+        return read_record(folder / RESULT)
     if not is_rank_zero():
         return _fit_and_test(cfg, folder, **arguments)
     with lock_run_folder(folder):
@@ -75,9 +78,9 @@ def _fit_and_test(cfg: DictConfig, folder: Path, overrides: Any, callbacks: Any,
 
     from cifar10.training.checkpoints import LastCheckpoint, epochs_done
     from cifar10.training.loggers.tensorboard import log_results, remove_events
-    from cifar10.training.record import git_commit, make_record, summary
+    from cifar10.training.record import git_commit, make_record, nan_to_null, summary
     from cifar10.training.signals import StopSignals
-    from cifar10.training.trainer import make_trainer
+    from cifar10.training.trainer import make_trainer, misconfiguration_as_user_error
 
     commit, seconds = git_commit(), {}
     data, seconds["data"] = _load_data(cfg)
@@ -89,7 +92,7 @@ def _fit_and_test(cfg: DictConfig, folder: Path, overrides: Any, callbacks: Any,
     if trainer.is_global_zero:
         init_run_folder(folder, cfg)
         remove_events(folder, of_training=resume is None)
-    with logging_redirect_tqdm(), stop.caught():
+    with logging_redirect_tqdm(), stop.caught(), misconfiguration_as_user_error():
         trainer.fit(model, data, ckpt_path=resume, weights_only=True)
         trainer.loggers = []  # log_results logs the test metrics
         start = perf_counter()
@@ -102,7 +105,7 @@ def _fit_and_test(cfg: DictConfig, folder: Path, overrides: Any, callbacks: Any,
             model.test_predictions.save(folder)
             log_results(folder, record)
             _call_on_finish(on_finish, folder, record)
-            write_json(folder / RESULT, record)
+            write_json(folder / RESULT, nan_to_null(record))
             log.info("%s", summary(record, folder))
     if stop.requested:  # the run has finished, but a sweep must stop
         raise Interrupted(f"after {folder} has finished", stop.status)
@@ -114,8 +117,10 @@ def _finished_before(folder: Path, cfg: DictConfig) -> Record | None:
     if finished := finished_result(folder, cfg):
         from cifar10.training.record import summary
 
+        with readable(folder / RESULT):
+            text = summary(finished, folder)
         if is_rank_zero():
-            log.info("already finished (overwrite=true repeats the run)\n%s", summary(finished, folder))
+            log.info("already finished (overwrite=true repeats the run)\n%s", text)
     return finished
 
 
@@ -137,7 +142,7 @@ def _make_model(cfg: DictConfig, class_names: Sequence[str]) -> "Classifier":
     from cifar10.models.build import build_model
 
     seed_everything(cfg.seed, verbose=False)
-    os.environ.pop("PL_GLOBAL_SEED")  # else each rank would seed again after the model is built
+    os.environ.pop("PL_GLOBAL_SEED", None)  # else each rank would seed again after the model is built
     settings: Any = OmegaConf.to_container(cfg.model, resolve=True)
     return build_model(settings, class_names)
 

@@ -9,6 +9,7 @@ import shutil
 import socket
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
+from math import nan
 from pathlib import Path
 from time import sleep
 from typing import Any
@@ -25,6 +26,7 @@ from cifar10.files import write_atomically
 from cifar10.training.config import fill_defaults, flatten
 
 DEFAULT_DATA = "cifar10"
+READ_ERRORS = (OSError, ValueError, LookupError, TypeError, ImportError, csv.Error, YAMLError, OmegaConfBaseException)
 WITHOUT_EFFECT = (
     *("runs", "overwrite", "stop_on_divergence", "checkpoint.every_n_minutes", "checkpoint.every_n_steps"),
     *("data.root", "data.mirrors", "data.eval_batch_size", "trainer.enable_progress_bar"),
@@ -103,10 +105,20 @@ def finished_result(folder: Path, cfg: DictConfig) -> dict[str, Any] | None:
     if not (folder / RESULT).exists():
         return None
     with readable(folder / RESULT):
-        record = json.loads((folder / RESULT).read_text())
-        if not isinstance(record, dict) or "test" not in record:
-            raise ValueError("no test metrics")
-        return record
+        record = read_record(folder / RESULT)
+        monitored_value(record)
+    return record
+
+
+def read_record(path: Path) -> dict[str, Any]:
+    """Returns the content of `metrics.json`, in which null stands for a loss that is not finite.
+
+    Raises OSError, ValueError, KeyError or TypeError for a damaged file.
+    """
+    record = json.loads(path.read_text())
+    for values, name in ((record["test"], "loss"), (record, "val_loss")):
+        values[name] = nan if values[name] is None else float(values[name])
+    return record
 
 
 def _check_same_settings(folder: Path, cfg: DictConfig) -> None:
@@ -128,7 +140,7 @@ def readable(path: Path) -> Iterator[None]:
     """Converts the errors of reading a damaged or incompatible YAML, JSON or CSV file to UserError."""
     try:
         yield
-    except (OSError, ValueError, KeyError, ImportError, csv.Error, YAMLError, OmegaConfBaseException) as error:
+    except READ_ERRORS as error:
         raise UserError(f"{path} cannot be read; start over with overwrite=true") from error
 
 
@@ -180,8 +192,9 @@ def log_failure_to_status(folder: Path) -> Iterator[None]:
     except Busy:
         raise
     except Exception as error:
-        with suppress(OSError):
-            (folder / STATUS).write_text(f"{status_of(error)}: {one_line(error) or type(error).__name__}\n")
+        text = f"{status_of(error)}: {one_line(error) or type(error).__name__}\n"
+        with suppress(UserError):
+            write_atomically(folder / STATUS, lambda file: file.write(text.encode(errors="replace")))
         raise
 
 

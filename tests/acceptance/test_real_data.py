@@ -75,7 +75,7 @@ def _mean_own_distance(data, prototypes):
     ("model", "below", "accuracy", "overrides"),
     [
         ("mlp", 1.95, 0.32, []),  # the study after one epoch: 35.6% of the validation images
-        ("cnn", 2.05, 0.30, ["+trainer.limit_train_batches=300"]),
+        ("cnn", 2.05, 0.30, ["trainer.limit_train_batches=300"]),
     ],
 )
 def test_losses_fall_as_the_study_s_did(model, below, accuracy, overrides, settings, tmp_path):

@@ -29,7 +29,7 @@ def train(folder, *overrides, steps=STEPS):
     """Trains some steps; returns the losses, the initial weights, and the images, labels and order of the batches."""
     with initialize(version_base="1.3", config_path="../../conf"):
         cfg = compose(
-            "train", [*overrides, "data=synthetic", "epochs=1", f"+trainer.limit_train_batches={steps}", *QUIET]
+            "train", [*overrides, "data=synthetic", "epochs=1", f"trainer.limit_train_batches={steps}", *QUIET]
         )
     data = instantiate(cfg.data, _convert_="all", batch_size=cfg.batch_size, seed=cfg.seed)
     data.setup()

@@ -64,7 +64,7 @@ def test_each_loop_takes_the_steps_it_is_timed_for(model, way, monkeypatch):
     kind = torch.optim.SGD if model == "prototype" else torch.optim.Adam
     original = kind.step
     monkeypatch.setattr(kind, "step", lambda self, *args, **rest: steps.append(1) or original(self, *args, **rest))
-    cfg = compose(f"model={model}", "data=synthetic", "epochs=1", "batch_size=8", "+trainer.limit_train_batches=12")
+    cfg = compose(f"model={model}", "data=synthetic", "epochs=1", "batch_size=8", "trainer.limit_train_batches=12")
     assert way(cfg, load_data(cfg, at_least=12 * 8), 12) > 0
     assert len(steps) == 12
 

@@ -9,7 +9,13 @@ from hydra.utils import get_class
 
 from cifar10.data.download import MIRRORS
 from cifar10.errors import UserError
-from cifar10.training.config import check_settings, settable_arguments
+from cifar10.training.config import (
+    CheckpointSettings,
+    TrainerSettings,
+    check_settings,
+    fill_defaults,
+    settable_arguments,
+)
 
 
 def composed(*overrides):
@@ -70,6 +76,32 @@ def test_invalid_value_is_named(override, message):
 def test_unknown_key_or_choice_does_not_compose(override):
     with pytest.raises(HydraException):
         composed(override)
+
+
+def test_failed_import_in_the_module_of_a_class_is_reported(tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(tmp_path)
+    lines = {"needs_module": "import no_such_package", "needs_name": "from math import no_such_name", "bad": "1 +"}
+    for name, line in lines.items():
+        (tmp_path / f"{name}.py").write_text(f"{line}\nclass Net: pass\n")
+    for name, text in {"needs_module": "no_such_package", "needs_name": "no_such_name", "bad": "SyntaxError"}.items():
+        with pytest.raises(UserError, match=rf"^model._target_={name}.Net: the import failed: .*{text}"):
+            check_settings(composed(f"model._target_={name}.Net"))
+    for target in ("cifar10.models.mlp.NoSuch", "cifar10.models.nothing.MLP", "no_such_package.MLP"):
+        with pytest.raises(UserError, match=rf"^model._target_={target}: class not found"):
+            check_settings(composed(f"model._target_={target}"))
+
+
+def test_fill_defaults_adds_defaults_of_constructors_and_trainer():
+    settings = {"trainer": {"devices": 2}, "data": {"_target_": "cifar10.data.synthetic.SyntheticData", "val_size": 3}}
+    full = fill_defaults(settings)
+    assert full["trainer"].items() >= {"devices": 2, "strategy": "auto", "limit_train_batches": 1.0}.items()
+    assert full["data"].items() >= {"val_size": 3, "random_flip": False}.items()
+
+
+@pytest.mark.parametrize("group", [TrainerSettings, CheckpointSettings])
+def test_conf_lists_all_settings_of_trainer_and_checkpoint(group):
+    values = composed()[group.__name__.removesuffix("Settings").lower()]
+    assert values.keys() == group.model_fields.keys()
 
 
 def test_batch_norm_with_batch_size_1_is_refused():

@@ -5,6 +5,7 @@ import json
 import os
 import signal
 from importlib.metadata import version
+from math import isnan
 
 import pytest
 import torch
@@ -20,6 +21,7 @@ from cifar10.training.checkpoints import LastCheckpoint
 from cifar10.training.run import _call_on_finish, train
 from cifar10.training.run_folder import lock_run_folder
 
+DAMAGED_TEST = '{"test": {"loss": 1, "accuracy": null}, "val_loss": 1, "config": {"monitor": "val/loss"}}'
 SMALL = ("data=synthetic", "data.train_size=140", "data.val_size=40", "data.test_size=50", "epochs=2")
 
 
@@ -277,8 +279,13 @@ def test_last_finite_checkpoint_is_kept_and_named(tmp_path, monkeypatch):
 
 
 def test_stop_on_divergence_false_continues(tmp_path):
-    record = train(composed("model=mlp", "model.learning_rate=1e30", "stop_on_divergence=false"), tmp_path)
+    settings = composed("model=mlp", "model.learning_rate=1e30", "stop_on_divergence=false")
+    record = train(settings, tmp_path)
     assert record["epochs"] == 2
+    assert record["best_epoch"] == torch.load(tmp_path / "best.ckpt", weights_only=True)["epoch"] + 1
+    text = (tmp_path / "metrics.json").read_text()
+    assert json.loads(text, parse_constant=pytest.fail)["test"]["loss"] is None  # JSON has no NaN
+    assert isnan(train(settings, tmp_path)["test"]["loss"])
 
 
 def test_locked_folder_is_refused(tmp_path):
@@ -312,6 +319,7 @@ def test_checkpoint_of_other_images_is_refused(mlp_run, tmp_path):
     [
         ("trainer.accelerator=abacus", r"trainer: .*abacus"),
         ("trainer.devices=nine", r"trainer: .*devices"),
+        ("trainer.limit_train_batches=0.01", r"trainer: .*limit_train_batches"),
         ("model.warmup_fraction=0.1", r"model.warmup_fraction=0.1 of 8 steps is not more than one; train longer"),
         ("data.val_size=200", r"data.val_size=200 leaves no image to train on, of 140"),
     ],
@@ -329,7 +337,7 @@ def test_checkpoint_of_two_processes_is_refused_by_one(mlp_run, tmp_path):
         train(composed("model=mlp"), tmp_path)
 
 
-@pytest.mark.parametrize("content", ["{}", "[]", "null"])
+@pytest.mark.parametrize("content", ["{}", "[]", "null", '{"test": {}}', DAMAGED_TEST])
 def test_damaged_metrics_json_is_named(content, mlp_run, tmp_path):
     (tmp_path / "config.yaml").write_bytes((mlp_run / "config.yaml").read_bytes())
     (tmp_path / "metrics.json").write_text(content)

@@ -3,12 +3,21 @@
 import os
 import subprocess
 import sys
+from math import isnan
 
 import pytest
 from omegaconf import OmegaConf
 
 from cifar10.errors import UserError
-from cifar10.training.run_folder import finished_result, init_run_folder, lock_run_folder, run_name
+from cifar10.files import write_json
+from cifar10.training.run_folder import (
+    finished_result,
+    init_run_folder,
+    lock_run_folder,
+    log_failure_to_status,
+    read_record,
+    run_name,
+)
 
 CIFAR10 = {"model": "cnn", "data": "cifar10"}
 BIRDS = {"model": "cnn", "data": "folder"}
@@ -91,8 +100,23 @@ def test_damaged_configuration_is_named(tmp_path):
 
 def test_record_of_a_finished_run_is_returned(tmp_path):
     init_run_folder(tmp_path, settings())
-    (tmp_path / "metrics.json").write_text('{"test": 1}')
-    assert finished_result(tmp_path, settings()) == {"test": 1}
+    record = {"test": {"loss": 2.5}, "val_loss": 2, "config": {"monitor": "val/loss"}}
+    write_json(tmp_path / "metrics.json", record)
+    assert finished_result(tmp_path, settings()) == record
+
+
+def test_null_losses_are_read_as_nan(tmp_path):
+    write_json(tmp_path / "metrics.json", {"test": {"loss": None, "accuracy": 0.1}, "val_loss": None})
+    record = read_record(tmp_path / "metrics.json")
+    assert isnan(record["test"]["loss"])
+    assert isnan(record["val_loss"])
+
+
+def test_failure_is_written_to_status(tmp_path):
+    with pytest.raises(ValueError, match="wrong"), log_failure_to_status(tmp_path):
+        raise ValueError("wrong\nvalue \udcff")
+    assert (tmp_path / "status.txt").read_text() == "failed: wrong value ?\n"
+    assert [path.name for path in tmp_path.iterdir()] == ["status.txt"]
 
 
 def test_overwrite_removes_the_previous_run(tmp_path):
