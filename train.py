@@ -22,11 +22,9 @@ from cifar10.training.signals import sigterm_interrupts
 
 log = logging.getLogger("cifar10")
 
-sys.path.append(
-    str(Path(__file__).resolve().parent / "cifar10/sweeps/plugin")
-)  # Hydra finds the sweepers of this project there
+sys.path.append(str(Path(__file__).resolve().parent / "cifar10/sweeps/plugin"))  # Hydra finds the sweepers there
 OmegaConf.register_new_resolver("run_name", run_name, replace=True)
-OmegaConf.register_new_resolver("under", lambda folder, path: str(Path(folder) / str(path)), replace=True)
+OmegaConf.register_new_resolver("under", lambda base, path: str(Path(base, Path(str(path)).expanduser())), replace=True)
 
 
 @hydra.main(config_path="conf", config_name="train", version_base="1.3")

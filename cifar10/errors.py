@@ -52,7 +52,7 @@ def one_line(error: Exception) -> str:
             group, _, choice = str(error.missing_cfg_file).rpartition("/")
             return f"invalid {group}={choice}: expected one of {', '.join(options)}"
     elif isinstance(error, OSError):
-        return f"{error.strerror or error}: {error.filename or 'a file of the run'}; what was saved before is whole"
+        return f"{error.filename}: {error.strerror}" if error.filename and error.strerror else str(error)
     lines = [line.strip() for line in str(error).partition("Config search path:")[0].splitlines()]
     details = ("full_key:", "object_type=", "See https", "Set the env")
     return " ".join(line for line in lines if line and not line.startswith(details))

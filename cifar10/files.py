@@ -1,5 +1,6 @@
 """Files that are whole or absent. Imports the standard library only."""
 
+import errno
 import json
 import os
 from collections.abc import Callable
@@ -27,10 +28,10 @@ def write_atomically(path: Path, write: Callable[[BinaryIO], Any]) -> None:
     except OSError as error:
         with suppress(OSError):
             partial.unlink()
-        raise UserError(
-            f"cannot write {path}: {error.strerror or error}; what was saved before is whole: make room and repeat "
-            "the command"
-        ) from error
+        full = error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+        remedy = "free some space" if full else "check the path and its permissions"
+        kept = "; the previous file is unchanged" if path.exists() else ""
+        raise UserError(f"cannot write {path}: {error.strerror or error}{kept}; {remedy}") from error
 
 
 def _sync_folder(folder: Path) -> None:

@@ -1,6 +1,7 @@
 """Tests the command line of train.py: errors are one line, with the right exit status."""
 
 import runpy
+import shlex
 import sys
 from pathlib import Path
 
@@ -48,6 +49,35 @@ def command(monkeypatch, tmp_path):
 )
 def test_invalid_setting_is_one_line(command, arguments, line):
     assert command(*arguments) == line
+
+
+@pytest.mark.parametrize(
+    ("override", "quoted"),
+    [
+        ("data.root=Bilder_\u00e4", "\"data.root='Bilder_\u00e4'\""),
+        ("data.root=it's", '"data.root=\\"it\'s\\""'),
+        ("data.root=a=b", "\"data.root='a=b'\""),
+        ("data.root=my pics (1)", "\"data.root='my pics (1)'\""),
+        ("data.root=~/x", "\"data.root='~/x'\""),
+        ("data.root=a,b", "\"data.root='a,b'\""),
+        ("data.root=2024", "\"data.root='2024'\""),
+        ("data.root=null", "\"data.root='null'\""),
+    ],
+)
+def test_error_of_a_path_shows_the_quoted_override(override, quoted, command):
+    line = command("data=folder", override)
+    assert "\n" not in line
+    assert line.endswith(quoted)
+    (shell_word,) = shlex.split(quoted)
+    assert command("data=folder", shell_word).startswith("train.py: ")
+    assert "quote" not in command("data=folder", shell_word)
+
+
+def test_home_folder_is_expanded(command, monkeypatch, tmp_path):
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    command("data=synthetic", "data.val_size=1500", "runs='~/runs'")
+    assert list((tmp_path / "home/runs").iterdir())
+    assert not (tmp_path / "~").exists()
 
 
 def test_syntax_error_is_one_line(command):

@@ -11,6 +11,7 @@ from typing import Annotated, Any, Literal, get_type_hints
 
 from annotated_types import Gt, Interval
 from hydra import compose, initialize_config_dir
+from hydra.errors import OverrideParseException
 from hydra.utils import get_class
 from omegaconf import DictConfig, OmegaConf
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
@@ -157,11 +158,19 @@ def _user_error(key: str, values: Any, error: ValidationError) -> UserError:
         if isinstance(values, dict):  # the following parts name a member of a union
             keys.append(str(part))
             values = values.get(part)
-    return UserError(f"{'.'.join(keys)}={first['input']}: {first['msg'][0].lower()}{first['msg'][1:]}")
+    name, value = ".".join(keys), first["input"]
+    value = "null" if value is None else str(value).lower() if isinstance(value, bool) else str(value)
+    hint = f"; quote it: {_quote(name, value)}" if first["type"] == "string_type" else ""
+    return UserError(f"{name}={value}: {first['msg'][0].lower()}{first['msg'][1:]}{hint}")
 
 
 def explain(error: Exception) -> str:
-    """Returns `one_line(error)`; for an unknown setting, a line that suggests the closest existing name."""
+    """Returns `one_line(error)`. Suggests the closest name for an unknown setting, and quotes for other characters."""
+    if isinstance(error, OverrideParseException) and "=" in error.override:
+        return f"cannot parse {error.override}; quote the value: {_quote(*error.override.split('=', 1))}"
+    if several := re.match(r"Ambiguous value for argument '(.+?)=(.*)'", str(error)):
+        key, values = several.groups()
+        return f"{key}={values}: several values need -m, or a list [{values}]; quote text: {_quote(key, values)}"
     unknown = re.match(r"Could not override '([^']+)'", str(error))
     if not unknown:
         return one_line(error)
@@ -171,6 +180,11 @@ def explain(error: Exception) -> str:
         return f"unknown setting {unknown[1]}: it exists only with another model=, data=, search= or trainer="
     hint = f"did you mean {close[0]}? " if close else ""
     return f"unknown setting {unknown[1]}; {hint}python train.py --help lists all settings"
+
+
+def _quote(key: str, value: str) -> str:
+    """Returns an override with quotes for the shell and for the parser of Hydra."""
+    return f'"{key}=\\"{value}\\""' if "'" in value else f"\"{key}='{value}'\""
 
 
 def _keys(file: Path) -> Iterator[str]:

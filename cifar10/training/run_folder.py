@@ -53,7 +53,9 @@ def run_name(choices: Mapping[str, str], overrides: Sequence[str]) -> str:
         if key == "seed":
             seed = value.replace("/", "-")
         elif key == "data.root" and choices["data"] != DEFAULT_DATA:
-            path = Path(value.strip("'\"")).resolve()  # another data set; the full path is too long for a name
+            path = (
+                Path(value.strip("'\"")).expanduser().resolve()
+            )  # another data set; the full path is too long for a name
             changes[key] = f"{path.name}-{_hash(path)}"
         elif key == "model" and base:
             changes[key] = value
@@ -90,7 +92,7 @@ def _shorten(name: str) -> str:
 
 
 def _hash(value: object) -> str:
-    return hashlib.sha256(str(value).encode()).hexdigest()[:8]
+    return hashlib.sha256(os.fsencode(str(value))).hexdigest()[:8]
 
 
 def finished_result(folder: Path, cfg: DictConfig) -> dict[str, Any] | None:
