@@ -23,7 +23,7 @@ class TrainBatches:
     """An epoch of shuffled, augmented batches; each rank takes every world_size-th image of a batch.
 
     images: (N, 3, 32, 32) uint8, labels: (N,) int64. `position` returns (epoch, batches already trained on), so that a
-    resumed epoch continues with the next batch.
+    resumed epoch continues with the next batch. `record` is called with the new position before each batch.
     """
 
     images: Tensor
@@ -31,6 +31,7 @@ class TrainBatches:
     batch_size: int
     seed: int
     position: Callable[[], tuple[int, int]]
+    record: Callable[[tuple[int, int]], None] = lambda position: None
     augmentation: RandomAugmentation = NO_AUGMENTATION
     rank: int = 0
     world_size: int = 1
@@ -53,9 +54,10 @@ class TrainBatches:
         # A rest of one image, or of fewer images than ranks, joins the batch before it: batch normalization needs two,
         # and a rank without images would have a loss of NaN.
         cuts = [self.batch_size * batch for batch in range(1, len(self))]
-        for batch in order.tensor_split(cuts)[done:]:
+        for count, batch in enumerate(order.tensor_split(cuts)[done:], done + 1):
             index = batch[self.rank :: self.world_size]
             images = self.images[index]
+            self.record((epoch, count))
             yield self.augmentation(images, augmentations[index]) if augmented else images, self.labels[index]
 
 

@@ -58,6 +58,7 @@ class ImageData(LightningDataModule):
         self.val_size, self.val_split, self.val_seed = val_size, val_split, val_seed
         self.augmentation, self.seed = RandomAugmentation(random_flip, random_shift_px, cutout_px), seed
         self.class_names: list[str] = []
+        self.position = 0, 0  # (epoch, batches of it trained on); Lightning counts calls of training_step instead
 
     def read(self) -> ImageSet:
         """Returns the whole data set, on the CPU. Raises UserError if it cannot be read."""
@@ -105,10 +106,14 @@ class ImageData(LightningDataModule):
 
         def position() -> tuple[int, int]:
             done: Any = loop.epoch_progress.current  # its declared type is a base class without `processed`
-            return done.processed, loop.epoch_loop.batch_progress.current.ready
+            epoch, batches = self.position
+            return done.processed, batches if epoch == done.processed else 0
 
-        images, labels = self.train_images, self.train_labels
-        return TrainBatches(images, labels, self.batch_size, self.seed, position, self.augmentation, **self._shard())
+        def record(position: tuple[int, int]) -> None:
+            self.position = position
+
+        images, labels, shard = self.train_images, self.train_labels, self._shard()
+        return TrainBatches(images, labels, self.batch_size, self.seed, position, record, self.augmentation, **shard)
 
     def val_dataloader(self) -> EvalBatches:
         return EvalBatches(self.val_images, self.val_labels, self.eval_batch_size, **self._shard())
@@ -128,7 +133,7 @@ class ImageData(LightningDataModule):
         return {"rank": self.trainer.global_rank, "world_size": world_size}
 
     def state_dict(self) -> dict[str, Any]:
-        return {"checksum": self.checksum}
+        return {"checksum": self.checksum, "position": self.position}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         if state_dict["checksum"] != self.checksum:
@@ -136,3 +141,6 @@ class ImageData(LightningDataModule):
                 f"the images of data={self.name} are not those that the checkpoint was trained on; "
                 "bring them back, or start over with overwrite=true"
             )
+        if "position" not in state_dict:
+            raise UserError("the checkpoint was saved by an earlier version; start over with overwrite=true")
+        self.position = state_dict["position"]

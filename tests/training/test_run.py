@@ -98,10 +98,12 @@ def test_metrics_json_is_consistent(mlp_run):
 def test_tensorboard_has_scalars_per_epoch_and_final_metrics(mlp_run):
     events = EventAccumulator(str(mlp_run / "tensorboard"))
     events.Reload()
-    for tag in ("train/loss", "train/accuracy", "val/loss", "val/accuracy", "lr"):
+    curves = ["accuracy/train", "accuracy/val", "loss/train", "loss/val", "lr"]
+    assert sorted(events.Tags()["scalars"])[:5] == curves
+    for tag in curves:
         assert [event.step for event in events.Scalars(tag)] == [1, 2]
     record = json.loads((mlp_run / "metrics.json").read_text())
-    assert events.Scalars("test/accuracy")[-1].value == pytest.approx(record["test"]["accuracy"])
+    assert events.Scalars("results/test_accuracy")[-1].value == pytest.approx(record["test"]["accuracy"])
     assert "_hparams_/session_start_info" in events.summary_metadata
     assert events.Graph().node
 
@@ -145,6 +147,18 @@ def test_same_seed_gives_bit_identical_weights(model, tensor, tmp_path):
 def test_run_resumed_after_sigint_equals_uninterrupted_run(choice, batch, tmp_path, monkeypatch):
     """Interrupts after the given number of batches, of 4 per epoch."""
     assert_resumed_run_is_identical(composed(*choice.split(), "batch_size=25"), batch, tmp_path, monkeypatch)
+
+
+def test_batches_are_fetched_one_by_one(tmp_path, monkeypatch):
+    """A checkpoint counts a fetched batch as trained on: Lightning must not prefetch."""
+    positions = []
+
+    def compare(self, trainer, *args):
+        positions.append((trainer.datamodule.position, trainer.global_step))
+
+    monkeypatch.setattr(LastCheckpoint, "on_train_batch_end", compare)
+    train(composed("model=mlp", "batch_size=25"), tmp_path)
+    assert positions == [((step // 4, step % 4 + 1), step + 1) for step in range(8)]
 
 
 def test_resumed_run_restores_random_numbers(tmp_path, monkeypatch):
