@@ -184,7 +184,7 @@ def difference(first: Path, second: Path) -> str:
     found, expected = _content(first), _content(second)
     if found.keys() != expected.keys():
         return f"{sorted(found.keys() ^ expected.keys())} only in one"
-    return next((found for name in found if (found := _first_difference(name, found[name], expected[name]))), "")
+    return next((text for name in found if (text := _first_difference(name, found[name], expected[name]))), "")
 
 
 def _content(folder: Path) -> dict[str, Any]:
@@ -237,12 +237,12 @@ def _first_difference(name: str, one: Any, other: Any) -> str:
     if isinstance(one, dict):
         if one.keys() != other.keys():
             return f"{name}: {sorted(map(str, one.keys() ^ other.keys()))} only in one"
-        return next((found for key in one if (found := _first_difference(f"{name}: {key}", one[key], other[key]))), "")
+        return next((text for key in one if (text := _first_difference(f"{name}: {key}", one[key], other[key]))), "")
     if isinstance(one, list):
         if len(one) != len(other):
             return f"{name}: {len(one)} and {len(other)} entries"
         pairs = enumerate(zip(one, other, strict=True))
-        return next((found for key, pair in pairs if (found := _first_difference(f"{name}: {key}", *pair))), "")
+        return next((text for key, pair in pairs if (text := _first_difference(f"{name}: {key}", *pair))), "")
     if isinstance(one, torch.Tensor | np.ndarray):
         same = one.dtype == other.dtype and one.shape == other.shape and bool((one == other).all())
         return "" if same else f"{name}: other values"

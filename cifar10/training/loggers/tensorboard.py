@@ -4,11 +4,13 @@ Training writes separate files with the suffix `.train`. A resumed run keeps the
 """
 
 import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from lightning import Callback, Trainer
 from lightning.pytorch.loggers import TensorBoardLogger
+from lightning.pytorch.utilities import rank_zero_only
 from torch.utils.tensorboard import SummaryWriter
 from torch.utils.tensorboard.summary import hparams
 from torchvision.utils import make_grid
@@ -18,15 +20,23 @@ from cifar10.training.run_folder import WITHOUT_EFFECT
 
 FOLDER, SUFFIX = "tensorboard", ".train"
 CHARTS = {
-    "training and validation": {name: ["Multiline", [f"train/{name}", f"val/{name}"]] for name in ("loss", "accuracy")}
+    "training and validation": {name: ["Multiline", [f"{name}/train", f"{name}/val"]] for name in ("loss", "accuracy")}
 }
 """Layout of the tab CUSTOM SCALARS: training and validation curves share a chart."""
+
+
+class CurveLogger(TensorBoardLogger):
+    """Logs `train/loss` as `loss/train`: TensorBoard groups and sorts charts by the first part of a tag."""
+
+    @rank_zero_only
+    def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
+        super().log_metrics({"/".join(reversed(name.split("/"))): value for name, value in metrics.items()}, step)
 
 
 def tensorboard_logger(folder: Path, epochs_done: int | None) -> TensorBoardLogger:
     """Returns the logger for training. TensorBoard purges events that an earlier attempt logged after epochs_done."""
     purge: dict[str, Any] = {} if epochs_done is None else {"purge_step": epochs_done + 1}
-    return TensorBoardLogger(folder, FOLDER, "", default_hp_metric=False, filename_suffix=SUFFIX, **purge)
+    return CurveLogger(folder, FOLDER, "", default_hp_metric=False, filename_suffix=SUFFIX, **purge)
 
 
 def remove_events(folder: Path, of_training: bool) -> None:
@@ -62,13 +72,13 @@ class TensorBoardImages(Callback):
 
 
 def log_results(folder: Path, record: dict[str, Any]) -> None:
-    """Logs the results and the row of the tab HPARAMS. record: the content of `metrics.json`."""
+    """Logs the results, which the tab HPARAMS lists, and the settings. record: the content of `metrics.json`."""
     # Without the list of columns that add_hparams writes: TensorBoard would apply the list of one run to all runs.
     _, start, end = hparams(hyperparameters(record), {})
     with SummaryWriter(folder / FOLDER) as writer:
         for name in ("loss", "accuracy"):
-            writer.add_scalar(f"test/{name}", record["test"][name], record["epochs"])
-            writer.add_scalar(f"best/val_{name}", record[f"val_{name}"], record["best_epoch"])
+            writer.add_scalar(f"results/test_{name}", record["test"][name], record["epochs"])
+            writer.add_scalar(f"results/val_{name}", record[f"val_{name}"], record["best_epoch"])
         for summary in (start, end):
             writer.file_writer.add_summary(summary)
 

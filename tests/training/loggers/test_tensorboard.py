@@ -57,7 +57,7 @@ def test_run_has_one_hparams_row_without_a_list_of_columns(drawn_runs):
     assert row["model"].string_value == "MLP"
     assert row["model.learning_rate"].number_value == record["config"]["model"]["learning_rate"]
     assert "_hparams_/experiment" not in found.summary_metadata
-    best = found.Scalars("best/val_accuracy")
+    best = found.Scalars("results/val_accuracy")
     assert [(value.step, value.value) for value in best] == [
         (record["best_epoch"], pytest.approx(record["val_accuracy"]))
     ]
@@ -86,7 +86,7 @@ def test_resumed_run_shows_each_epoch_once(epochs_done, truncated, tmp_path):
         (path,) = (tmp_path / "tensorboard").glob("*.train")
         path.write_bytes(path.read_bytes()[:-5])
     log_training(tmp_path, epochs_done, range(epochs_done + 1, 6))
-    assert read_scalars(tmp_path) == {"train/loss": [(epoch, pytest.approx(1 / epoch)) for epoch in range(1, 6)]}
+    assert read_scalars(tmp_path) == {"loss/train": [(epoch, pytest.approx(1 / epoch)) for epoch in range(1, 6)]}
     assert [event.step for event in events(tmp_path).Images("prototypes")] == [1, 2, 3, 4, 5]
 
 
@@ -97,11 +97,11 @@ def test_results_are_replaced_and_a_new_run_removes_old_events(drawn_runs, tmp_p
         remove_events(tmp_path, of_training=False)
         log_results(tmp_path, record)
     assert {tag: len(values) for tag, values in read_scalars(tmp_path).items()} == {
-        "train/loss": 2,
-        "test/loss": 1,
-        "test/accuracy": 1,
-        "best/val_loss": 1,
-        "best/val_accuracy": 1,
+        "loss/train": 2,
+        "results/test_loss": 1,
+        "results/test_accuracy": 1,
+        "results/val_loss": 1,
+        "results/val_accuracy": 1,
     }
     (tmp_path / "tensorboard/projector_config.pbtxt").write_text("")
     remove_events(tmp_path, of_training=True)
