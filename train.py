@@ -50,6 +50,14 @@ def check_single_run(choices: Mapping[str, str]) -> None:
             raise UserError(f"{group}={name} is a sweep: start it with python train.py -m {group}={name}")
 
 
+def check_encoding(arguments: list[str]) -> None:
+    """Raises UserError for arguments that are not text, such as a path in another encoding."""
+    try:
+        " ".join(arguments).encode()
+    except UnicodeEncodeError:
+        raise UserError("the command line is not UTF-8: rename the folder, or set LC_ALL=C.UTF-8") from None
+
+
 @contextmanager
 def one_line_errors() -> Iterator[None]:
     """Exits with one line for errors that a user can fix. A bug keeps its stack trace."""
@@ -77,4 +85,5 @@ if __name__ == "__main__":
     logging.raiseExceptions = False  # a closed pipe or a full disk must not print a stack trace per message
     os.environ["HYDRA_FULL_ERROR"] = "1"  # makes Hydra raise its errors instead of printing several lines
     with one_line_errors(), sigterm_interrupts():
+        check_encoding(sys.argv)
         main()

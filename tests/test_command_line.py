@@ -73,6 +73,10 @@ def test_error_of_a_path_shows_the_quoted_override(override, quoted, command):
     assert "quote" not in command("data=folder", shell_word)
 
 
+def test_argument_in_another_encoding_is_one_line(command):
+    assert command("runs='\udcff'").startswith("train.py: the command line is not UTF-8")
+
+
 def test_home_folder_is_expanded(command, monkeypatch, tmp_path):
     monkeypatch.setenv("HOME", str(tmp_path / "home"))
     command("data=synthetic", "data.val_size=1500", "runs='~/runs'")

@@ -22,8 +22,8 @@ from omegaconf.errors import OmegaConfBaseException
 from cifar10.errors import Interrupted, UserError, one_line
 from cifar10.training.signals import StopSignals
 
-RANK_VARIABLES = ("WORLD_SIZE", "RANK", "LOCAL_RANK", "NODE_RANK", "GROUP_RANK", "TORCHELASTIC_RUN_ID")
-RANK_VARIABLES += ("SLURM_NTASKS", "SLURM_PROCID", "JSM_NAMESPACE_RANK")
+RANK_VARIABLES = ["WORLD_SIZE", "RANK", "LOCAL_RANK", "NODE_RANK", "GROUP_RANK", "TORCHELASTIC_RUN_ID"]
+RANK_VARIABLES += ["SLURM_NTASKS", "SLURM_PROCID", "JSM_NAMESPACE_RANK"]
 """Environment variables from which Lightning detects a launcher and the rank (Lightning 2.6.6)."""
 GRACE_SECONDS = 1.0
 """Seconds that the other ranks have to exit after one has, and again after SIGTERM."""

@@ -58,7 +58,8 @@ def make_trainer(
         sync_batchnorm=cfg.trainer.accelerator != "cpu" and torch.cuda.is_available(),  # GPUs only
         num_sanity_val_steps=0,
     )
-    rank_zero_only.rank = trainer.global_rank  # Lightning reads it from the environment when it is imported
+    # The import of Lightning has set it from the environment, which may hold a stale rank.
+    rank_zero_only.rank = trainer.global_rank  # type: ignore[attr-defined]
     keep_signal_handlers(trainer)
     return trainer
 
@@ -92,7 +93,7 @@ def misconfiguration_as_user_error() -> Iterator[None]:
 
 def _shows_progress_bar(cfg: DictConfig) -> bool:
     chosen = cfg.trainer.enable_progress_bar
-    return sys.stdout.isatty() if chosen is None else chosen
+    return chosen if chosen is not None else sys.stdout is not None and sys.stdout.isatty()
 
 
 def _cluster_plugins() -> list[SLURMEnvironment]:

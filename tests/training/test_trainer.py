@@ -1,6 +1,8 @@
 """Tests the Trainer: invalid arguments are one line, and signal handlers are kept."""
 
 import signal
+import sys
+from types import SimpleNamespace
 
 import pytest
 from test_run import composed
@@ -20,6 +22,22 @@ def test_argument_refused_by_lightning_is_one_line(override, tmp_path):
     with pytest.raises(UserError, match=override.removeprefix("trainer.")) as error:
         trainer(tmp_path, override)
     assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("setting", "stdout", "shown"),
+    [
+        ("null", SimpleNamespace(isatty=lambda: True), True),
+        ("null", SimpleNamespace(isatty=lambda: False), False),
+        ("null", None, False),  # as in python train.py >&-
+        ("true", None, True),
+        ("false", SimpleNamespace(isatty=lambda: True), False),
+    ],
+)
+def test_progress_bar_is_shown_on_terminals_or_on_request(setting, stdout, shown, tmp_path, monkeypatch):
+    monkeypatch.setattr(sys, "stdout", stdout)
+    made = trainer(tmp_path, f"trainer.enable_progress_bar={setting}")
+    assert (made.progress_bar_callback is not None) is shown
 
 
 def test_lightning_keeps_signal_handlers(random_data, tmp_path):
