@@ -120,12 +120,13 @@ def fill_defaults(config: dict[str, Any]) -> dict[str, Any]:
     full = dict(config)
     for group, settings in (("trainer", TrainerSettings), ("checkpoint", CheckpointSettings)):
         fields = settings.model_fields.items()
-        full[group] = {k: v.default for k, v in fields if not v.is_required()} | full.get(group, {})
+        given = full.get(group, {})
+        full[group] = given | {k: v.default for k, v in fields if k not in given and not v.is_required()}
     for group in full.keys() & {"model", "data"}:
         if target := full[group].get("_target_"):
             arguments = settable_arguments(get_class(target)).items()
-            defaults = {name: parameter.default for name, (parameter, _) in arguments}
-            full[group] = {k: v for k, v in defaults.items() if v is not Parameter.empty} | full[group]
+            defaults = {name: parameter.default for name, (parameter, _) in arguments if name not in full[group]}
+            full[group] = full[group] | {k: v for k, v in defaults.items() if v is not Parameter.empty}
     return full
 
 
@@ -144,7 +145,7 @@ def settable_arguments(cls: type, excluded: Collection[str] = NOT_SETTINGS) -> d
     for base in cls.__mro__:
         constructor = vars(base).get("__init__", object.__init__)
         parameters, types = signature(constructor).parameters, get_type_hints(constructor, include_extras=True)
-        for name in parameters.keys() & types.keys() - {*excluded, "kwargs"}:
+        for name in (name for name in parameters if name in types and name not in (*excluded, "kwargs")):
             found.setdefault(name, (parameters[name], types[name]))
         if "kwargs" not in parameters:
             break

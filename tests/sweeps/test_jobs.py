@@ -127,7 +127,7 @@ def test_run_of_the_study_has_the_folder_of_its_model():
         (["runs=2024"], "runs=2024: input should be a valid string"),
         (["search=mlp,cnn"], "search=mlp,cnn: a search and experiment=study are many runs; start each by itself"),
         (["experiment=mlp_fast,study"], "experiment=mlp_fast,study: a search and experiment=study are many runs"),
-        (["model=prototype,mlp", "model.delta=cie76"], "no setting model.delta here, only with another model=, data="),
+        (["model=prototype,mlp", "model.delta=cie76"], "unknown setting model.delta: it exists only with another"),
     ],
 )
 def test_user_mistake_is_one_line(sweep, arguments, line):

@@ -97,6 +97,7 @@ def test_fill_defaults_adds_defaults_of_constructors_and_trainer():
     full = fill_defaults(settings)
     assert full["trainer"].items() >= {"devices": 2, "strategy": "auto", "limit_train_batches": 1.0}.items()
     assert full["data"].items() >= {"val_size": 3, "random_flip": False}.items()
+    assert list(full["data"])[:3] == ["_target_", "val_size", "train_size"]  # the order is that of the constructor
 
 
 @pytest.mark.parametrize("group", [TrainerSettings, CheckpointSettings])
