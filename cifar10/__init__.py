@@ -26,10 +26,10 @@ __all__ = ["UserError", "load"]
 
 
 def load(path: str | Path, device: str | torch.device | None = None) -> Predictor:
-    """Loads the best weights of a finished run's folder, or a checkpoint, for `Predictor.predict`.
+    """Loads the best weights of a finished run, or a checkpoint, for `Predictor.predict`.
 
-    device: default is the accelerator, or the CPU without one. Checkpoints are read with `weights_only`: a file that
-    could run code is refused. Raises UserError if `path` is neither a finished run nor a checkpoint of this project.
+    device: None selects the accelerator, or the CPU without one. Checkpoints are read with `weights_only`, and a file
+    that could execute code is rejected. Raises UserError if `path` is neither a finished run nor a checkpoint.
     """
     from cifar10.inference.predictor import Predictor  # PyTorch takes seconds to import
 

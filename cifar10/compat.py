@@ -1,6 +1,6 @@
-"""Every use of a private name of another library, with its reason and the version that it was checked with.
+"""All uses of private names of other libraries, each with the reason and the version that it was checked with.
 
-The functions import the library when they are called. tests/test_compat.py fails if a library no longer has a name.
+Each function imports the library when called. tests/test_compat.py fails if a library drops a name.
 """
 
 from typing import TYPE_CHECKING
@@ -11,15 +11,15 @@ if TYPE_CHECKING:
 
 
 def keep_signal_handlers(trainer: "Trainer") -> None:
-    """Keeps Lightning from installing its SIGTERM handler, which ends a run without saving it (Lightning 2.6.6).
+    """Disables Lightning's SIGTERM handler, which ends a run without a checkpoint (Lightning 2.6.6).
 
-    It has no option for that, and under DDP the handler calls a collective operation wherever the signal arrives.
+    Lightning has no option for that. Under DDP its handler calls a collective operation at an arbitrary point.
     """
     trainer._signal_connector.register_signal_handlers = lambda: None  # type: ignore[method-assign]
 
 
 def has_trainer(module: "LightningModule") -> bool:
-    """Returns whether a Trainer is attached: the property `trainer` raises an error without one (Lightning 2.6.6)."""
+    """Returns whether a Trainer is attached. The property `trainer` raises an error without one (Lightning 2.6.6)."""
     return module._trainer is not None
 
 
@@ -33,10 +33,10 @@ def count_batches(trainer: "Trainer", count: int) -> None:
 
 
 def mark_dynamic_batch(tensor: "Tensor") -> None:
-    """Makes torch.compile treat the size of the first axis as variable from the first call on (PyTorch 2.14.1).
+    """Marks the first axis as dynamic for torch.compile from the first call on (PyTorch 2.14.1).
 
-    Without it the first size gets a kernel of its own, which takes as many seconds again as the kernel for all sizes.
-    PyTorch's documentation of dynamic shapes names this function; `torch.compiler` has none for it.
+    Otherwise torch.compile builds a static kernel first, which doubles the compile time. The PyTorch documentation on
+    dynamic shapes names this function; `torch.compiler` has no public equivalent.
     """
     import torch
 

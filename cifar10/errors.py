@@ -1,25 +1,25 @@
-"""User errors, their one-line form, and exit statuses. Imports nothing but the standard library."""
+"""User errors, their one-line form, and exit statuses. Imports only the standard library."""
 
 from collections.abc import Sequence
 
-CTRL_C = 130
-"""Exit status after Ctrl-C, as in a shell."""
-RESUME_ME = 75
+EXIT_SIGINT = 130
+"""Exit status after SIGINT, as in a shell."""
+EXIT_TEMPFAIL = 75
 """Exit status after SIGTERM, EX_TEMPFAIL of sysexits.h: the same command resumes the run."""
 MAX_NAMES = 3
-"""Names listed in a message; the others are counted."""
+"""Maximum number of names listed in a message; the others are counted."""
 
 
 class UserError(Exception):
-    """An error that a user can cause and fix. Its message is one line; `train.py` and the scripts print just that."""
+    """Error that a user can cause and fix. Its message is one line, which `train.py` and the scripts print."""
 
 
 class Busy(UserError):
-    """Another process holds the run folder."""
+    """Another process has locked the run folder."""
 
 
 class StorageError(UserError):
-    """A search's study cannot be read or written."""
+    """The study of a search cannot be read or written."""
 
 
 class Diverged(UserError):
@@ -27,16 +27,16 @@ class Diverged(UserError):
 
 
 class Pruned(UserError):
-    """A trial of a search ended early because others are better."""
+    """The pruner stopped this trial of a search."""
 
 
 class Interrupted(BaseException):
-    """Ctrl-C or SIGTERM. Derives from BaseException, so that a sweep does not count it as a failed job and go on.
+    """SIGINT or SIGTERM. Derives from BaseException, so that a sweep stops instead of counting a failed job.
 
-    status: the program's exit status.
+    status: the exit status of the program.
     """
 
-    def __init__(self, message: str, status: int = CTRL_C) -> None:
+    def __init__(self, message: str, status: int = EXIT_SIGINT) -> None:
         super().__init__(message, status)
         self.status = status
 
@@ -45,20 +45,20 @@ class Interrupted(BaseException):
 
 
 def one_line(error: Exception) -> str:
-    """Returns an error's message as one line, without what Hydra and OmegaConf add for programmers."""
+    """Returns the message of an error as one line, without the details that Hydra and OmegaConf add."""
     if hasattr(error, "missing_cfg_file"):  # Hydra's MissingConfigException, which is an OSError too
         options = getattr(error, "options", None)
         if error.missing_cfg_file and options:
             group, _, choice = str(error.missing_cfg_file).rpartition("/")
-            return f"there is no {group}={choice}; choose from {', '.join(options)}"
+            return f"invalid {group}={choice}: expected one of {', '.join(options)}"
     elif isinstance(error, OSError):
-        return f"{error.strerror or error}: {error.filename or 'a file of the run'}; what was saved before is whole"
+        return f"{error.filename}: {error.strerror}" if error.filename and error.strerror else str(error)
     lines = [line.strip() for line in str(error).partition("Config search path:")[0].splitlines()]
-    for_programmers = ("full_key:", "object_type=", "See https", "Set the env")
-    return " ".join(line for line in lines if line and not line.startswith(for_programmers))
+    details = ("full_key:", "object_type=", "See https", "Set the env")
+    return " ".join(line for line in lines if line and not line.startswith(details))
 
 
 def shorten(names: Sequence[str]) -> str:
-    """Returns the first names, quoted (a line break in a name stays one line), and the number of the others."""
+    """Returns the first MAX_NAMES names, quoted by `repr`, and the number of the others."""
     more = f" and {len(names) - MAX_NAMES} more" if len(names) > MAX_NAMES else ""
     return ", ".join(map(repr, names[:MAX_NAMES])) + more

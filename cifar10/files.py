@@ -1,5 +1,6 @@
 """Writes files atomically: each is complete or absent. Imports only the standard library."""
 
+import errno
 import glob
 import json
 import os
@@ -33,10 +34,10 @@ def write_atomically(path: Path, write: Callable[[BinaryIO], Any]) -> None:
         _sync_folder(path.parent)
         _remove_stale(path)
     except OSError as error:
-        raise UserError(
-            f"cannot write {path}: {error.strerror or error}; the previous file is unchanged: make room and repeat "
-            "the command"
-        ) from error
+        full = error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+        remedy = "free some space" if full else "check the path and its permissions"
+        kept = "; the previous file is unchanged" if path.exists() else ""
+        raise UserError(f"cannot write {path}: {error.strerror or error}{kept}; {remedy}") from error
     finally:
         with suppress(OSError):
             partial.unlink()

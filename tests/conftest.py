@@ -1,4 +1,4 @@
-"""What tests of several modules need. PyTorch is imported only by those that ask: the download needs none."""
+"""Fixtures of several test modules. PyTorch is imported only by the fixtures that need it."""
 
 import json
 import os
@@ -18,7 +18,7 @@ if "PYTEST_XDIST_WORKER" in os.environ:  # several workers share the cores; PyTo
 
 @pytest.fixture(scope="session", autouse=True)
 def no_fsync() -> Iterator[None]:
-    """Skips fsync, a third of the time that a small run takes: no test cuts the power."""
+    """Disables fsync, which takes a third of the time of a small run."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(os, "fsync", lambda descriptor: None)
         yield
@@ -26,7 +26,7 @@ def no_fsync() -> Iterator[None]:
 
 @pytest.fixture
 def tally(request: pytest.FixtureRequest) -> Callable[[str, int, str], None]:
-    """Tells of a fault how often a test tried it and what came of it; a mark `fault` does so for a single try."""
+    """Returns a function (fault, count, outcome) that records injected faults; the mark `fault` records one."""
     return lambda *fault: request.node.user_properties.append(("fault", fault))
 
 
@@ -35,24 +35,24 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
-    """How often each fault was tried, and what came of it; kept for docs/reliability.md where FAULTS_JSON says."""
-    tried: dict[str, tuple[int, str]] = {}
+    """Prints the count and outcome of each injected fault, and writes them to $FAULTS_JSON for docs/reliability.md."""
+    faults: dict[str, tuple[int, str]] = {}
     for report in terminalreporter.getreports("passed"):
         for name, value in report.user_properties if report.when == "call" else []:
             if name == "fault":
                 fault, count, outcome = value
-                tried[fault] = (tried.get(fault, (0, ""))[0] + count, outcome)
-    if tried:
+                faults[fault] = (faults.get(fault, (0, ""))[0] + count, outcome)
+    if faults:
         terminalreporter.section("faults")
-    for fault, (count, outcome) in tried.items():
-        terminalreporter.line(f"{fault}: {count:,} tried; {outcome}")
-    if tried and (path := os.environ.get("FAULTS_JSON")):
-        Path(path).write_text(json.dumps(tried))
+    for fault, (count, outcome) in faults.items():
+        terminalreporter.line(f"{fault}: {count:,} times; {outcome}")
+    if faults and (path := os.environ.get("FAULTS_JSON")):
+        Path(path).write_text(json.dumps(faults))
 
 
 @pytest.fixture
 def run_script(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Callable[..., tuple[Any, str]]:
-    """Runs a script as typed; returns its exit status or message, and what it printed."""
+    """Runs a script with arguments; returns its exit status or message, and its output."""
 
     def run(script: str, *arguments: Any) -> tuple[Any, str]:
         monkeypatch.setattr(sys, "argv", [script, *map(str, arguments)])
@@ -64,7 +64,7 @@ def run_script(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[st
         except SystemExit as stop:
             status = stop.code
         finally:
-            HydraConfig.instance().cfg = None  # as in the process that it would have had to itself
+            HydraConfig.instance().cfg = None  # as in a new process
         return status, capsys.readouterr().out
 
     return run
@@ -72,7 +72,7 @@ def run_script(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[st
 
 @pytest.fixture
 def elsewhere(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The empty folder in which a sweep's jobs begin, as those of Ray do where their cluster was started."""
+    """Starts the jobs of a sweep in another, empty folder, as Ray does; returns that folder."""
     from hydra._internal.core_plugins import basic_launcher
 
     folder, run_job = tmp_path_factory.mktemp("elsewhere"), basic_launcher.run_job
@@ -91,7 +91,7 @@ def elsewhere(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.Monk
 
 @pytest.fixture(scope="session")
 def random_data() -> Callable[..., Any]:
-    """Builds an ImageData in memory: random training images with these labels, 12 random test images."""
+    """Returns a function that builds an ImageData of random training images with these labels and 12 test images."""
     import torch
 
     from cifar10.data.datamodule import ImageData, ImageSet
@@ -118,7 +118,7 @@ def random_data() -> Callable[..., Any]:
 
 @pytest.fixture(scope="session")
 def quiet_trainer() -> Callable[..., Any]:
-    """Builds a Trainer on the CPU that writes and shows nothing, of one epoch unless told otherwise."""
+    """Returns a function that builds a CPU Trainer without output, by default for one epoch."""
     from lightning import Trainer
 
     def make(**settings: Any) -> Trainer:
@@ -130,18 +130,18 @@ def quiet_trainer() -> Callable[..., Any]:
 
 @pytest.fixture(scope="session")
 def compiler() -> None:
-    """Skips the test where no kernels can be made."""
+    """Skips the test if kernels cannot be compiled."""
     import torch
 
     from cifar10.color.kernels import can_compile
 
     if not can_compile(torch.rand(2, 3, 32, 32), "cie76"):  # the shape in all tests: compiled once
-        pytest.skip("no kernel can be made here")
+        pytest.skip("kernels cannot be compiled on this machine")
 
 
 @pytest.fixture(scope="session")
 def drawn_runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Finished runs on a few drawn images: each model, the MLP by two seeds and a recipe. Not to be changed."""
+    """Finished runs on a few synthetic images: each model, an MLP with another seed, an experiment. Read-only."""
     from filelock import FileLock
 
     base = tmp_path_factory.getbasetemp()
@@ -161,16 +161,16 @@ def _train_drawn_runs(folder: Path) -> None:
 
     small = ["data=synthetic", "data.train_size=140", "data.test_size=100", "data.val_size=40", "batch_size=20"]
     small += ["epochs=2", "precision=32-true", "trainer.enable_progress_bar=false"]
-    for what in ("model=prototype", "model=mlp", "model=mlp seed=2", "experiment=mlp_fast", "model=cnn"):
-        overrides = [*what.split(), *small]
+    for choice in ("model=prototype", "model=mlp", "model=mlp seed=2", "experiment=mlp_fast", "model=cnn"):
+        overrides = [*choice.split(), *small]
         with initialize(version_base="1.3", config_path="../conf"):
             cfg = compose("train", overrides)
-        train(cfg, folder / what.replace(" ", "/"), overrides=overrides, on_finish=log_figures)
+        train(cfg, folder / choice.replace(" ", "/"), overrides=overrides, on_finish=log_figures)
 
 
 @pytest.fixture(scope="session")
 def drawn_page(drawn_runs: Path) -> tuple[str, list[str]]:
-    """The page of these runs, and the lines on what it leaves out."""
+    """Returns the report page of `drawn_runs`, and the reasons for skipped runs."""
     from cifar10.results import load
     from cifar10.results.page.build import page
 

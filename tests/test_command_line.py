@@ -1,7 +1,8 @@
-"""`python train.py ...` as typed: one line on the way out, and the right exit status."""
+"""Tests the command line of train.py: errors are one line, with the right exit status."""
 
 import io
 import runpy
+import shlex
 import sys
 from pathlib import Path
 
@@ -31,30 +32,66 @@ def command(monkeypatch, tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "line"),
     [
-        (["epoch=3"], "train.py: there is no setting epoch; did you mean epochs? python train.py --help shows all"),
+        (
+            ["epoch=3"],
+            "train.py: unknown setting epoch; did you mean epochs? python train.py --help lists all settings",
+        ),
         (
             ["model.learning_rat=1"],
-            "train.py: there is no setting model.learning_rat; did you mean model.learning_rate? "
-            "python train.py --help shows all",
+            "train.py: unknown setting model.learning_rat; did you mean model.learning_rate? "
+            "python train.py --help lists all settings",
         ),
-        (["model=resnet"], "train.py: there is no model=resnet; choose from cnn, mlp, prototype"),
-        (["data=cifar100"], "train.py: there is no data=cifar100; choose from cifar10, folder, synthetic"),
+        (["model=resnet"], "train.py: invalid model=resnet: expected one of cnn, mlp, prototype"),
+        (["data=cifar100"], "train.py: invalid data=cifar100: expected one of cifar10, folder, synthetic"),
         (["epochs=-1"], "train.py: epochs=-1: input should be greater than 0"),
         (["-m", "batch_size=0"], "train.py: 1 of 1 jobs failed: batch_size=0: input should be greater than 0"),
         (["data=folder"], "train.py: Missing mandatory value: data.root"),
     ],
 )
-def test_a_typing_error_is_one_line(command, arguments, line):
+def test_invalid_setting_is_one_line(command, arguments, line):
     assert command(*arguments) == line
 
 
-def test_syntax_errors_are_one_line(command):
+@pytest.mark.parametrize(
+    ("override", "quoted"),
+    [
+        ("data.root=Bilder_\u00e4", "\"data.root='Bilder_\u00e4'\""),
+        ("data.root=it's", '"data.root=\\"it\'s\\""'),
+        ("data.root=a=b", "\"data.root='a=b'\""),
+        ("data.root=my pics (1)", "\"data.root='my pics (1)'\""),
+        ("data.root=~/x", "\"data.root='~/x'\""),
+        ("data.root=a,b", "\"data.root='a,b'\""),
+        ("data.root=2024", "\"data.root='2024'\""),
+        ("data.root=null", "\"data.root='null'\""),
+    ],
+)
+def test_error_of_a_path_shows_the_quoted_override(override, quoted, command):
+    line = command("data=folder", override)
+    assert "\n" not in line
+    assert line.endswith(quoted)
+    (shell_word,) = shlex.split(quoted)
+    assert command("data=folder", shell_word).startswith("train.py: ")
+    assert "quote" not in command("data=folder", shell_word)
+
+
+def test_argument_in_another_encoding_is_one_line(command):
+    assert command("runs='\udcff'").startswith("train.py: the command line is not UTF-8")
+
+
+def test_home_folder_is_expanded(command, monkeypatch, tmp_path):
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    command("data=synthetic", "data.val_size=1500", "runs='~/runs'")
+    assert list((tmp_path / "home/runs").iterdir())
+    assert not (tmp_path / "~").exists()
+
+
+def test_syntax_error_is_one_line(command):
     line = command("model=mlp", "epochs")
     assert line.startswith("train.py: Error parsing override 'epochs'")
     assert "\n" not in line
 
 
-def test_without_data_and_network_three_ways_are_named(command, tmp_path):
+def test_missing_data_without_network_names_three_remedies(command, tmp_path):
     line = command("model=mlp", "data.mirrors=[http://127.0.0.1:9/cifar-10-python.tar.gz]")
     assert "\n" not in line
     for way in (f"put it at {tmp_path}/data/cifar-10-python.tar.gz", "data.mirrors=[URL]", "data=synthetic"):

@@ -1,4 +1,4 @@
-"""Each private name that cifar10/compat.py uses is still there, and still does what it is used for."""
+"""Tests that the private names of cifar10/compat.py exist and have the expected effect."""
 
 import signal
 
@@ -8,14 +8,14 @@ from lightning import LightningModule, Trainer
 from cifar10 import compat
 
 
-def test_lightning_registers_its_signal_handlers_by_this_name(quiet_trainer):
+def test_lightning_has_register_signal_handlers(quiet_trainer):
     connector = getattr(quiet_trainer(), "_signal_connector", None)
     assert callable(getattr(connector, "register_signal_handlers", None)), (
-        "lightning.Trainer has lost _signal_connector.register_signal_handlers: adapt compat.keep_signal_handlers"
+        "lightning.Trainer has no _signal_connector.register_signal_handlers: adapt compat.keep_signal_handlers"
     )
 
 
-def test_lightning_installs_no_handler(quiet_trainer):
+def test_keep_signal_handlers_keeps_the_sigterm_handler(quiet_trainer):
     before = signal.getsignal(signal.SIGTERM)
     trainer: Trainer = quiet_trainer()
     compat.keep_signal_handlers(trainer)
@@ -23,9 +23,9 @@ def test_lightning_installs_no_handler(quiet_trainer):
     assert signal.getsignal(signal.SIGTERM) is before
 
 
-def test_mark_dynamic_batch_lets_one_graph_serve_all_batch_sizes():
+def test_mark_dynamic_batch_compiles_one_graph_for_all_batch_sizes():
     assert callable(getattr(torch._dynamo, "maybe_mark_dynamic", None)), (
-        "PyTorch has lost torch._dynamo.maybe_mark_dynamic: adapt compat.mark_dynamic_batch"
+        "PyTorch has no torch._dynamo.maybe_mark_dynamic: adapt compat.mark_dynamic_batch"
     )
     graphs = []
 
@@ -41,9 +41,9 @@ def test_mark_dynamic_batch_lets_one_graph_serve_all_batch_sizes():
     assert len(graphs) == 1
 
 
-def test_lightning_keeps_its_trainer_by_this_name(quiet_trainer):
+def test_has_trainer(quiet_trainer):
     module = LightningModule()
-    assert hasattr(module, "_trainer"), "lightning.LightningModule has lost _trainer: adapt compat.has_trainer"
+    assert hasattr(module, "_trainer"), "lightning.LightningModule has no _trainer: adapt compat.has_trainer"
     assert not compat.has_trainer(module)
     module.trainer = quiet_trainer()
     assert compat.has_trainer(module)

@@ -1,4 +1,4 @@
-"""Errors as one line each."""
+"""Tests the one-line form of errors."""
 
 import errno
 import subprocess
@@ -13,7 +13,7 @@ HEAVY = {"hydra", "omegaconf", "numpy", "torch", "lightning"}
 
 
 @pytest.mark.parametrize("module", ["cifar10.errors", "cifar10.files"])
-def test_the_lowest_layer_imports_nothing_heavy(module):
+def test_lowest_layer_imports_only_the_standard_library(module):
     code = f"import sys, {module}; print({HEAVY} & sys.modules.keys())"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout == "set()\n"
 
@@ -24,12 +24,12 @@ def test_the_lowest_layer_imports_nothing_heavy(module):
         (UserError("epochs=-1: choose more"), "epochs=-1: choose more"),
         (
             OSError(errno.ENOSPC, "No space left on device", "/a/b"),
-            "No space left on device: /a/b; what was saved before is whole",
+            "/a/b: No space left on device",
         ),
-        (OSError("odd"), "odd: a file of the run; what was saved before is whole"),
+        (OSError("odd"), "odd"),
         (
             MissingConfigException("no\nlist", missing_cfg_file="model/resnet", options=["cnn", "mlp"]),
-            "there is no model=resnet; choose from cnn, mlp",
+            "invalid model=resnet: expected one of cnn, mlp",
         ),
         (MissingConfigException("Cannot find it\nConfig search path:\n  here"), "Cannot find it"),
         (HydraException("Missing value\n    full_key: a.b\n    object_type=dict\n at a.b"), "Missing value at a.b"),
@@ -43,5 +43,5 @@ def test_one_line(error, line):
     ("names", "text"),
     [(["a"], "'a'"), (["a\nb", "c", "d"], r"'a\nb', 'c', 'd'"), ([*"abcde"], "'a', 'b', 'c' and 2 more")],
 )
-def test_names_are_quoted_and_counted(names, text):
+def test_shorten_quotes_and_counts_names(names, text):
     assert shorten(names) == text

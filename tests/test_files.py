@@ -21,7 +21,10 @@ def refuse(file):
 def test_full_disk_keeps_the_previous_file(tmp_path):
     path = tmp_path / "metrics.json"
     write_json(path, {"a": 1})
-    with pytest.raises(UserError, match=r"cannot write .*metrics.json: No space left on device; .*make room"):
+    with pytest.raises(
+        UserError,
+        match=r"cannot write .*metrics.json: No space left on device; the previous file is unchanged; free some space",
+    ):
         write_atomically(path, refuse)
     assert [file.name for file in tmp_path.iterdir()] == ["metrics.json"]
     assert path.read_text() == '{\n  "a": 1\n}\n'
@@ -29,7 +32,9 @@ def test_full_disk_keeps_the_previous_file(tmp_path):
 
 def test_error_names_a_folder_that_cannot_be_created(tmp_path):
     (tmp_path / "file").write_text("")
-    with pytest.raises(UserError, match=r"cannot write .*file/run/metrics.json"):
+    with pytest.raises(
+        UserError, match=r"cannot write .*file/run/metrics.json: Not a directory; check the path and its permissions"
+    ):
         write_json(tmp_path / "file/run/metrics.json", {})
 
 

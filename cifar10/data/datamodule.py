@@ -127,9 +127,18 @@ class ImageData(LightningDataModule):
 
     def train_dataloader(self) -> TrainBatches:
         assert self.trainer is not None
-        trainer, images, labels = self.trainer, self.train_images, self.train_labels
-        shard, settings = self._shard(), (self.batch_size, self.seed, lambda: trainer.current_epoch, self.augmentation)
-        self.train_batches = TrainBatches(images, labels, *settings, **shard, position=self.position)
+        trainer, shard = self.trainer, self._shard()
+        self.train_batches = TrainBatches(
+            self.train_images,
+            self.train_labels,
+            self.batch_size,
+            self.seed,
+            lambda: trainer.current_epoch,
+            self.augmentation,
+            shard["rank"],
+            shard["world_size"],
+            self.position,
+        )
         return self.train_batches
 
     def val_dataloader(self) -> EvalBatches:

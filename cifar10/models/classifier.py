@@ -103,7 +103,8 @@ class Classifier(LightningModule):
         if self.trainer.world_size > 1:
             return [lambda step: True]
         hooks = "on_train_batch_start", "on_train_batch_end"
-        acting = [c for c in self.trainer.callbacks if any(is_overridden(hook, c, Callback) for hook in hooks)]
+        callbacks = self.trainer.callbacks  # type: ignore[attr-defined]  # set by one of Lightning's connectors
+        acting = [c for c in callbacks if any(is_overridden(hook, c, Callback) for hook in hooks)]
         return [getattr(callback, "needs_step", lambda step: True) for callback in acting]
 
     def _train_loss(self, images: Tensor, labels: Tensor, batch_idx: int) -> Tensor:

@@ -63,7 +63,8 @@ class Weiszfeld(Prototype):
     def setup(self, stage: str) -> None:
         """Raises UserError for settings with which it would find something else."""
         if stage == "fit":
-            averaged = any(isinstance(callback, WeightAveraging) for callback in self.trainer.callbacks)
+            callbacks = self.trainer.callbacks  # type: ignore[attr-defined]  # set by one of Lightning's connectors
+            averaged = any(isinstance(callback, WeightAveraging) for callback in callbacks)
             augmented = any(training_data(self.trainer).augmentation)
             partial = self.trainer.limit_train_batches != 1.0
             if averaged or augmented or partial or self.gradient_clip_val is not None:

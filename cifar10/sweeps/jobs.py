@@ -20,7 +20,7 @@ from omegaconf.errors import OmegaConfBaseException
 from cifar10.errors import UserError
 from cifar10.files import write_atomically
 from cifar10.training.config import explain
-from cifar10.training.distributed import end_with_parent
+from cifar10.training.distributed import exit_with_parent
 from cifar10.training.run_folder import RESULT, STATUS, VALIDATED, safe_name, status_of
 
 log = logging.getLogger(__name__)
@@ -52,8 +52,8 @@ def run_job(cfg: DictConfig, folder: Path) -> JobResult:
 
     hydra, callbacks = HydraConfig.get(), []
     if hydra.launcher._target_.endswith("JoblibLauncher") and multiprocessing.parent_process():
-        end_with_parent()  # otherwise joblib's workers continue after the sweep was killed
-        multiprocessing.set_start_method("spawn", force=True)  # ranks cannot start by joblib's method
+        exit_with_parent()  # otherwise joblib's workers train on after the sweep was killed
+        multiprocessing.set_start_method("spawn", force=True)  # the ranks of a run cannot be started joblib's way
     if (trial := hydra.sweeper.get("trial")) is not None:
         from cifar10.sweeps.pruning import PruningCallback
         from cifar10.sweeps.study import StudyLocation
@@ -77,7 +77,7 @@ def run_job(cfg: DictConfig, folder: Path) -> JobResult:
 def _finished(folder: Path, monitor: str, trial: int | None) -> JobResult:
     from cifar10.training.record import validation_results
 
-    value = None if trial is None else validation_results(folder, monitor)[monitor.replace("/", "_")]
+    value = None if trial is None else validation_results(folder)[monitor.replace("/", "_")]
     return JobResult(str(folder), "finished", value=value)
 
 

@@ -14,7 +14,7 @@ from cifar10.sweeps.jobs import Job, JobLauncher, JobResult, summarize
 from cifar10.sweeps.search_space import read_space
 from cifar10.sweeps.study import GRACE_SECONDS, HEARTBEAT_SECONDS, StudyLocation
 from cifar10.sweeps.trials import TrialQueue
-from cifar10.training.run_folder import words
+from cifar10.training.run_folder import result_overrides
 
 log = logging.getLogger(__name__)
 
@@ -45,7 +45,9 @@ def search(
     if not any(launcher.config_loader.get_group_options(name) for name in space):  # a choice may bring settings along
         launcher.compose([*fixed, *(f"{name}=null" for name in space)])
     queue = TrialQueue(location, monitor)
-    _check_overrides(queue.study, [f"monitor={monitor}", *words([str(override.input_line) for override in overrides])])
+    _check_overrides(
+        queue.study, [f"monitor={monitor}", *result_overrides([str(override.input_line) for override in overrides])]
+    )
     log.info("study %s: %d of %d trials done", location.study, queue.count(), n_trials)
     queue.fail_stale_trials()
     if running := len(queue.running()):  # of another process, or of a dead one: requeued before new trials

@@ -1,4 +1,4 @@
-"""The run's two checkpoints: `last.ckpt`, to resume from, and `best.ckpt`, to test. Also stops and divergence."""
+"""Saves `last.ckpt`, to resume from, and `best.ckpt`, to test. Stops training on signals and on divergence."""
 
 from contextlib import nullcontext
 from io import BytesIO
@@ -18,7 +18,7 @@ from cifar10.models.classifier import Classifier, all_gather_object
 from cifar10.networks.checkpoint import read_checkpoint
 from cifar10.training.ema import MovingAverage
 from cifar10.training.loggers.tensorboard import sync_events
-from cifar10.training.rng_state import random_state, set_random_state
+from cifar10.training.rng_state import get_random_state, set_random_state
 from cifar10.training.signals import StopSignals
 
 LOSSES_AT_ONCE = 50
@@ -26,7 +26,7 @@ LOSSES_AT_ONCE = 50
 
 
 class SafeCheckpointIO(TorchCheckpointIO):
-    """Saves checkpoints atomically, which Lightning does not, and loads them by `read_checkpoint`."""
+    """Saves checkpoints atomically, unlike Lightning, and loads them by `read_checkpoint`."""
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any = None) -> None:
         content = BytesIO()  # on a full disk torch.save would raise "unexpected pos"
@@ -41,17 +41,17 @@ class SafeCheckpointIO(TorchCheckpointIO):
 
 
 def epochs_done(path: Path) -> int:
-    """Returns the number of completed epochs of a checkpoint. Raises UserError if it holds no state of training."""
+    """Returns the number of completed epochs of a checkpoint. Raises UserError if it holds no training state."""
     checkpoint = SafeCheckpointIO().load_checkpoint(path)
     try:
         checkpoint["optimizer_states"], checkpoint["callbacks"]
         return checkpoint["loops"]["fit_loop"]["epoch_progress"]["current"]["processed"]
     except (KeyError, TypeError) as error:
-        raise UserError(f"{path} holds weights, but nothing to go on from; start over with overwrite=true") from error
+        raise UserError(f"{path} holds weights but no training state; start over with overwrite=true") from error
 
 
 def any_rank(trainer: Trainer, *flags: bool) -> list[bool]:
-    """Returns for each flag whether it is set in any rank, so that all ranks do the same after the same batch."""
+    """Returns for each flag whether any rank has set it, so that all ranks act after the same batch."""
     if trainer.world_size == 1:
         return list(flags)
     counts = torch.tensor(flags, dtype=torch.float, device=trainer.strategy.root_device)
@@ -59,10 +59,10 @@ def any_rank(trainer: Trainer, *flags: bool) -> list[bool]:
 
 
 class LastCheckpoint(Checkpoint):
-    """Saves `last.ckpt`, with the state of all random number generators, to resume exactly there.
+    """Saves `last.ckpt`, with the state of all random number generators, for a bit-identical resumption.
 
-    It is saved after each epoch, at the given intervals within one, and when `stop` asks, after the current batch.
-    With stop_on_divergence, Diverged is raised before a loss or weight that is not finite is saved.
+    Saves after each epoch, at the given intervals within an epoch, and after the current batch if `stop` is requested.
+    With stop_on_divergence, raises Diverged before a loss or weight that is not finite is saved.
     """
 
     def __init__(
@@ -82,19 +82,19 @@ class LastCheckpoint(Checkpoint):
     def needs_step(self, step: int) -> bool:
         """Returns whether to act after this step; see `Classifier.training_step`."""
         due = self.every_n_steps is not None and step % self.every_n_steps == 0
-        return due or self.stop.asked or step - self.checked >= LOSSES_AT_ONCE
+        return due or self.stop.requested or step - self.checked >= LOSSES_AT_ONCE
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self.saved, self.checked = monotonic(), trainer.global_step
-        if self.random_states:  # only now: initializing the model has drawn random numbers
+        if self.random_states:  # not earlier: initializing the model draws random numbers
             set_random_state(self.random_states[trainer.global_rank], pl_module.device)
 
     def on_train_batch_end(self, trainer: Trainer, pl_module: Any, *args: Any) -> None:
         last_of_epoch = trainer.fit_loop.epoch_loop.batch_progress.is_last_batch
         minutes, steps = (monotonic() - self.saved) / 60, self.every_n_steps
         due = bool(steps and trainer.global_step % steps == 0) or minutes >= (self.every_n_minutes or inf)
-        stopping, due = any_rank(trainer, self.stop.asked, due)
-        # After an epoch's last batch the epoch is completed first: validation, log, checkpoint take seconds.
+        stopping, due = any_rank(trainer, self.stop.requested, due)
+        # After the last batch, the epoch is completed first: validation, logging and checkpoint take seconds.
         saving = (stopping or due) and not last_of_epoch
         if saving or last_of_epoch or trainer.global_step - self.checked >= LOSSES_AT_ONCE:
             self._check_losses(trainer, pl_module)
@@ -110,15 +110,15 @@ class LastCheckpoint(Checkpoint):
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self._save(trainer)
-        if any_rank(trainer, self.stop.asked)[0]:
+        if any_rank(trainer, self.stop.requested)[0]:
             self._interrupt()
 
     def on_test_batch_end(self, *args: Any) -> None:
-        if self.stop.asked:  # in any rank alone: they may have different numbers of batches, and nothing is saved
+        if self.stop.requested:  # no collective: ranks may have different numbers of batches, and nothing is saved
             self._interrupt()
 
     def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
-        checkpoint["random_states"] = all_gather_object(random_state(pl_module.device), trainer.world_size)
+        checkpoint["random_states"] = all_gather_object(get_random_state(pl_module.device), trainer.world_size)
 
     def on_load_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
         self.random_states = checkpoint["random_states"]
@@ -129,12 +129,12 @@ class LastCheckpoint(Checkpoint):
             )
 
     def _save(self, trainer: Trainer) -> None:
-        sync_events(self.path.parent)  # a checkpoint's epochs have to be in them
+        sync_events(self.path.parent)  # they must contain all epochs of the checkpoint
         trainer.save_checkpoint(self.path)
         self.saved = monotonic()
 
     def _interrupt(self) -> None:
-        message = f"{self.path} holds everything; the same command, without overwrite=true, goes on from there"
+        message = f"saved to {self.path}; the same command, without overwrite=true, resumes from it"
         raise Interrupted(message, self.stop.status)
 
     def _check_losses(self, trainer: Trainer, model: Classifier) -> None:
@@ -143,45 +143,45 @@ class LastCheckpoint(Checkpoint):
             self._check("train/loss", loss, step, trainer)
 
     def _check_weights(self, trainer: Trainer, model: LightningModule) -> None:
-        """Also finds what the last step did: its loss is that of the weights before it."""
+        """Checks the weights after the last step. The loss of a step is computed before its update."""
         total = sum(tensor.detach().abs().sum() for tensor in (*model.parameters(), *model.buffers()))
-        self._check("the sum of all weights' magnitudes", float(total), trainer.global_step, trainer)
+        self._check("the sum of absolute weights", float(total), trainer.global_step, trainer)
 
     def _check(self, name: str, value: float, step: int, trainer: Trainer) -> None:
         if isfinite(value) or not self.stop_on_divergence:
             return
         rate = trainer.optimizers[0].param_groups[0]["lr"]
-        kept = f"{self.path} holds the last good state" if self.path.exists() else "no state was saved before"
+        kept = f"{self.path} holds the last finite state" if self.path.exists() else "no checkpoint was saved"
         raise Diverged(
             f"{name} is {value} at step {step}, epoch {trainer.current_epoch + 1}, learning rate {rate:.3g}; {kept}; "
-            "choose a lower model.learning_rate, or let it go on with stop_on_divergence=false"
+            "choose a lower model.learning_rate, or continue anyway with stop_on_divergence=false"
         )
 
 
 class BestCheckpoint(ModelCheckpoint):
-    """Saves `best.ckpt`, the weights of the best epoch by `monitor`, or their moving average."""
+    """Saves `best.ckpt`: the weights of the best epoch by `monitor`, or their moving average."""
 
-    state_key = "BestCheckpoint"  # Lightning computes its own anew for each hook of each step
+    state_key = "BestCheckpoint"  # Lightning would recompute its default in each hook of each step
 
     def __init__(self, folder: Path, monitor: str, average: MovingAverage | None = None) -> None:
-        once: Any = {"save_weights_only": True, "save_on_train_epoch_end": True, "enable_version_counter": False}
+        options: Any = {"save_weights_only": True, "save_on_train_epoch_end": True, "enable_version_counter": False}
         mode = "min" if monitor.endswith("loss") else "max"
-        super().__init__(folder, "best", monitor=monitor, mode=mode, **once)
+        super().__init__(folder, "best", monitor=monitor, mode=mode, **options)
         self.best, self.average = str(folder.resolve() / "best.ckpt"), average
 
     def needs_step(self, step: int) -> bool:
         return False  # it acts on epochs
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        # WeightAveraging has no part in checkpoints with weights only.
+        # WeightAveraging does not swap in the average for checkpoints with weights only.
         with self.average.in_place(trainer, pl_module) if self.average else nullcontext():
             super().on_train_epoch_end(trainer, pl_module)
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        # If the folder was moved, Lightning drops the best epoch, and would overwrite it with a worse one.
+        # Lightning drops the best score if the folder was moved, and a worse epoch would overwrite best.ckpt.
         moved: dict[str, Any] = {"dirpath": self.dirpath, "best_k_models": {}}
         if state_dict["best_k_models"]:
             moved |= {"best_k_models": {self.best: state_dict["best_model_score"]}}
             moved |= {"best_model_path": self.best, "kth_best_model_path": self.best}
         super().load_state_dict(state_dict | moved)
-        self.current_score = state_dict["current_score"]  # dropped by Lightning too
+        self.current_score = state_dict["current_score"]  # Lightning drops it too

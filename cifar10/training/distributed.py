@@ -1,4 +1,4 @@
-"""Distributed training: how many ranks a run needs, and starting them where no launcher has."""
+"""Distributed training: counts the ranks of a run, and starts them if no launcher has."""
 
 import logging
 import logging.config
@@ -8,7 +8,7 @@ import socket
 import sys
 import threading
 from collections.abc import Callable
-from multiprocessing import get_context
+from multiprocessing import get_context, parent_process
 from multiprocessing.process import BaseProcess
 from multiprocessing.queues import SimpleQueue
 from time import sleep
@@ -22,20 +22,23 @@ from omegaconf.errors import OmegaConfBaseException
 from cifar10.errors import Interrupted, UserError, one_line
 from cifar10.training.signals import StopSignals
 
+RANK_VARIABLES = ["WORLD_SIZE", "RANK", "LOCAL_RANK", "NODE_RANK", "GROUP_RANK", "TORCHELASTIC_RUN_ID"]
+RANK_VARIABLES += ["SLURM_NTASKS", "SLURM_PROCID", "JSM_NAMESPACE_RANK"]
+"""Environment variables from which Lightning detects a launcher and the rank (Lightning 2.6.6)."""
 GRACE_SECONDS = 1.0
-"""How long the other ranks may take to end by themselves when one has, and again after SIGTERM."""
+"""Seconds that the other ranks have to exit after one has, and again after SIGTERM."""
 
 
 def ranks_to_start(cfg: DictConfig) -> int:
-    """Returns how many ranks this process has to start for `cfg.trainer`; 1 if it trains itself, as a rank or alone.
+    """Returns the number of ranks to start for `cfg.trainer`; 1 if this process trains, alone or as a rank.
 
-    Raises UserError for devices that this machine does not have, and for several nodes without a launcher.
+    Raises UserError if this machine lacks the devices, and for several nodes without a launcher.
     """
     if cfg.trainer.devices in (1, "1") and cfg.trainer.get("num_nodes", 1) == 1:
         if (world_size := launched_world_size()) > 1:
             raise UserError(
-                f"{world_size} processes were started, but trainer.devices=1: each would train alone in the same "
-                "folder; set trainer=ddp trainer.devices=N, as many as a node has"
+                f"{world_size} processes were launched, but trainer.devices=1: each would train alone in the same "
+                "folder; set trainer=ddp trainer.devices=N, with N processes per node"
             )
         return 1
     from cifar10.training.trainer import bare_trainer
@@ -48,32 +51,58 @@ def ranks_to_start(cfg: DictConfig) -> int:
     if environment.creates_processes_externally:
         try:
             environment.validate_settings(devices, nodes)
-        except ValueError as error:  # not the numbers that SLURM was asked for
-            raise UserError(f"trainer: {one_line(error)}; docs/scale.md shows numbers that fit") from error
+        except ValueError as error:  # other numbers than those requested from SLURM
+            raise UserError(f"trainer: {one_line(error)}; docs/scale.md lists matching numbers") from error
         return 1
     if nodes > 1:
-        raise UserError(f"trainer.num_nodes={nodes}: start it on every node by torchrun or srun; see docs/scale.md")
+        raise UserError(
+            f"trainer.num_nodes={nodes}: launch the command on each node with torchrun or srun; see docs/scale.md"
+        )
     if trainer.strategy.root_device.type == "cpu" and devices > cores:
-        raise UserError(f"trainer.devices={devices}: this machine has {cores} cores; choose as many at most")
+        raise UserError(f"trainer.devices={devices}: expected at most {cores}, the cores of this machine")
     return devices
 
 
 def launched_world_size() -> int:
-    """Returns the number of processes that torchrun or srun started, this one included."""
-    return max(int(os.environ.get(name, 1)) for name in ("WORLD_SIZE", "SLURM_STEP_NUM_TASKS"))
+    """Returns the number of processes that torchrun or srun launched, including this one."""
+    return _launched()[1]
 
 
 def is_rank_zero() -> bool:
-    """Returns whether this process writes the run's files."""
-    # In Lightning's order: within an interactive job SLURM_PROCID is the shell's.
-    names = (name for name in ("RANK", "LOCAL_RANK", "SLURM_PROCID") if name in os.environ)
-    return os.environ.get(next(names, ""), "0") == "0"
+    """Returns whether this process writes the files of the run."""
+    return _launched()[0] == 0
+
+
+def unset_stale_rank_variables() -> None:
+    """Removes rank variables, which Lightning would obey, unless a launcher has started several processes.
+
+    Job scripts, shells of SLURM jobs and Kubernetes leave such variables.
+    """
+    if launched_world_size() == 1:
+        for name in RANK_VARIABLES:
+            os.environ.pop(name, None)
+
+
+def _launched() -> tuple[int, int]:
+    """Returns (rank, world size) as set by torchrun or srun. The rank of a launcher of one process is ignored."""
+    for world_size, rank in (("WORLD_SIZE", "RANK"), ("SLURM_STEP_NUM_TASKS", "SLURM_PROCID")):
+        if (count := _read_int(world_size, 1)) > 1:
+            return _read_int(rank, 0), count
+    return 0, 1
+
+
+def _read_int(variable: str, default: int) -> int:
+    """Returns an environment variable, or its first number as in OMP_NUM_THREADS=4,2. Ignores an invalid value."""
+    try:
+        return int(os.environ.get(variable, "").partition(",")[0])
+    except ValueError:
+        return default
 
 
 def spawn_ranks(world_size: int, train: Callable[[], Any]) -> None:
     """Calls `train`, which is pickled, in `world_size` new processes on this machine, and waits for them.
 
-    None of them outlives this process. SIGINT and SIGTERM are passed on as SIGTERM. Raises UserError and Interrupted as
+    The ranks exit with this process. SIGINT and SIGTERM are forwarded as SIGTERM. Raises UserError and Interrupted as
     `train` does, and UserError if a rank dies.
     """
     from torch.multiprocessing import ProcessExitedException, ProcessRaisedException, start_processes
@@ -90,46 +119,47 @@ def spawn_ranks(world_size: int, train: Callable[[], Any]) -> None:
     logging.getLogger("torch.multiprocessing").setLevel(logging.ERROR)  # it logs each process that it terminates
     with stop.caught():
         try:
-            # New interpreters: a fork would share locks of this one's threads, and its accelerator.
+            # start_processes spawns new interpreters: a fork would share locks of other threads, and the accelerator.
             arguments = train, _environment(world_size), logs, errors
             context = start_processes(_run_rank, arguments, world_size, join=False)
             ranks += context.processes
-            if stop.asked:  # before there were ranks to terminate
+            if stop.requested:  # before the ranks existed
                 terminate()
             while not context.join(grace_period=GRACE_SECONDS):
                 pass
         except (ProcessExitedException, ProcessRaisedException) as error:
-            # From any rank: the first one to end may only have lost its connection to the one that failed.
+            # From any rank: the first one to exit may only have lost the connection to the rank that failed.
             reported = None if errors.empty() else errors.get()
-            if stop.asked:  # a rank that has not yet begun to train dies of SIGTERM
-                raise Interrupted(str(reported or "the same command goes on"), stop.status) from None
+            if stop.requested:  # before training, SIGTERM kills a rank
+                raise Interrupted(str(reported or "the same command resumes the run"), stop.status) from None
             if reported or isinstance(error, ProcessRaisedException):
                 raise reported or error from None
             raise UserError(
-                f"rank {error.error_index} of {world_size} processes ended with status {error.exit_code}, the others "
-                "were stopped; the same command goes on from the last checkpoint"
+                f"rank {error.error_index} of {world_size} exited with status {error.exit_code}, and the others were "
+                "stopped; the same command resumes from the last checkpoint"
             ) from None
         finally:
             for rank in ranks:
                 rank.kill()
-    if stop.asked:
-        raise Interrupted("the run is finished", stop.status)
+    if stop.requested:
+        raise Interrupted("after the run has finished", stop.status)
 
 
 def _environment(world_size: int) -> dict[str, str]:
-    """Returns torchrun's variables that all ranks share, with a free port and a part of the CPU threads each."""
+    """Returns the environment variables of torchrun that all ranks share: a free port, and CPU threads per rank."""
     with socket.create_server(("127.0.0.1", 0)) as probe:
         port = probe.getsockname()[1]
-    threads = int(os.environ.get("OMP_NUM_THREADS", os.cpu_count() or 1)) // world_size
+    threads = _read_int("OMP_NUM_THREADS", os.cpu_count() or 1) // world_size
     shared = {"MASTER_PORT": port, "NODE_RANK": 0, "WORLD_SIZE": world_size, "OMP_NUM_THREADS": max(threads, 1)}
     return {"MASTER_ADDR": "127.0.0.1", **{name: str(value) for name, value in shared.items()}}
 
 
 def _run_rank(rank: int, train: Callable[[], Any], environment: dict[str, str], logs: Any, errors: SimpleQueue) -> None:
-    # A terminal sends SIGINT to all processes; the parent passes it on as SIGTERM.
+    # A terminal sends SIGINT to all processes; the parent forwards it as SIGTERM.
     signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-    end_with_parent()
+    exit_with_parent()
     os.environ.update(environment | {"RANK": str(rank), "LOCAL_RANK": str(rank)})
+    logging.raiseExceptions = False  # as in train.py
     if rank > 0:
         logging.disable(logging.WARNING)
     elif logs is not None:
@@ -139,14 +169,16 @@ def _run_rank(rank: int, train: Callable[[], Any], environment: dict[str, str], 
     except (UserError, Interrupted, OSError) as error:
         errors.put(error)
         sys.exit(1)
-    except (HydraException, OmegaConfBaseException) as error:  # which cannot be pickled
+    except (HydraException, OmegaConfBaseException) as error:  # cannot be pickled
         errors.put(UserError(one_line(error)))
         sys.exit(1)
 
 
-def end_with_parent() -> None:
-    """Starts a thread that ends this process when the one that started it ends, however that happens."""
-    name, parent_id = "end with parent", os.getppid()
+def exit_with_parent() -> None:
+    """Starts a thread that exits this process when its parent process has ended."""
+    parent = parent_process()
+    assert parent is not None
+    name, parent_id = "exit with parent", parent.pid  # getppid() is wrong if the parent ended during the imports
 
     def watch() -> None:
         while os.getppid() == parent_id:

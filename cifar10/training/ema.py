@@ -1,4 +1,4 @@
-"""The exponential moving average of the weights, which is validated and tested in their place."""
+"""Exponential moving average of the weights, used for validation and test."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -19,7 +19,7 @@ class MovingAverage(WeightAveraging):
 
     @contextmanager
     def in_place(self, trainer: Trainer, module: LightningModule) -> Iterator[None]:
-        """Gives the module the average as its weights, as in validation, until the end of the block."""
+        """Swaps the average into the module until the end of the block, as in validation."""
         self.on_validation_epoch_start(trainer, module)  # swaps weights and average
         try:
             yield

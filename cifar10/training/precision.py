@@ -1,4 +1,4 @@
-"""The device of this machine, and the meaning of `precision: auto` on it."""
+"""Selects the device of this machine, and the precision for `precision: auto`."""
 
 from collections.abc import Mapping
 from contextlib import AbstractContextManager, nullcontext
@@ -8,10 +8,10 @@ import torch
 
 
 def chosen_precision(precision: str, accelerator: str) -> str:
-    """Returns Lightning's precision: for `auto`, `bf16-mixed` if the hardware multiplies bfloat16, else `32-true`.
+    """Returns the precision for Lightning: for `auto`, `bf16-mixed` if the hardware supports bfloat16, else `32-true`.
 
-    Measured on the CNN's training step, images/s: without such hardware (AMD Zen 3) bfloat16 runs at 10, float32 at
-    160; with AVX512-BF16 at 520, float32 at 280.
+    Measured for the training step of the CNN. Without hardware support (AMD Zen 3): bfloat16 10 images/s, float32 160.
+    With AVX512-BF16: bfloat16 520 images/s, float32 280.
     """
     if precision != "auto":
         return precision
@@ -24,17 +24,17 @@ def chosen_precision(precision: str, accelerator: str) -> str:
 
 
 def cpu_capabilities() -> Mapping[str, Any]:
-    """Returns the processor's name and instruction sets; empty in older PyTorch."""
+    """Returns the name and instruction sets of the processor; empty in older PyTorch."""
     return getattr(torch.cpu, "get_capabilities", dict)()
 
 
 def best_device() -> torch.device:
-    """Returns the accelerator, or the CPU if there is none."""
+    """Returns the accelerator, or the CPU without one."""
     return torch.accelerator.current_accelerator(check_available=True) or torch.device("cpu")
 
 
 def autocast(precision: str, device: torch.device) -> AbstractContextManager[None]:
-    """Returns a context in which a model computes as under a Trainer of that precision."""
+    """Returns a context that casts as a Trainer of this precision does."""
     if precision == "32-true":
         return nullcontext()
     return torch.autocast(device.type, torch.bfloat16 if precision == "bf16-mixed" else torch.float16)

@@ -1,9 +1,10 @@
-"""The record of a finished run: `metrics.json`, and its summary for the terminal."""
+"""Record of a finished run (`metrics.json`) and its summary for the terminal."""
 
+import os
 import platform
 import subprocess
 from importlib.metadata import version
-from math import isfinite, isnan
+from math import isfinite
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from cifar10.data.datamodule import ImageData
 from cifar10.models.classifier import Classifier
+from cifar10.networks.checkpoint import read_checkpoint
 from cifar10.training.loggers.csv_logger import read_epochs
 from cifar10.training.precision import cpu_capabilities
 from cifar10.training.run_folder import readable
@@ -23,8 +25,8 @@ PACKAGES = ("torch", "torchvision", "lightning", "torchmetrics", "kornia", "hydr
 def make_record(
     cfg: DictConfig, trainer: Trainer, model: Classifier, data: ImageData, folder: Path, seconds: dict[str, float]
 ) -> dict[str, Any]:
-    """Returns everything about a finished run, as plain Python. seconds: those of "data" (reading) and "test"."""
-    validation = validation_results(folder, cfg.monitor)
+    """Returns the record of a finished run, as plain Python. seconds: durations of "data" (reading) and "test"."""
+    validation = validation_results(folder)
     with readable(folder / "metrics.csv"):
         epochs = read_epochs(folder / "metrics.csv")
         train_seconds, val_seconds = (sum(float(row[name]) for row in epochs) for name in ("seconds", "val_seconds"))
@@ -41,7 +43,7 @@ def make_record(
         "seed": cfg.seed,
         "test": model.test_results,
         **validation,
-        # Its `train/loss` and, of the exact solver, `train/gap` say how far training got. JSON knows no infinity.
+        # Holds `train/loss` and, for the Weiszfeld solver, `train/gap`.
         "last_epoch": {name: float(value) for name, value in epochs[-1].items() if value and isfinite(float(value))},
         "seconds": {
             "data": seconds["data"],
@@ -59,21 +61,27 @@ def make_record(
     }
 
 
-def validation_results(folder: Path, monitor: str) -> dict[str, Any]:
-    """Returns the best epoch by `monitor`, the first of equal ones, with its validation loss and accuracy.
-
-    NaN is the worst value, as in Lightning's ModelCheckpoint.
-    """
-    sign = 1 if monitor.endswith("loss") else -1
+def validation_results(folder: Path) -> dict[str, Any]:
+    """Returns the epoch of `best.ckpt`, the number of epochs, and the validation loss and accuracy of that epoch."""
+    best_epoch = read_checkpoint(folder / "best.ckpt")["epoch"] + 1
     with readable(folder / "metrics.csv"):
         epochs = read_epochs(folder / "metrics.csv")
-        best = min(epochs, key=lambda row: (isnan(value := float(row[monitor])), sign * value))
+        best = next(row for row in epochs if int(row["epoch"]) == best_epoch)
         values = {f"val_{name}": float(best[f"val/{name}"]) for name in ("loss", "accuracy")}
-        return {"best_epoch": int(best["epoch"]), "epochs": len(epochs), **values}
+    return {"best_epoch": best_epoch, "epochs": len(epochs), **values}
+
+
+def nan_to_null(value: Any) -> Any:
+    """Returns plain Python data with None for numbers that are not finite, which JSON lacks."""
+    if isinstance(value, dict):
+        return {name: nan_to_null(inner) for name, inner in value.items()}
+    if isinstance(value, list):
+        return [nan_to_null(inner) for inner in value]
+    return None if isinstance(value, float) and not isfinite(value) else value
 
 
 def summary(record: dict[str, Any], folder: Path) -> str:
-    """Returns the lines that a run logs last."""
+    """Returns the summary that a run logs when it has finished."""
     rows = {
         "model": "{model}, {parameters:,} parameters, seed {seed}",
         "data": "{data} (synthetic images, not CIFAR-10)" if record["data"] == "synthetic" else "{data}",
@@ -88,16 +96,20 @@ def summary(record: dict[str, Any], folder: Path) -> str:
 
 
 def device_name(device: torch.device) -> str:
-    """Returns the name of the accelerator or the processor."""
+    """Returns the name of the accelerator or processor."""
     if device.type == "cuda":
         return torch.cuda.get_device_name(device)
     return cpu_capabilities().get("cpu_name") or platform.processor() or "CPU"
 
 
 def git_commit() -> str | None:
-    """Returns the commit of the code, with "+" if files differ from it; None outside a repository."""
+    """Returns the commit of this project, with "+" for uncommitted changes; None outside its repository."""
+    root = Path(__file__).resolve().parents[2]
     command = ["git", "describe", "--always", "--abbrev=40", "--exclude=*", "--dirty=+"]
+    # Without the ceiling, and with GIT_DIR as in a hook, git would describe another repository.
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("GIT_")}
+    environment["GIT_CEILING_DIRECTORIES"] = str(root.parent)
     try:
-        return subprocess.check_output(command, cwd=Path(__file__).parent, text=True, stderr=subprocess.DEVNULL).strip()
+        return subprocess.check_output(command, cwd=root, env=environment, text=True, stderr=subprocess.DEVNULL).strip()
     except (OSError, subprocess.CalledProcessError):
         return None

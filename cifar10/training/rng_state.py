@@ -1,4 +1,4 @@
-"""The state of all random number generators, as a checkpoint can hold it: tensors and plain Python."""
+"""State of all random number generators as tensors and plain Python, for checkpoints."""
 
 import random
 from typing import Any
@@ -7,8 +7,8 @@ import numpy as np
 import torch
 
 
-def random_state(device: torch.device) -> dict[str, Any]:
-    """Returns the state of Python's, NumPy's and PyTorch's generators, on the CPU and on `device`."""
+def get_random_state(device: torch.device) -> dict[str, Any]:
+    """Returns the states of the generators of Python, NumPy and PyTorch, on the CPU and on `device`."""
     legacy: Any = np.random.get_state()
     name, keys, *rest = legacy
     state = {"python": random.getstate(), "numpy": (name, keys.tolist(), *rest), "cpu": torch.get_rng_state()}
@@ -18,7 +18,7 @@ def random_state(device: torch.device) -> dict[str, Any]:
 
 
 def set_random_state(state: dict[str, Any], device: torch.device) -> None:
-    """Restores a state of `random_state`; that of another kind of device is left out."""
+    """Restores a state returned by `get_random_state`. Ignores the state of another device type."""
     random.setstate(state["python"])
     np.random.set_state(state["numpy"])
     torch.set_rng_state(state["cpu"])

@@ -1,6 +1,5 @@
-"""One run, from its settings to its results: `train`."""
+"""Trains one run, from its settings to its results: `train`."""
 
-import json
 import logging
 import os
 from collections.abc import Callable, Iterable, Sequence
@@ -15,16 +14,18 @@ from omegaconf import DictConfig, OmegaConf
 
 from cifar10.errors import Interrupted, UserError, one_line
 from cifar10.files import write_json
-from cifar10.training.config import check_settings
-from cifar10.training.distributed import is_rank_zero, ranks_to_start, spawn_ranks
+from cifar10.training.config import check_settings, fill_defaults
+from cifar10.training.distributed import is_rank_zero, ranks_to_start, spawn_ranks, unset_stale_rank_variables
 from cifar10.training.run_folder import (
     RESULT,
     STATUS,
     VALIDATED,
-    failure_in_status,
     finished_result,
     init_run_folder,
     lock_run_folder,
+    log_failure_to_status,
+    read_record,
+    readable,
 )
 
 if TYPE_CHECKING:
@@ -46,41 +47,43 @@ def train(
     on_finish: Callable[[Path, Record], None] | None = None,
     test: bool = True,
 ) -> Record:
-    """Trains and tests what `cfg` describes in `folder`, or resumes there; returns the run's `metrics.json`.
+    """Trains and tests the model of `cfg` in `folder`, or resumes there; returns the record (`metrics.json`).
 
     overrides: Hydra's task overrides, for the record. callbacks: additional ones for the Trainer. on_finish(folder,
-    record): called in rank 0 before `metrics.json` is written; an exception of it is logged as a warning. With several
-    ranks all three are pickled. test: False for a trial of a search, which returns {}; a later call with True tests it
-    and writes `metrics.json`. Raises UserError for what a user can correct, Interrupted after SIGINT or SIGTERM.
+    record): called in rank 0 before `metrics.json` is written; its exceptions are logged as warnings. With several
+    ranks, all three are pickled. test: False for a trial of a search, which returns {}; a later call with True tests it
+    and writes `metrics.json`. Raises UserError for errors that a user can fix, Interrupted after SIGINT or SIGTERM.
     """
+    unset_stale_rank_variables()
     check_settings(cfg)
+    # The record holds all settings: a default that changes later must not change its meaning.
+    cfg = OmegaConf.create(fill_defaults(OmegaConf.to_container(cfg, resolve=True)))  # type: ignore[arg-type]
     if finished := _finished_before(folder, cfg):
         return finished
     arguments: dict[str, Any] = {"overrides": overrides, "callbacks": callbacks, "on_finish": on_finish, "test": test}
     if (world_size := ranks_to_start(cfg)) > 1:
-        resolved: Any = OmegaConf.create(OmegaConf.to_container(cfg, resolve=True))
-        with failure_in_status(folder):
-            spawn_ranks(world_size, partial(train, resolved, folder, **arguments))
-        return json.loads((folder / RESULT).read_text()) if test else {}
+        with log_failure_to_status(folder):
+            spawn_ranks(world_size, partial(train, cfg, folder, **arguments))
+        return read_record(folder / RESULT) if test else {}
     if not is_rank_zero():
         return _fit_and_test(cfg, folder, **arguments)
     with lock_run_folder(folder):
-        if finished := _finished_before(folder, cfg):  # by another process, while this one started
+        if finished := _finished_before(folder, cfg):  # by another process in the meantime
             return finished
         (folder / STATUS).unlink(missing_ok=True)
-        with failure_in_status(folder):
+        with log_failure_to_status(folder):
             return _fit_and_test(cfg, folder, **arguments)
 
 
 def _fit_and_test(cfg: DictConfig, folder: Path, overrides: Any, callbacks: Any, on_finish: Any, test: bool) -> Record:
-    # PyTorch and Lightning take seconds to import: not for --help, nor for an invalid setting.
+    # Imported here: PyTorch and Lightning take seconds, which --help and an invalid setting need not wait for.
     from tqdm.contrib.logging import logging_redirect_tqdm
 
     from cifar10.training.checkpoints import LastCheckpoint, epochs_done
     from cifar10.training.loggers.tensorboard import log_results, remove_events
-    from cifar10.training.record import git_commit, make_record, summary
+    from cifar10.training.record import git_commit, make_record, nan_to_null, summary
     from cifar10.training.signals import StopSignals
-    from cifar10.training.trainer import make_trainer
+    from cifar10.training.trainer import make_trainer, misconfiguration_as_user_error
 
     commit, seconds = git_commit(), {}
     data, seconds["data"] = _load_data(cfg)
@@ -92,37 +95,39 @@ def _fit_and_test(cfg: DictConfig, folder: Path, overrides: Any, callbacks: Any,
     if trainer.is_global_zero:
         init_run_folder(folder, cfg)
         remove_events(folder, of_training=resume is None)
-    with logging_redirect_tqdm(), stop.caught():
+    with logging_redirect_tqdm(), stop.caught(), misconfiguration_as_user_error():
         trainer.fit(model, data, ckpt_path=resume, weights_only=True)
         record: Record = {}
         if test:
-            trainer.loggers = []  # the test's values are logged with the other results
+            trainer.loggers = []  # log_results logs the test metrics
             start = perf_counter()
             trainer.test(model, data, ckpt_path=folder / "best.ckpt", weights_only=True, verbose=False)
             seconds["test"] = perf_counter() - start
             record = make_record(cfg, trainer, model, data, folder, seconds)
             record |= {"commit": commit, "overrides": overrides and list(overrides)}
             if trainer.is_global_zero:
-                assert model.test_predictions is not None  # the test computes them
+                assert model.test_predictions is not None  # computed by the test
                 model.test_predictions.save(folder)
                 for log_to_tensorboard in (log_results, on_finish):
                     _call_on_finish(log_to_tensorboard, folder, record)
-                write_json(folder / RESULT, record)
+                write_json(folder / RESULT, nan_to_null(record))
                 log.info("%s", summary(record, folder))
         elif trainer.is_global_zero:
             (folder / STATUS).write_text(f"{VALIDATED}: not tested; repeat its command without -m\n")
-    if stop.asked:  # too late for this run, not for the sweep that it may be part of
-        raise Interrupted(f"{folder} is finished", stop.status)
+    if stop.requested:  # the run has finished, but a sweep must stop
+        raise Interrupted(f"after {folder} has finished", stop.status)
     return record
 
 
 def _finished_before(folder: Path, cfg: DictConfig) -> Record | None:
-    """Returns and logs the result of a completed run, or None if training is needed."""
+    """Logs and returns the record of a finished run; returns None if training is needed."""
     if finished := finished_result(folder, cfg):
         from cifar10.training.record import summary
 
+        with readable(folder / RESULT):
+            text = summary(finished, folder)
         if is_rank_zero():
-            log.info("finished before (overwrite=true does it again)\n%s", summary(finished, folder))
+            log.info("already finished (overwrite=true repeats the run)\n%s", text)
             _warn_if_data_changed(finished, cfg)
     return finished
 
@@ -140,12 +145,12 @@ def make_data(cfg: DictConfig) -> Any:
     """Returns the data module of the settings. Raises UserError for invalid settings."""
     try:
         return instantiate(cfg.data, _convert_="all", batch_size=cfg.batch_size, seed=cfg.seed)
-    except InstantiationException as error:  # which wraps a UserError of the constructor
+    except InstantiationException as error:  # wraps a UserError of the constructor
         raise error.__cause__ if isinstance(error.__cause__, UserError) else error from None
 
 
 def _load_data(cfg: DictConfig) -> tuple[Any, float]:
-    """Returns the data module, set up, and the seconds that reading took, without a download."""
+    """Returns the data module after `setup`, and the seconds of `setup`, without the download."""
     data = make_data(cfg)
     data.prepare_data()
     start = perf_counter()
@@ -159,7 +164,7 @@ def _make_model(cfg: DictConfig, class_names: Sequence[str]) -> "Classifier":
     from cifar10.models.build import build_model
 
     seed_everything(cfg.seed, verbose=False)
-    os.environ.pop("PL_GLOBAL_SEED")  # each of several ranks would seed itself again, after the model is made
+    os.environ.pop("PL_GLOBAL_SEED", None)  # else each rank would seed again after the model is built
     settings: Any = OmegaConf.to_container(cfg.model, resolve=True)
     return build_model(settings, class_names)
 

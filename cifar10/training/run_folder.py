@@ -1,4 +1,4 @@
-"""The run folder: its name is a function of the settings, and one process at a time trains in it."""
+"""The run folder: names it by the settings, and locks it for one process at a time."""
 
 import csv
 import hashlib
@@ -9,6 +9,7 @@ import shutil
 import socket
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
+from math import nan
 from pathlib import Path
 from time import sleep
 from typing import Any
@@ -25,12 +26,13 @@ from cifar10.files import write_atomically
 from cifar10.training.config import fill_defaults, flatten
 
 DEFAULT_DATA = "cifar10"
+READ_ERRORS = (OSError, ValueError, LookupError, TypeError, ImportError, csv.Error, YAMLError, OmegaConfBaseException)
 WITHOUT_EFFECT = (
     *("runs", "overwrite", "stop_on_divergence", "checkpoint.every_n_minutes", "checkpoint.every_n_steps"),
     *("data.root", "data.mirrors", "data.eval_batch_size", "model.compile"),
     "trainer.enable_progress_bar",
 )
-"""Settings that change no result: locations, display, speed, and what happens when training fails."""
+"""Settings that do not affect the result: locations, display, speed, and handling of failures."""
 RESULT, CONFIG, STATUS = "metrics.json", "config.yaml", "status.txt"
 """STATUS holds one line: why the last attempt failed or was pruned, or that the run is validated but not tested."""
 VALIDATED = "validated"
@@ -40,12 +42,12 @@ RUN_FILES = f"{RESULT} last.ckpt best.ckpt predictions.npz metrics.csv evolution
 
 
 def run_name(choices: Mapping[str, str], overrides: Sequence[str]) -> str:
-    """Returns `<model or experiment>/<changes>/seed=<n>`, from Hydra's choices of groups and its task overrides.
+    """Returns `<model or experiment>/<overrides>/seed=<n>`, from Hydra's group choices and task overrides.
 
     run_name({"model": "cnn", "data": "cifar10"}, ["epochs=3", "seed=2"]) == "cnn/epochs=3/seed=2"
     """
     seed, search = "1", choices.get("search")
-    experiment = None if choices.get("experiment") == "study" else choices.get("experiment")  # a list of runs
+    experiment = None if choices.get("experiment") == "study" else choices.get("experiment")  # it only lists runs
     base = f"search_{search}" if search else experiment
     changes = {} if choices["data"] == DEFAULT_DATA else {"data": choices["data"]}
     changes |= {"experiment": experiment} if search and experiment else {}
@@ -54,18 +56,20 @@ def run_name(choices: Mapping[str, str], overrides: Sequence[str]) -> str:
         if key == "seed":
             seed = value.replace("/", "-")
         elif key == "data.root" and choices["data"] != DEFAULT_DATA:
-            path = Path(value.strip("'\"")).resolve()  # another data set; its whole path is too long for a name
+            path = (
+                Path(value.strip("'\"")).expanduser().resolve()
+            )  # another data set; the full path is too long for a name
             changes[key] = f"{path.name}-{_hash(path)}"
         elif key == "model" and base:
             changes[key] = value
         elif key not in ("model", "data", "experiment", "search", *WITHOUT_EFFECT) and not key.startswith("hydra"):
             changes[("~" if override.is_delete() else "") + key] = value.replace("/", "-")
-    name = _shortened(",".join(f"{key}={value}" for key, value in sorted(changes.items())))
+    name = _shorten(",".join(f"{key}={value}" for key, value in sorted(changes.items())))
     return "/".join([base or choices["model"], *([name] if name else []), f"seed={seed}"])
 
 
-def words(overrides: Sequence[str]) -> list[str]:
-    """Returns a sweep's overrides in order, without those that change no result."""
+def result_overrides(overrides: Sequence[str]) -> list[str]:
+    """Returns the overrides of a sweep, sorted, without those that do not affect the result."""
     parsed = {str(override.input_line): override.key_or_group for override in _parse(overrides)}
     other_data = "data" in parsed.values() and f"data={DEFAULT_DATA}" not in parsed
     without_effect = set(WITHOUT_EFFECT) - ({"data.root"} if other_data else set())
@@ -77,20 +81,20 @@ def _parse(overrides: Sequence[str]) -> list[Override]:
 
 
 def safe_name(text: str) -> str:
-    """Returns a file name for the words of a command line."""
-    return _shortened(re.sub(r"[^\w.=,+~-]+", "_", text))
+    """Returns `text` as a file name: other characters become `_`, and a long name is shortened."""
+    return _shorten(re.sub(r"[^\w.=,+~-]+", "_", text))
 
 
-def _shortened(name: str) -> str:
+def _shorten(name: str) -> str:
     return name if len(name) <= 120 else f"{name[:111]}-{_hash(name)}"
 
 
 def _hash(value: object) -> str:
-    return hashlib.sha256(str(value).encode()).hexdigest()[:8]
+    return hashlib.sha256(os.fsencode(str(value))).hexdigest()[:8]
 
 
 def finished_result(folder: Path, cfg: DictConfig) -> dict[str, Any] | None:
-    """Returns the finished run's `metrics.json`, or None if there is something to train, to resume or to overwrite.
+    """Returns the record of a finished run, or None if the run has to be trained, resumed or overwritten.
 
     Raises UserError if the folder holds a run with other settings.
     """
@@ -101,10 +105,18 @@ def finished_result(folder: Path, cfg: DictConfig) -> dict[str, Any] | None:
     if not (folder / RESULT).exists():
         return None
     with readable(folder / RESULT):
-        record = json.loads((folder / RESULT).read_text())
-        if not isinstance(record, dict) or "test" not in record:
-            raise ValueError("no result")
-        return record
+        return read_record(folder / RESULT)
+
+
+def read_record(path: Path) -> dict[str, Any]:
+    """Returns the content of `metrics.json`, in which null stands for a loss that is not finite.
+
+    Raises OSError, ValueError, KeyError or TypeError for a damaged file.
+    """
+    record = json.loads(path.read_text())
+    for values, name in ((record["test"], "loss"), (record, "val_loss")):
+        values[name] = nan if values[name] is None else float(values[name])
+    return record
 
 
 def _check_same_settings(folder: Path, cfg: DictConfig) -> None:
@@ -116,22 +128,22 @@ def _check_same_settings(folder: Path, cfg: DictConfig) -> None:
     for key in sorted((stored.keys() | new.keys()) - set(WITHOUT_EFFECT)):
         if stored.get(key) != new.get(key):
             raise UserError(
-                f"{folder} holds a run with {key}={stored.get(key)}, now it is {new.get(key)}; "
-                "set it back, choose another folder with runs=PATH, or start over with overwrite=true"
+                f"{folder} holds a run with {key}={stored.get(key)}, got {key}={new.get(key)}; "
+                "restore the setting, choose another folder with runs=PATH, or start over with overwrite=true"
             )
 
 
 @contextmanager
 def readable(path: Path) -> Iterator[None]:
-    """Reports a damaged YAML, JSON or CSV file of a run, or settings of an incompatible version, as UserError."""
+    """Converts the errors of reading a damaged or incompatible YAML, JSON or CSV file to UserError."""
     try:
         yield
-    except (OSError, ValueError, KeyError, ImportError, csv.Error, YAMLError, OmegaConfBaseException) as error:
+    except READ_ERRORS as error:
         raise UserError(f"{path} cannot be read; start over with overwrite=true") from error
 
 
 def init_run_folder(folder: Path, cfg: DictConfig) -> None:
-    """Writes the settings into the folder; with overwrite=true, removes the earlier run first."""
+    """Writes the settings into the folder. With overwrite=true, removes the previous run first."""
     for name in RUN_FILES if cfg.overwrite else ():
         path = folder / name
         shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
@@ -142,15 +154,17 @@ def init_run_folder(folder: Path, cfg: DictConfig) -> None:
 
 @contextmanager
 def lock_run_folder(folder: Path) -> Iterator[None]:
-    """Creates the folder if needed and locks it until the end of the block or process. Raises Busy if it is locked."""
+    """Creates and locks the folder until the end of the block or process. Raises Busy if it is locked."""
     lock, holder = FileLock(folder / ".lock"), folder / ".holder"
     try:
         folder.mkdir(parents=True, exist_ok=True)
         lock.acquire(blocking=False)
     except Timeout:
-        raise Busy(f"{folder} is in use by {_read_holder(holder)}; wait, or choose another with runs=PATH") from None
+        raise Busy(
+            f"{folder} is locked by {_read_holder(holder)}; wait, or choose another folder with runs=PATH"
+        ) from None
     except OSError as error:
-        raise UserError(f"cannot write {folder}: {error.strerror}; choose another place with runs=PATH") from error
+        raise UserError(f"cannot write {folder}: {error.strerror}; choose another folder with runs=PATH") from error
     try:
         holder.write_text(f"process {os.getpid()} on {socket.gethostname()}")
         yield
@@ -160,7 +174,7 @@ def lock_run_folder(folder: Path) -> Iterator[None]:
 
 
 def _read_holder(holder: Path) -> str:
-    for _ in range(20):  # the process writes it a moment after it took the lock
+    for _ in range(20):  # written shortly after the lock is acquired
         with suppress(OSError):
             if text := holder.read_text():
                 return text
@@ -169,18 +183,19 @@ def _read_holder(holder: Path) -> str:
 
 
 @contextmanager
-def failure_in_status(folder: Path) -> Iterator[None]:
-    """Writes into STATUS why the block failed. An interruption is no failure, nor is a folder that is in use."""
+def log_failure_to_status(folder: Path) -> Iterator[None]:
+    """Writes the reason of a failure of the block to STATUS. Neither Interrupted nor Busy is a failure."""
     try:
         yield
     except Busy:
         raise
     except Exception as error:
-        with suppress(OSError):
-            (folder / STATUS).write_text(f"{status_of(error)}: {one_line(error) or type(error).__name__}\n")
+        text = f"{status_of(error)}: {one_line(error) or type(error).__name__}\n"
+        with suppress(UserError):
+            write_atomically(folder / STATUS, lambda file: file.write(text.encode(errors="replace")))
         raise
 
 
 def status_of(error: Exception) -> str:
-    """Returns the status of a job that ended with this error."""
+    """Returns the status of a job that raised this error."""
     return "lost" if isinstance(error, Busy) else "pruned" if isinstance(error, Pruned) else "failed"

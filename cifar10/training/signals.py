@@ -7,18 +7,18 @@ from contextlib import contextmanager
 from time import monotonic
 from types import FrameType
 
-from cifar10.errors import CTRL_C, RESUME_ME, Interrupted
+from cifar10.errors import EXIT_SIGINT, EXIT_TEMPFAIL, Interrupted
 
-ONE_PRESS_SECONDS = 1.0
-"""A terminal's signal that a launcher passes on too arrives twice within this time, and counts once."""
+DEBOUNCE_SECONDS = 1.0
+"""Repeated signals within this time count once: a launcher forwards a signal that the terminal also sends."""
 
 
 @contextmanager
 def sigterm_interrupts() -> Iterator[None]:
-    """Makes SIGTERM raise Interrupted at once, before and after training."""
+    """Makes SIGTERM raise Interrupted immediately, before and after training."""
 
     def interrupt(signum: int, frame: FrameType | None) -> None:
-        raise Interrupted("the same command goes on", RESUME_ME)
+        raise Interrupted("the same command resumes the run", EXIT_TEMPFAIL)
 
     before = signal.signal(signal.SIGTERM, interrupt)
     try:
@@ -28,10 +28,10 @@ def sigterm_interrupts() -> Iterator[None]:
 
 
 class StopSignals:
-    """Sets `asked` on SIGINT or SIGTERM, and calls on_first; a second SIGINT raises Interrupted at once."""
+    """Sets `requested` and calls on_first on SIGINT or SIGTERM. A second SIGINT raises Interrupted immediately."""
 
     def __init__(self, on_first: Callable[[], None] = lambda: None) -> None:
-        self.asked, self.status = False, CTRL_C
+        self.requested, self.status = False, EXIT_SIGINT
         self.on_first, self.since = on_first, 0.0
 
     @contextmanager
@@ -40,17 +40,17 @@ class StopSignals:
         if threading.current_thread() is not threading.main_thread():
             yield
             return
-        before = {signum: signal.signal(signum, self._remember) for signum in (signal.SIGINT, signal.SIGTERM)}
+        before = {signum: signal.signal(signum, self._handle) for signum in (signal.SIGINT, signal.SIGTERM)}
         try:
             yield
         finally:
             for signum, handler in before.items():
                 signal.signal(signum, handler)
 
-    def _remember(self, signum: int, frame: FrameType | None) -> None:
-        if not self.asked:
-            self.asked, self.since = True, monotonic()
-            self.status = CTRL_C if signum == signal.SIGINT else RESUME_ME
+    def _handle(self, signum: int, frame: FrameType | None) -> None:
+        if not self.requested:
+            self.requested, self.since = True, monotonic()
+            self.status = EXIT_SIGINT if signum == signal.SIGINT else EXIT_TEMPFAIL
             self.on_first()
-        elif signum == signal.SIGINT and monotonic() > self.since + ONE_PRESS_SECONDS:
-            raise Interrupted("at once; the same command, without overwrite=true, goes on from the last checkpoint")
+        elif signum == signal.SIGINT and monotonic() > self.since + DEBOUNCE_SECONDS:
+            raise Interrupted("immediately; the same command, without overwrite=true, resumes from the last checkpoint")

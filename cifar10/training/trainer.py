@@ -1,8 +1,10 @@
-"""The Trainer, the same for all models."""
+"""Builds the Lightning Trainer, with the same callbacks for all models."""
 
 import logging
+import sys
 import warnings
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from time import monotonic
 from typing import Any
@@ -11,6 +13,7 @@ import torch
 from lightning import Callback, Trainer
 from lightning.pytorch.callbacks import TQDMProgressBar
 from lightning.pytorch.plugins.environments import SLURMEnvironment
+from lightning.pytorch.utilities import rank_zero_only
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
 from omegaconf import DictConfig, OmegaConf
 
@@ -19,7 +22,7 @@ from cifar10.errors import UserError
 from cifar10.models.classifier import Classifier
 from cifar10.training.checkpoints import BestCheckpoint, LastCheckpoint, SafeCheckpointIO
 from cifar10.training.ema import MovingAverage
-from cifar10.training.loggers.csv_logger import EpochTable
+from cifar10.training.loggers.csv_logger import EpochCSVLogger
 from cifar10.training.loggers.prototype_snapshots import PrototypeSnapshots
 from cifar10.training.loggers.tensorboard import TensorBoardImages, tensorboard_logger
 from cifar10.training.loggers.timer import EpochTimer
@@ -34,7 +37,7 @@ def make_trainer(
     callbacks: Iterable[Callback] = (),
     epochs_done: int | None = None,
 ) -> Trainer:
-    """Returns a Trainer for `model` that writes into `folder`. epochs_done: of the run that is resumed.
+    """Returns a Trainer for `model` that writes into `folder`. epochs_done: completed epochs of a resumed run.
 
     Raises UserError if Lightning refuses an argument of `cfg.trainer`.
     """
@@ -43,20 +46,22 @@ def make_trainer(
     callbacks += [average] if average else []
     if model.network.prototype_images() is not None:
         callbacks.append(PrototypeSnapshots(folder))
-    if cfg.trainer.enable_progress_bar:
+    if _shows_progress_bar(cfg):
         callbacks.append(ProgressBar())
     model.gradient_clip_val = cfg.trainer.get("gradient_clip_val")
-    trainer = _trainer(
+    trainer = _build_trainer(
         cfg,
         max_epochs=cfg.epochs,
         precision=chosen_precision(cfg.precision, cfg.trainer.accelerator),
         default_root_dir=folder,
-        logger=[tensorboard_logger(folder, epochs_done), EpochTable(folder / "metrics.csv")],
+        logger=[tensorboard_logger(folder, epochs_done), EpochCSVLogger(folder / "metrics.csv")],
         callbacks=callbacks,
-        plugins=[SafeCheckpointIO(), *_cluster()],
+        plugins=[SafeCheckpointIO(), *_cluster_plugins()],
         sync_batchnorm=cfg.trainer.accelerator != "cpu" and torch.cuda.is_available(),  # GPUs only
         num_sanity_val_steps=0,
     )
+    # The import of Lightning has set it from the environment, which may hold a stale rank.
+    rank_zero_only.rank = trainer.global_rank  # type: ignore[attr-defined]
     keep_signal_handlers(trainer)
     return trainer
 
@@ -71,46 +76,63 @@ class ProgressBar(TQDMProgressBar):
     def needs_step(self, step: int) -> bool:
         return False
 
-    def on_train_batch_end(self, trainer: Trainer, *args: Any) -> None:
+    def on_train_batch_end(self, trainer: Trainer, pl_module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
         loop = trainer.fit_loop.epoch_loop
         if monotonic() > self.updated + 0.1 or loop.batch_progress.is_last_batch:
             self.updated = monotonic()
-            super().on_train_batch_end(trainer, *args[:-1], loop.batch_idx)
+            super().on_train_batch_end(trainer, pl_module, outputs, batch, loop.batch_idx)
 
 
 def bare_trainer(cfg: DictConfig) -> Trainer:
-    """Returns a Trainer without output, which resolves `cfg.trainer` on this machine."""
-    return _trainer(cfg, logger=False, enable_checkpointing=False, plugins=_cluster())
+    """Returns a Trainer without output, to resolve `cfg.trainer` on this machine."""
+    return _build_trainer(cfg, logger=False, enable_checkpointing=False, plugins=_cluster_plugins())
 
 
-def _trainer(cfg: DictConfig, **settings: Any) -> Trainer:
-    _quiet()
+def _build_trainer(cfg: DictConfig, **settings: Any) -> Trainer:
+    _silence_warnings()
     chosen: Any = OmegaConf.to_container(cfg.trainer, resolve=True)
     chosen.pop("gradient_clip_val", None)  # a setting of the model's `training_step`
+    chosen["enable_progress_bar"] = _shows_progress_bar(cfg)
     try:
         return Trainer(enable_model_summary=False, **settings, **chosen)
-    except (TypeError, ValueError, MisconfigurationException) as error:
-        given = " ".join(f"{name}={chosen[name]}" for name in ("accelerator", "devices"))  # Lightning may name neither
+    except (TypeError, ValueError, RuntimeError, ImportError, MisconfigurationException) as error:
+        given = " ".join(
+            f"{name}={chosen[name]}" for name in ("accelerator", "devices")
+        )  # Lightning's message may name neither
         raise UserError(f"trainer: {given}: {str(error).splitlines()[0]}") from error
 
 
-def _cluster() -> list[SLURMEnvironment]:
-    """Turns off Lightning's own checkpoint before requeueing under SLURM: the run resumes from `last.ckpt`."""
+@contextmanager
+def misconfiguration_as_user_error() -> Iterator[None]:
+    """Converts the errors of Lightning about settings that do not fit the model or the data to UserError."""
+    try:
+        yield
+    except MisconfigurationException as error:
+        raise UserError(f"trainer: {' '.join(str(error).split())}") from error
+
+
+def _shows_progress_bar(cfg: DictConfig) -> bool:
+    chosen = cfg.trainer.enable_progress_bar
+    return chosen if chosen is not None else sys.stdout is not None and sys.stdout.isatty()
+
+
+def _cluster_plugins() -> list[SLURMEnvironment]:
+    """Disables Lightning's requeueing and its checkpoint under SLURM: the run resumes from `last.ckpt`."""
     return [SLURMEnvironment(auto_requeue=False)] if SLURMEnvironment.detect() else []
 
 
-def _quiet() -> None:
+def _silence_warnings() -> None:
     """Silences warnings that users cannot act on."""
     for part in ("pytorch", "fabric"):
         logging.getLogger(f"lightning.{part}").setLevel(logging.WARNING)
-    for harmless in (  # starts of messages, regular expressions
-        r"Checkpoint directory .* exists and is not empty",  # ours does: configuration and log
-        r"The number of training batches .* is smaller than the logging interval",  # we log once per epoch
-        "You're resuming from a checkpoint that ended before the epoch ended",  # ours goes on with the next batch
-        "You're using the WeightAveraging callback, but loading a checkpoint outside",  # of the average, to test it
+    for message in (  # regular expressions that match the start of a warning
+        r"Checkpoint directory .* exists and is not empty",  # the run folder holds settings and log
+        r"The number of training batches .* is smaller than the logging interval",  # metrics are logged once per epoch
+        "You're resuming from a checkpoint that ended before the epoch ended",  # the data resumes with the next batch
+        "You're using the WeightAveraging callback, but loading a checkpoint outside",  # best.ckpt, to test it
         ".*`dataloader_iter`",  # experimental: tests/models/test_training_step.py covers what is used of it
-        "It is recommended to use `self.log",  # with sync_dist: what we log is of all ranks already
-        "`torch.jit.trace",  # how TensorBoard's own writer draws the graph
-        r"`isinstance\(treespec, LeafSpec\)` is deprecated",  # between Lightning and PyTorch
+        "It is recommended to use `self.log",  # with sync_dist: the logged values are already reduced over all ranks
+        "`torch.jit.trace",  # SummaryWriter.add_graph uses it
+        r"`isinstance\(treespec, LeafSpec\)` is deprecated",  # used by Lightning
     ):
-        warnings.filterwarnings("ignore", harmless)
+        warnings.filterwarnings("ignore", message)

@@ -82,7 +82,7 @@ def python(*arguments: str | Path) -> None:
 
 def train_briefly(folder: Path, *settings: str, epochs: int = 1, steps: int = 1) -> Path:
     """Trains `epochs` epochs of `steps` steps on the CPU; returns the run folder."""
-    length = f"epochs={epochs}", f"+trainer.limit_train_batches={steps}"
+    length = f"epochs={epochs}", f"trainer.limit_train_batches={steps}"
     fixed = "trainer.accelerator=cpu", "trainer.enable_progress_bar=false", f"runs={folder}"
     python("train.py", *length, *fixed, *settings)
     (record,) = folder.rglob("metrics.json")

@@ -59,7 +59,7 @@ def training(data: str, rounds: int) -> dict[str, Rows]:
     rows: Rows = {}
     arithmetic: Rows = {}
     for name, (overrides, steps) in ROWS.items():
-        cfg = compose(*overrides, f"data={data}", "epochs=1", f"+trainer.limit_train_batches={steps}")
+        cfg = compose(*overrides, f"data={data}", "epochs=1", f"trainer.limit_train_batches={steps}")
         images = load_data(cfg, at_least=steps * cfg.batch_size)
         count = (steps - WARM_UP_STEPS) * cfg.batch_size
         cells = {label: per_second(count, partial(loop, cfg, images, steps)) for label, loop in loops.items()}

@@ -75,7 +75,7 @@ def _mean_own_distance(data, prototypes):
     ("model", "max_loss", "min_accuracy", "overrides"),
     [
         ("mlp", 1.95, 0.32, []),  # the study after one epoch: validation accuracy 35.6%
-        ("cnn", 2.05, 0.30, ["+trainer.limit_train_batches=300"]),
+        ("cnn", 2.05, 0.30, ["trainer.limit_train_batches=300"]),
     ],
 )
 def test_first_epoch_matches_the_study(model, max_loss, min_accuracy, overrides, settings, tmp_path):

@@ -1,7 +1,7 @@
-"""Runs in processes of their own that are killed at a chosen moment, and what tells two runs' folders apart.
+"""Runs training in separate processes that are killed at a chosen moment, and compares run folders.
 
-A moment is a call of one of the functions below, counted from the start of the process, so a test can die at any of
-them: between two steps, with a file half written, between a file and its new name, within validation and test.
+A moment is a call of one of the functions in `counted_moments`, counted from the start of the process: between two
+steps, within the write of a file, before its rename, within validation and test.
 """
 
 import csv
@@ -26,7 +26,7 @@ import torch
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 CONF = Path(__file__).resolve().parents[2] / "conf"
-FORKS = get_context("forkserver")  # a process that has imported what takes seconds, and is copied
+FORKS = get_context("forkserver")  # forks from a process with the slow imports done
 FORKS.set_forkserver_preload(["cifar10.training.trainer", "cifar10.training.record", "cifar10.models.build"])
 
 SMALL = ("data=synthetic", "data.train_size=140", "data.val_size=40", "data.test_size=50", "data.eval_batch_size=20")
@@ -37,8 +37,8 @@ TIMES = ("seconds", "val_seconds", "images_per_second")
 class Attempt:
     """One process that trains into `folder`.
 
-    die_at: the moment at which it kills itself, SIGKILL; None: none. largest_file: bytes, of any that it may write.
-    watch: report what it holds after each epoch, megabytes of memory, open files, threads, instead of its moments.
+    die_at: the moment of its SIGKILL, or None. largest_file: limit of file size in bytes. watch: report memory in MB,
+    open files and threads after each epoch, instead of the number of moments.
     """
 
     def __init__(
@@ -56,19 +56,19 @@ class Attempt:
         end.close()
 
     def finish(self) -> int:
-        """The number of moments that it had, where it has finished."""
-        said = self.end()
-        assert isinstance(said, int), said
-        return said
+        """Waits for the process to finish; returns its number of moments."""
+        report = self.end()
+        assert isinstance(report, int), report
+        return report
 
     def end(self) -> int | str | list[tuple[float, int, int]]:
-        """How it ended: what it reports, "killed", or its line on what was wrong."""
+        """Waits for the process to end; returns its report, "killed", or its one-line error."""
         try:
-            said = self.report.recv()
+            report = self.report.recv()
         except EOFError:
-            said = "killed"
+            report = "killed"
         self.process.join()
-        return said
+        return report
 
 
 def _train(
@@ -89,17 +89,17 @@ def _train(
         resource.setrlimit(resource.RLIMIT_FSIZE, (largest_file, largest_file))
     with initialize_config_dir(str(CONF), version_base="1.3"):
         cfg = compose("train", [*SMALL, *overrides])
-    with held_after_each_epoch() as held, counted_moments(die_at) as moments:
+    with resources_after_each_epoch() as resources, counted_moments(die_at) as moments:
         try:
             train(cfg, folder, on_finish=log_one_figure)
         except (UserError, OSError) as error:
             report.send(one_line(error))
         else:
-            report.send(held if watch else len(moments))
+            report.send(resources if watch else len(moments))
 
 
 def log_one_figure(folder: Path, record: dict[str, Any]) -> None:
-    """Writes into TensorBoard what takes less time than all figures of a run."""
+    """Logs one image to TensorBoard, which is faster than all figures of a run."""
     from torch.utils.tensorboard import SummaryWriter
 
     with SummaryWriter(folder / "tensorboard") as writer:
@@ -107,16 +107,15 @@ def log_one_figure(folder: Path, record: dict[str, Any]) -> None:
 
 
 @contextmanager
-def held_after_each_epoch() -> Iterator[list[tuple[float, int, int]]]:
-    """Megabytes of memory, open files and threads of this process, after each epoch.
+def resources_after_each_epoch() -> Iterator[list[tuple[float, int, int]]]:
+    """Records memory in MB, open files and threads of this process after each epoch.
 
-    Memory is what the process itself has written and still holds (resident pages without those shared with files),
-    once garbage is collected and the C library has given back what it keeps for later: that share comes and goes in
-    waves of 10 MB, whatever runs.
+    Memory is the resident memory without pages shared with files, after garbage collection and malloc_trim. Memory that
+    the C library has cached varies by 10 MB.
     """
     from cifar10.training.checkpoints import LastCheckpoint
 
-    held: list[tuple[float, int, int]] = []
+    resources: list[tuple[float, int, int]] = []
     original = LastCheckpoint.on_train_epoch_end
 
     def watched(*args: Any) -> None:
@@ -125,15 +124,15 @@ def held_after_each_epoch() -> Iterator[list[tuple[float, int, int]]]:
         ctypes.CDLL(None).malloc_trim(0)
         _, resident, shared, *_ = map(int, Path("/proc/self/statm").read_text().split())
         files, threads = (sum(1 for _ in Path("/proc/self", what).iterdir()) for what in ("fd", "task"))
-        held.append(((resident - shared) * resource.getpagesize() / 1e6, files, threads))
+        resources.append(((resident - shared) * resource.getpagesize() / 1e6, files, threads))
 
     LastCheckpoint.on_train_epoch_end = watched
-    yield held
+    yield resources
 
 
 @contextmanager
 def counted_moments(die_at: int | None) -> Iterator[list[str]]:
-    """Counts moments into the list that it yields, by name, and kills the process at that one."""
+    """Yields a list of the names of all moments so far, and kills the process at moment `die_at`."""
     from torch.utils.tensorboard import SummaryWriter
 
     from cifar10.models import classifier
@@ -142,7 +141,7 @@ def counted_moments(die_at: int | None) -> Iterator[list[str]]:
     classifier.SECONDS_PER_CALL = math.inf  # else the number of moments depends on the speed of the machine
     moments: list[str] = []
 
-    def passes(name: str) -> None:
+    def count_moment(name: str) -> None:
         moments.append(name)
         if len(moments) == die_at:
             os.kill(os.getpid(), signal.SIGKILL)
@@ -152,18 +151,18 @@ def counted_moments(die_at: int | None) -> Iterator[list[str]]:
 
         @wraps(original)
         def watched(*args: Any, **kwargs: Any) -> Any:
-            passes(f"before {name}")
+            count_moment(f"before {name}")
             result = original(*args, **kwargs)
-            passes(f"after {name}")
+            count_moment(f"after {name}")
             return result
 
         setattr(owner, name, watched)
 
-    def fsync(descriptor: int) -> None:  # syncs nothing: a kill loses no page that is written
+    def fsync(descriptor: int) -> None:  # no sync needed: a kill loses no written page
         if len(moments) + 1 == die_at and Path(f"/proc/self/fd/{descriptor}").is_file():
             os.ftruncate(descriptor, os.fstat(descriptor).st_size // 2)
-        passes("half of a file")
-        passes("a file without its name")
+        count_moment("half of a file")
+        count_moment("a file without its name")
 
     def flush(writer: SummaryWriter, original: Callable[[SummaryWriter], None] = SummaryWriter.flush) -> None:
         before = {path: path.stat().st_size for path in Path(writer.log_dir).glob("events.out.tfevents.*")}
@@ -171,7 +170,7 @@ def counted_moments(die_at: int | None) -> Iterator[list[str]]:
         if len(moments) + 1 == die_at:
             for path, size in before.items():
                 os.truncate(path, (path.stat().st_size + size) // 2)
-        passes("half of what is flushed")
+        count_moment("half of what is flushed")
 
     os.fsync, SummaryWriter.flush = fsync, flush
     watch(LastCheckpoint, "needs_step")
@@ -184,11 +183,11 @@ def counted_moments(die_at: int | None) -> Iterator[list[str]]:
 
 
 def difference(first: Path, second: Path) -> str:
-    """The first thing in which two finished runs' folders differ that is no time; empty if there is none."""
+    """Returns the first difference between the folders of two finished runs except times, or an empty string."""
     found, expected = _content(first), _content(second)
     if found.keys() != expected.keys():
         return f"{sorted(found.keys() ^ expected.keys())} only in one"
-    return next((told for name in found if (told := _first_difference(name, found[name], expected[name]))), "")
+    return next((text for name in found if (text := _first_difference(name, found[name], expected[name]))), "")
 
 
 def _content(folder: Path) -> dict[str, Any]:
@@ -206,11 +205,11 @@ def _content(folder: Path) -> dict[str, Any]:
                 content[name] = _without(json.loads(path.read_text()), folder)
             case _ if path.is_file() and path.name != ".lock" and "tfevents" not in name:
                 content[name] = path.read_bytes()
-    return content | _shown_by_tensorboard(folder / "tensorboard")
+    return content | _read_tensorboard(folder / "tensorboard")
 
 
-def _shown_by_tensorboard(folder: Path) -> dict[str, Any]:
-    """(step, value) of each scalar, image and tensor that TensorBoard shows, by tag; whether there is a graph."""
+def _read_tensorboard(folder: Path) -> dict[str, Any]:
+    """Returns [(step, value)] of each scalar, image and tensor by tag, and whether there is a graph."""
     events = EventAccumulator(str(folder), dict.fromkeys(("scalars", "images", "tensors"), 0))
     events.Reload()
     tags = events.Tags()
@@ -226,7 +225,7 @@ def _shown_by_tensorboard(folder: Path) -> dict[str, Any]:
 
 
 def _without(value: Any, folder: Path) -> Any:
-    """Without times, and without the folder's own name."""
+    """Removes times and the name of the folder."""
     if isinstance(value, dict):
         kept = (name for name in value if name not in (*TIMES, "EpochTimer"))
         return {_without(name, folder): _without(value[name], folder) for name in kept}
@@ -241,12 +240,12 @@ def _first_difference(name: str, one: Any, other: Any) -> str:
     if isinstance(one, dict):
         if one.keys() != other.keys():
             return f"{name}: {sorted(map(str, one.keys() ^ other.keys()))} only in one"
-        return next((told for key in one if (told := _first_difference(f"{name}: {key}", one[key], other[key]))), "")
+        return next((text for key in one if (text := _first_difference(f"{name}: {key}", one[key], other[key]))), "")
     if isinstance(one, list):
         if len(one) != len(other):
             return f"{name}: {len(one)} and {len(other)} entries"
         pairs = enumerate(zip(one, other, strict=True))
-        return next((told for key, pair in pairs if (told := _first_difference(f"{name}: {key}", *pair))), "")
+        return next((text for key, pair in pairs if (text := _first_difference(f"{name}: {key}", *pair))), "")
     if isinstance(one, torch.Tensor | np.ndarray):
         same = one.dtype == other.dtype and one.shape == other.shape and bool((one == other).all())
         return "" if same else f"{name}: other values"

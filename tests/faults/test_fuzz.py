@@ -1,4 +1,4 @@
-"""Damaged files, random settings, random colours: one line or a right result, never a stack trace or a hang."""
+"""Fuzz tests: damaged files, random settings and colors give one-line errors or correct results."""
 
 import os
 import warnings
@@ -20,7 +20,7 @@ from cifar10.errors import UserError
 from cifar10.training.checkpoints import SafeCheckpointIO
 
 CASES = int(os.environ.get("CASES", "100"))
-"""Random cases of each kind in the slow tests; CI and scripts/reliability.py set more."""
+"""Random cases of each kind in the slow tests; CI and scripts/reliability.py raise the number."""
 few_and_many = pytest.mark.parametrize(
     "cases", [pytest.param(15, id="few"), pytest.param(CASES, id="many", marks=pytest.mark.slow)]
 )
@@ -29,7 +29,7 @@ few_and_many = pytest.mark.parametrize(
 def fuzz(cases):
     return settings(
         max_examples=cases,
-        deadline=20_000,  # milliseconds of one case: a hang
+        deadline=20_000,  # ms per case, to detect hangs
         derandomize=True,
         database=None,
         suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
@@ -38,7 +38,7 @@ def fuzz(cases):
 
 @st.composite
 def damage(draw, size):
-    """A change of a file of this size: a byte is another one, the end is missing, a part is gone, doubled or zero."""
+    """Draws a change of a file: a flipped byte, a truncation, or a part removed, repeated or zeroed."""
     kind = draw(st.sampled_from(["flip", "flip", "truncate", "cut", "double", "zero"]))
     start = draw(st.integers(0, size - 1))
     if kind == "flip":
@@ -63,7 +63,7 @@ def test_damaged_checkpoints(cases, name, drawn_runs, tmp_path, tally):
     images = torch.randint(256, (5, 3, 32, 32), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
     expected = cifar10.load(drawn_runs / "model=prototype" / name, "cpu").logits(images)
     path = tmp_path / name
-    found = {"refused in one line": 0, "unharmed": 0}
+    found = {"refused in one line": 0, "unaffected": 0}
 
     @fuzz(cases)
     @given(damage(len(whole)))
@@ -76,10 +76,10 @@ def test_damaged_checkpoints(cases, name, drawn_runs, tmp_path, tally):
             found["refused in one line"] += one_line(error)
         else:
             assert torch.equal(model.logits(images), expected)
-            found["unharmed"] += 1
+            found["unaffected"] += 1
 
     check()
-    tally(f"{name} damaged: bytes changed, missing, doubled", sum(found.values()), told(found))
+    tally(f"{name} damaged: bytes changed, removed, repeated", sum(found.values()), format_counts(found))
 
 
 @few_and_many
@@ -88,7 +88,7 @@ def test_damaged_batch_files(cases, tmp_path, monkeypatch, tally):
     expected = CIFAR10Data(root=str(folder.parent)).read()
     files = sorted(folder.iterdir())
     contents = {file: file.read_bytes() for file in files}
-    found = {"refused in one line": 0, "unharmed": 0}
+    found = {"refused in one line": 0, "unaffected": 0}
 
     @fuzz(cases)
     @given(st.sampled_from(files).flatmap(lambda file: st.tuples(st.just(file), damage(len(contents[file])))))
@@ -101,19 +101,19 @@ def test_damaged_batch_files(cases, tmp_path, monkeypatch, tally):
         except UserError as error:
             found["refused in one line"] += one_line(error) and file.name in str(error) and changed != contents[file]
         else:
-            assert changed == contents[file]  # zeros that were zeros
+            assert changed == contents[file]  # zeroed bytes that were zero
             assert torch.equal(images.train_images, expected.train_images)
-            found["unharmed"] += 1
+            found["unaffected"] += 1
         finally:
             file.write_bytes(contents[file])
 
     check()
     assert sum(found.values()) >= cases
-    tally("CIFAR-10's files damaged", sum(found.values()), told(found))
+    tally("CIFAR-10's files damaged", sum(found.values()), format_counts(found))
 
 
 def pictures():
-    """One small image in each format, and such as are rarely met."""
+    """Yields one small image per format and for rare modes."""
     generator = torch.Generator().manual_seed(0)
     pixels = torch.randint(256, (20, 30, 3), dtype=torch.uint8, generator=generator).numpy()
     image = Image.fromarray(pixels)
@@ -151,7 +151,7 @@ def test_damaged_images(cases, tmp_path, tally):
             found["read"] += 1
 
     check()
-    tally("images damaged, in eight formats", sum(found.values()), told(found))
+    tally("images damaged, in five formats", sum(found.values()), format_counts(found))
 
 
 SETTINGS = {
@@ -161,8 +161,8 @@ SETTINGS = {
     "data.random_flip": "true", "data.random_shift_px": "0 16", "data.cutout_px": "8", "data.val_size": "1 0.5 59",
     "data.val_split": "stratified", "data.val_seed": "3", "data.train_size": "60 30", "data.test_size": "1 20",
     "data.eval_batch_size": "1 7", "checkpoint.every_n_minutes": "null 0.1", "checkpoint.every_n_steps": "1",
-    "trainer.accelerator": "cpu auto", "+trainer.gradient_clip_val": "1.0", "+trainer.limit_train_batches": "1 0.5",
-    "+trainer.deterministic": "true warn", "model.learning_rate": "1 1e-3", "model.optimizer": "sgd adamw",
+    "trainer.accelerator": "cpu auto", "+trainer.gradient_clip_val": "1.0", "trainer.limit_train_batches": "1 0.5",
+    "trainer.deterministic": "true warn", "model.learning_rate": "1 1e-3", "model.optimizer": "sgd adamw",
     "model.weight_decay": "0 0.1", "model.warmup_fraction": "0.5", "model.label_smoothing": "0.1",
     "model.batch_norm": "true",
     "model.tta_flip": "true", "model.tta_shift_px": "1", "model.whitening_init": "true", "model.delta": "cie94 redmean",
@@ -171,7 +171,7 @@ SETTINGS = {
     "data._target_": "cifar10.data.synthetic.SyntheticData", "+trainer.nonsense": "1", "nonsense": "1",
     "~seed": "1", "~model.learning_rate": "0.001", "~data": "synthetic", "hydra.sweeper.seed": "2",
 }  # fmt: skip
-"""Values that make sense, for each setting."""
+"""Valid values of each setting."""
 
 WORDS = ["null", "true", "false", "0", "1", "2", "3", "-1", "40", "1e-3", "0.5", "1.5", "1e30", "nan", "inf", "-inf"]
 WORDS += ["prototype", "mlp", "cnn", "ddp", "cpu", "cuda", "auto", "sgd", "adamw", "cie94", "ciede2000", "redmean"]
@@ -182,11 +182,11 @@ WORDS += ["cifar10.models.mlp.MLP", "os.system", "x" * 300, "ü", "/", "99999999
 
 @few_and_many
 def test_random_settings(cases, tmp_path, monkeypatch, run_script, tally):
-    """As typed, up to where training would begin: a run, or one line."""
+    """Runs train.py up to Trainer.fit: it trains, or exits with one line."""
     from lightning import Trainer
 
     def fit(*args, **kwargs):
-        raise UserError("it would train")
+        raise UserError("fit was called")
 
     monkeypatch.setattr(Trainer, "fit", fit)
     monkeypatch.chdir(tmp_path)
@@ -195,7 +195,7 @@ def test_random_settings(cases, tmp_path, monkeypatch, run_script, tally):
     usual = st.sampled_from([f"{key}={value}" for key, values in SETTINGS.items() for value in values.split()])
     odd = st.tuples(st.sampled_from(sorted(SETTINGS)), word).map("=".join)
     override = st.one_of(usual, usual, odd, st.text(min_size=1, max_size=12))
-    found = {"refused in one line": 0, "would train": 0}
+    found = {"refused in one line": 0, "trained": 0}
 
     @fuzz(cases)
     @given(st.lists(override.filter(lambda text: not text.startswith("-")), min_size=1, max_size=3))
@@ -206,10 +206,10 @@ def test_random_settings(cases, tmp_path, monkeypatch, run_script, tally):
         assert isinstance(status, str), (status, overrides)
         assert status.startswith("train.py: "), overrides
         assert len(status.splitlines()) == 1, overrides
-        found["would train" if status == "train.py: it would train" else "refused in one line"] += 1
+        found["trained" if status == "train.py: fit was called" else "refused in one line"] += 1
 
     check()
-    tally("random settings", sum(found.values()), told(found))
+    tally("random settings", sum(found.values()), format_counts(found))
 
 
 @few_and_many
@@ -241,8 +241,8 @@ def test_random_colours(cases, delta, tally):
 
     check()
     symmetric = "" if delta == "cie94" else "symmetric, "
-    tally(f"random colours, {delta}", count[0], f"zero of equals, {symmetric}in range, finite slopes")
+    tally(f"random colors, {delta}", count[0], f"zero for equal colors, {symmetric}in range, finite gradients")
 
 
-def told(found):
+def format_counts(found):
     return ", ".join(f"{count:,} {what}" for what, count in found.items())

@@ -1,4 +1,4 @@
-"""SIGKILL at any moment, and the same command again: to the bit what an uninterrupted run leaves."""
+"""Tests that a run killed at any moment and resumed equals an uninterrupted run bit by bit."""
 
 import os
 import random
@@ -11,7 +11,7 @@ import pytest
 from harness import SMALL, Attempt, difference
 
 KILLS = int(os.environ.get("KILLS", "5"))
-"""Kills in all scenarios together; KILLS=100 pytest -m slow tests/faults/test_kills.py"""
+"""Number of kills over all scenarios; KILLS=100 pytest -m slow tests/faults/test_kills.py"""
 
 TWO = ("model=mlp", "data.random_flip=true", "trainer=ddp", "trainer.devices=2", "trainer.accelerator=cpu", "epochs=6")
 TRAIN = Path(__file__).resolve().parents[2] / "train.py"
@@ -21,8 +21,8 @@ SCENARIOS = {
     "mlp": "experiment=mlp_best data.cutout_px=8 ema_decay=0.9",
     "cnn, bfloat16": "experiment=cnn_fast model.warmup_fraction=0.2 precision=bf16-mixed data.random_shift_px=2 "
     "ema_decay=0.9",
-    "exact": "experiment=prototype_exact model.prototypes_per_class=2",
-    "at a constant rate, saved by time": "model=mlp data.random_flip=true checkpoint.every_n_minutes=0.0001",
+    "weiszfeld": "experiment=prototype_exact model.prototypes_per_class=2",
+    "constant learning rate, saved by time": "model=mlp data.random_flip=true checkpoint.every_n_minutes=0.0001",
 }
 
 
@@ -30,13 +30,13 @@ def settings_of(scenario):
     return [*SCENARIOS[scenario].split(), "epochs=3", "checkpoint.every_n_steps=3"]
 
 
-def kill_at_random_moments(settings, whole, moments, dice, kills, folder):
-    """Kills a run up to three times, resumes it and compares it with `whole`, until there were that many kills."""
+def kill_at_random_moments(settings, whole, moments, rng, kills, folder):
+    """Kills each run up to three times, resumes it and compares it with `whole`, until `kills` is reached."""
     killed = 0
     for run in range(2 * kills):
         broken = folder / str(run)
         for _ in range(min(3, kills - killed)):
-            ending = Attempt(settings, broken, die_at := dice.randint(1, moments)).end()
+            ending = Attempt(settings, broken, die_at := rng.randint(1, moments)).end()
             killed += ending == "killed"
             if ending != "killed":
                 break
@@ -59,16 +59,18 @@ def test_run_killed_twice_equals_uninterrupted_run(tmp_path):
 def test_killed_runs_equal_uninterrupted_run(scenario, tmp_path, tally):
     settings, kills = settings_of(scenario), max(KILLS // len(SCENARIOS), 1)
     moments = Attempt(settings, tmp_path / "whole").finish()
-    dice = random.Random(f"kills of {scenario}")
-    kill_at_random_moments(settings, tmp_path / "whole", moments, dice, kills, tmp_path)
-    tally(f"SIGKILL at a random moment ({scenario})", kills, "same weights, tables, curves and results to the bit")
+    rng = random.Random(f"kills of {scenario}")
+    kill_at_random_moments(settings, tmp_path / "whole", moments, rng, kills, tmp_path)
+    tally(f"SIGKILL at a random moment ({scenario})", kills, "weights, tables, curves and results are bit-identical")
 
 
 @pytest.mark.slow
-@pytest.mark.fault("SIGKILL of the first process of a run of two", "the other ends too; ends to the same bits")
+@pytest.mark.fault(
+    "SIGKILL of the first process of a run of two", "the other exits too, the resumed run is bit-identical"
+)
 @pytest.mark.parametrize("epoch", [1, 3])
 def test_killed_run_of_two_processes_equals_uninterrupted_run(epoch, tmp_path):
-    """On the command line. The other process ends too, and the folder is free."""
+    """Runs train.py. The other process exits too and releases the lock."""
     for name in ("whole", "broken"):
         command = [
             sys.executable,

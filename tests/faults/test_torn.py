@@ -1,4 +1,4 @@
-"""Damaged or harmful files in a run folder: reported in one line, never opened, never overwritten."""
+"""Tests that damaged or malicious files in a run folder are reported in one line and kept."""
 
 import os
 import shutil
@@ -15,7 +15,7 @@ from cifar10.training.run import train
 SETTINGS = ("model=prototype", "checkpoint.every_n_steps=3")
 
 
-class Harmful:
+class Malicious:
     def __init__(self, target):
         self.target = str(target)
 
@@ -25,7 +25,7 @@ class Harmful:
 
 @pytest.fixture(scope="module")
 def stopped(tmp_path_factory):
-    """An unfinished run with a checkpoint, killed after it has validated an epoch."""
+    """An unfinished run with a checkpoint, killed after its first validation."""
     folder = tmp_path_factory.mktemp("stopped")
     assert Attempt(SETTINGS, folder, die_at=40).end() == "killed"
     return folder
@@ -46,22 +46,22 @@ def error_of_train(folder):
 
 
 @pytest.mark.parametrize("name", ["last.ckpt", "best.ckpt"])
-def test_checkpoint_that_would_run_code_is_refused(name, folder, tmp_path, tally):
-    if name == "best.ckpt":  # read when training has ended
+def test_checkpoint_that_executes_code_is_refused(name, folder, tmp_path, tally):
+    if name == "best.ckpt":  # read after training
         Attempt(SETTINGS, folder).finish()
         (folder / "metrics.json").unlink()
-    torch.save({"state_dict": Harmful(tmp_path / "harm"), "loops": {}}, folder / name)
+    torch.save({"state_dict": Malicious(tmp_path / "executed"), "loops": {}}, folder / name)
     line = error_of_train(folder)
     assert line.startswith(f"{folder / name}: ")
-    assert line.endswith("is not opened; start over with overwrite=true")
-    assert not (tmp_path / "harm").exists()
-    tally("a checkpoint that would run code, in a run's folder", 1, "refused in one line, nothing ran")
+    assert line.endswith("start over with overwrite=true")
+    assert not (tmp_path / "executed").exists()
+    tally("a checkpoint that executes code, in a run folder", 1, "refused in one line, nothing executed")
 
 
 @pytest.mark.parametrize(
     ("name", "content", "line"),
     [
-        ("last.ckpt", b"", "last.ckpt: damaged, or not a checkpoint of this project"),
+        ("last.ckpt", b"", "last.ckpt: "),
         ("config.yaml", b"a: [1", "config.yaml cannot be read; start over with overwrite=true"),
         ("config.yaml", b"\xff\xfe", "config.yaml cannot be read; start over with overwrite=true"),
         ("metrics.csv", b"epoch,val/loss\nx,\n", "metrics.csv cannot be read; start over with overwrite=true"),
@@ -72,7 +72,7 @@ def test_damaged_file_is_named_and_kept(name, content, line, folder, tally):
     (folder / name).write_bytes(content)
     assert line in error_of_train(folder)
     assert (folder / name).read_bytes() == content
-    tally("a damaged checkpoint, table, result or settings of a run", 1, "named in one line, not overwritten")
+    tally("a damaged checkpoint, table, record or settings file of a run", 1, "named in one line and kept")
 
 
 def test_overwrite_replaces_damaged_files(folder):

@@ -1,4 +1,4 @@
-"""The Trainer's steps are a plain loop's: losses of the first ones, on the same batches, against bare PyTorch."""
+"""Compares the losses of the first steps with plain PyTorch loops on the same batches."""
 
 import pytest
 import torch
@@ -25,27 +25,27 @@ class Losses(Callback):
         self.values.append(outputs["loss"].item())
 
 
-def trained(folder, *overrides, steps=STEPS):
-    """The first steps' losses under the Trainer; the model as it began; the batches as a plain loop takes them."""
+def train(folder, *overrides, steps=STEPS):
+    """Trains some steps; returns the losses, the initial weights, and the images, labels and order of the batches."""
     with initialize(version_base="1.3", config_path="../../conf"):
         cfg = compose(
-            "train", [*overrides, "data=synthetic", "epochs=1", f"+trainer.limit_train_batches={steps}", *QUIET]
+            "train", [*overrides, "data=synthetic", "epochs=1", f"trainer.limit_train_batches={steps}", *QUIET]
         )
     data = instantiate(cfg.data, _convert_="all", batch_size=cfg.batch_size, seed=cfg.seed)
     data.setup()
     seed_everything(cfg.seed, verbose=False)
     model = instantiate(cfg.model, _convert_="all", class_names=data.class_names)
-    begun = {name: value.clone() for name, value in model.state_dict().items()}
+    initial = {name: value.clone() for name, value in model.state_dict().items()}
     trainer = make_trainer(cfg, folder, LastCheckpoint(folder / "last.ckpt"), model)
     trainer.callbacks.append(losses := Losses())
     trainer.fit(model, data)
     order = epoch_order(len(data.train_labels), cfg.seed, 0).split(cfg.batch_size)[:steps]
-    return losses.values, begun, data.train_images.cpu(), data.train_labels.cpu(), order
+    return losses.values, initial, data.train_images.cpu(), data.train_labels.cpu(), order
 
 
-def with_weights(layers, begun):
-    """A plain network with the model's weights, matched in their order."""
-    weights = [value for name, value in begun.items() if name.startswith("network.layers.")]
+def with_weights(layers, initial):
+    """Copies the initial weights of the model into a plain network, in order."""
+    weights = [value for name, value in initial.items() if name.startswith("network.layers.")]
     assert len(weights) == len(list(layers.parameters()))
     with torch.no_grad():
         for parameter, value in zip(layers.parameters(), weights, strict=True):
@@ -66,17 +66,17 @@ def network_losses(layers, inputs, labels, order):
 
 
 def test_mlp(tmp_path):
-    losses, begun, images, labels, order = trained(tmp_path, "model=mlp")
+    losses, initial, images, labels, order = train(tmp_path, "model=mlp")
     layers = nn.Sequential(
         nn.Flatten(), nn.Linear(3072, 300), nn.ELU(), nn.Linear(300, 150), nn.ELU(), nn.Linear(150, 10)
     )
-    plain = network_losses(with_weights(layers, begun), images / 255, labels, order)
+    plain = network_losses(with_weights(layers, initial), images / 255, labels, order)
     assert losses == pytest.approx(plain, rel=1e-5)
 
 
 def test_cnn(tmp_path):
-    """The plain network pools after the ReLU, in the default memory layout, as the study's code does."""
-    losses, begun, images, labels, order = trained(tmp_path, "model=cnn", "precision=32-true", steps=6)
+    """The plain network pools after the ReLU, in the default memory layout, as in the study's code."""
+    losses, initial, images, labels, order = train(tmp_path, "model=cnn", "precision=32-true", steps=6)
 
     def convolution(a, b):
         return nn.Conv2d(a, b, 3, padding="same"), nn.ReLU()
@@ -89,15 +89,15 @@ def test_cnn(tmp_path):
     )  # fmt: skip
     inputs = images / 255
     inputs = (inputs - inputs.mean(0)) / inputs.std(0, correction=0)
-    plain = network_losses(with_weights(layers, begun), inputs, labels, order)
-    # Convolutions in another layout round differently, and training makes more of it from step to step.
+    plain = network_losses(with_weights(layers, initial), inputs, labels, order)
+    # Convolutions round differently in another memory layout, and the difference grows with each step.
     assert losses[:3] == pytest.approx(plain[:3], rel=1e-5)
     assert losses == pytest.approx(plain, rel=1e-3)
 
 
 def test_prototype(tmp_path):
-    losses, begun, images, labels, order = trained(tmp_path, "model=prototype")
-    prototypes = begun["network.prototypes"].requires_grad_()
+    losses, initial, images, labels, order = train(tmp_path, "model=prototype")
+    prototypes = initial["network.prototypes"].requires_grad_()
     steps = len(epoch_order(1200, 1, 0).split(100))
     plain = []
     for step, index in enumerate(order):

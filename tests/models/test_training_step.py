@@ -56,9 +56,9 @@ def run(tmp_path, monkeypatch):
     ("overrides", "ends"),
     [
         (["experiment=mlp_best", "ema_decay=null"], [13, 26]),
-        (["model=mlp", "+trainer.gradient_clip_val=0.1"], [13, 26]),
+        (["model=mlp", "trainer.gradient_clip_val=0.1"], [13, 26]),
         (["model=mlp", "checkpoint.every_n_steps=5"], [5, 10, 13, 15, 20, 25, 26]),
-        (["model=mlp", "+trainer.limit_train_batches=9"], [9, 18]),
+        (["model=mlp", "trainer.limit_train_batches=9"], [9, 18]),
         (["model=prototype"], [1, 2, 4, 8, 13, 16, 26]),
         (["model=mlp", "ema_decay=0.9"], STEPS),
     ],

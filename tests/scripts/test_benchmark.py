@@ -64,7 +64,7 @@ def test_each_loop_takes_the_given_number_of_steps(model, loop, monkeypatch):
     optimizer = torch.optim.SGD if model == "prototype" else torch.optim.Adam
     original = optimizer.step
     monkeypatch.setattr(optimizer, "step", lambda self, *args, **rest: steps.append(1) or original(self, *args, **rest))
-    cfg = compose(f"model={model}", "data=synthetic", "epochs=1", "batch_size=8", "+trainer.limit_train_batches=12")
+    cfg = compose(f"model={model}", "data=synthetic", "epochs=1", "batch_size=8", "trainer.limit_train_batches=12")
     assert loop(cfg, load_data(cfg, at_least=12 * 8), 12) > 0
     assert len(steps) == 12
 

@@ -74,7 +74,7 @@ def test_incompatible_choices_are_a_failed_trial(search, study):
         study().enqueue_trial({"model": model, "model.whitening_init": "False"})
     space = ("search=custom", "model=choice(mlp,cnn)", "model.whitening_init=choice(false)", "monitor=val/accuracy")
     status, output = search(*space, "hydra.sweeper.n_trials=2")
-    line = "there is no setting model.whitening_init here"
+    line = "unknown setting model.whitening_init"
     assert status.startswith(f"train.py: 1 of 2 jobs failed: {line}")
     assert f"failed: {line}" in output
     assert [trial.state.name for trial in study().trials] == ["FAIL", "COMPLETE"]
@@ -152,7 +152,7 @@ def test_search_with_each_launcher(launcher, tmp_path, study, command):
         (["data.random_shift_px=range(5,5)"], "data.random_shift_px=range(5,5): "),
         (["hydra.sweeper.seed=null"], "hydra.sweeper.seed=None: input should be a valid integer"),
         (["hydra.sweeper.storage=postgresql+none://a/b"], "study s cannot be used: "),
-        (["model.learning_rat=interval(0,1)"], "there is no setting model.learning_rat; did you mean"),
+        (["model.learning_rat=interval(0,1)"], "unknown setting model.learning_rat; did you mean"),
     ],
 )
 def test_user_mistake_is_one_line(search, arguments, line):

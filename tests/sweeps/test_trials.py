@@ -163,11 +163,11 @@ def test_failed_launcher_loses_only_unfinished_jobs(search, monkeypatch, study, 
 
 def test_trial_whose_folder_is_in_use_is_requeued(search, monkeypatch, study, fake_train):
     def fail(cfg, folder, **_):
-        raise Busy(f"{folder} is in use by another process")
+        raise Busy(f"{folder} is locked by another process")
 
     monkeypatch.setattr(run, "train", fail)
     status, output = search("hydra.sweeper.n_trials=1")
-    assert "is in use by another process" in status
+    assert "is locked by another process" in status
     assert "1 lost" in output
     monkeypatch.setattr(run, "train", fake_train)
     assert search("hydra.sweeper.n_trials=1")[0] == 0

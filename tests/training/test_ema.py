@@ -1,4 +1,4 @@
-"""The moving average of the weights: what is validated, kept and tested."""
+"""Tests the moving average of the weights: validation, checkpoints and test use it."""
 
 import json
 
@@ -20,12 +20,12 @@ def composed(*overrides):
 
 
 @pytest.mark.parametrize("batch_norm", [pytest.param(False, marks=pytest.mark.slow), True])
-def test_best_is_the_average_and_last_has_both(batch_norm, tmp_path, monkeypatch):
-    """The average by its formula over the weights after each step, which begins with those after the first."""
+def test_best_ckpt_holds_the_average_and_last_ckpt_holds_both(batch_norm, tmp_path, monkeypatch):
+    """Compares with the formula over the weights after each step, from the first step on."""
     seen, validated = [], []
     original = LastCheckpoint.on_train_batch_end
 
-    def look(self, trainer, module, *args):
+    def record_weights(self, trainer, module, *args):
         seen.append({name: value.clone() for name, value in module.state_dict().items()})
         original(self, trainer, module, *args)
 
@@ -33,7 +33,7 @@ def test_best_is_the_average_and_last_has_both(batch_norm, tmp_path, monkeypatch
         validated.append({name: value.clone() for name, value in self.state_dict().items()})
         original(self, batch, batch_idx)
 
-    monkeypatch.setattr(LastCheckpoint, "on_train_batch_end", look)
+    monkeypatch.setattr(LastCheckpoint, "on_train_batch_end", record_weights)
     monkeypatch.setattr(MLP, "validation_step", validate)
     record = train(composed("model=mlp", "ema_decay=0.8", f"model.batch_norm={batch_norm}"), tmp_path)
 
@@ -52,12 +52,12 @@ def test_best_is_the_average_and_last_has_both(batch_norm, tmp_path, monkeypatch
     assert json.loads((tmp_path / "metrics.json").read_text())["config"]["ema_decay"] == 0.8
 
 
-def test_exact_images_have_no_average(tmp_path):
+def test_weiszfeld_solver_refuses_ema(tmp_path):
     with pytest.raises(UserError, match=r"weiszfeld.*ema_decay=null"):
         train(composed("experiment=prototype_exact", "ema_decay=0.9"), tmp_path)
 
 
 @pytest.mark.parametrize("decay", [0, 1, -0.5, 2, "much"])
-def test_a_decay_lies_between_0_and_1(decay, tmp_path):
+def test_decay_outside_0_to_1_is_refused(decay, tmp_path):
     with pytest.raises(UserError, match=rf"ema_decay={decay}: "):
         train(composed("model=mlp", f"ema_decay={decay}"), tmp_path)

@@ -1,18 +1,23 @@
-"""Tests of the results in a run's record."""
+"""Tests the record of a run."""
 
-import pytest
+import subprocess
+from math import inf, nan
 
-from cifar10.training.record import validation_results
+from cifar10.training import record
+from cifar10.training.record import git_commit, nan_to_null
 
 
-@pytest.mark.parametrize(
-    ("monitor", "best"),
-    [("val/loss", {"best_epoch": 2, "val_loss": 1.0}), ("val/accuracy", {"best_epoch": 3, "val_accuracy": 0.5})],
-)
-def test_best_epoch_is_the_first_of_equal_ones_and_never_nan(monitor, best, tmp_path):
-    """As in Lightning's ModelCheckpoint, which saves the weights."""
-    rows = ["1,nan,nan", "2,1.0,0.25", "3,2.0,0.5", "4,1.0,0.5", "5,nan,nan"]
-    (tmp_path / "metrics.csv").write_text("\n".join(["epoch,val/loss,val/accuracy", *rows]))
-    found = validation_results(tmp_path, monitor)
-    assert found["epochs"] == 5
-    assert found | best == found
+def test_nan_to_null():
+    assert nan_to_null({"a": [nan, 1.5, {"b": -inf}], "c": "nan"}) == {"a": [None, 1.5, {"b": None}], "c": "nan"}
+
+
+def test_commit_of_an_enclosing_repository_is_ignored(tmp_path, monkeypatch):
+    """As for a package that is installed into an environment within another repository."""
+    commit = ["git", "-c", "user.name=a", "-c", "user.email=a@b", "commit", "-q", "--allow-empty", "-m", "a"]
+    module = tmp_path / "packages/cifar10/training/record.py"
+    module.parent.mkdir(parents=True)
+    monkeypatch.setattr(record, "__file__", str(module))
+    for folder, found in ((tmp_path, False), (tmp_path / "packages", True)):
+        subprocess.run(["git", "init", "-q"], cwd=folder, check=True)
+        subprocess.run(commit, cwd=folder, check=True)
+        assert (git_commit() is not None) is found

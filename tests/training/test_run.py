@@ -1,10 +1,11 @@
-"""The main job from its composed configuration to its result files, on drawn images."""
+"""Tests `train` from composed settings to result files, on synthetic images."""
 
 import csv
 import json
 import os
 import signal
 from importlib.metadata import version
+from math import isnan
 
 import pytest
 import torch
@@ -22,6 +23,7 @@ from cifar10.training.checkpoints import LastCheckpoint
 from cifar10.training.run import _call_on_finish, train
 from cifar10.training.run_folder import lock_run_folder
 
+DAMAGED_TEST = '{"test": {"loss": 1, "accuracy": null}, "val_loss": 1, "config": {"monitor": "val/loss"}}'
 SMALL = ("data=synthetic", "data.train_size=140", "data.val_size=40", "data.test_size=50", "epochs=2")
 
 
@@ -56,7 +58,7 @@ def mlp_run(tmp_path_factory):
     return folder
 
 
-def test_a_run_leaves_its_files(mlp_run):
+def test_run_writes_its_files(mlp_run):
     assert {path.name for path in mlp_run.iterdir()} == {
         "best.ckpt", "last.ckpt", "config.yaml", "metrics.csv", "metrics.json", "predictions.npz", "tensorboard",
         ".lock",
@@ -101,7 +103,7 @@ def test_metrics_csv_has_one_row_per_epoch(mlp_run):
         assert 0 <= values["val/accuracy"] <= 1
 
 
-def test_metrics_json_agrees_with_itself(mlp_run):
+def test_metrics_json_is_consistent(mlp_run):
     record = json.loads((mlp_run / "metrics.json").read_text())
     confusion = torch.tensor(record["test"]["confusion"])
     assert confusion.sum() == record["images"]["test"] == 50
@@ -120,25 +122,27 @@ def test_metrics_json_agrees_with_itself(mlp_run):
     assert record["versions"]["torch"] == version("torch")
 
 
-def test_tensorboard_has_epochs_on_its_axis_and_the_final_metrics(mlp_run):
+def test_tensorboard_has_scalars_per_epoch_and_final_metrics(mlp_run):
     events = EventAccumulator(str(mlp_run / "tensorboard"))
     events.Reload()
-    for tag in ("train/loss", "train/accuracy", "val/loss", "val/accuracy", "lr"):
+    curves = ["accuracy/train", "accuracy/val", "loss/train", "loss/val", "lr"]
+    assert sorted(events.Tags()["scalars"])[:5] == curves
+    for tag in curves:
         assert [event.step for event in events.Scalars(tag)] == [1, 2]
     record = json.loads((mlp_run / "metrics.json").read_text())
-    assert events.Scalars("test/accuracy")[-1].value == pytest.approx(record["test"]["accuracy"])
+    assert events.Scalars("results/test_accuracy")[-1].value == pytest.approx(record["test"]["accuracy"])
     assert "_hparams_/session_start_info" in events.summary_metadata
     assert events.Graph().node
 
 
-def test_typical_images_are_shown_by_epoch(tmp_path):
+def test_prototypes_are_logged_per_epoch(tmp_path):
     train(composed("model=prototype"), tmp_path)
     events = EventAccumulator(str(tmp_path / "tensorboard"))
     events.Reload()
     assert [event.step for event in events.Images("prototypes")] == [1, 2]
 
 
-def test_the_same_command_again_shows_the_result_and_trains_nothing(mlp_run):
+def test_repeated_command_returns_the_record_without_training(mlp_run):
     before = {path: path.stat().st_mtime_ns for path in mlp_run.rglob("*")}
     assert train(composed("model=mlp"), mlp_run) == json.loads((mlp_run / "metrics.json").read_text())
     assert {path: path.stat().st_mtime_ns for path in mlp_run.rglob("*")} == before
@@ -166,33 +170,45 @@ def test_same_seed_gives_bit_identical_weights(model, tensor, tmp_path):
         *slow(("experiment=prototype_best model.compile=false model.prototypes_per_class=2", 6)),
     ],
 )
-@pytest.mark.fault("Ctrl-C within an epoch", "saves at once, ends to the same bits")
-def test_ctrl_c_and_the_same_command_equal_an_uninterrupted_run(choice, batch, tmp_path, monkeypatch):
-    """Stopped after the given number of batches, 4 an epoch."""
-    assert_stopping_changes_nothing(composed(*choice.split(), "batch_size=25"), batch, tmp_path, monkeypatch)
+@pytest.mark.fault("Ctrl-C within an epoch", "saves immediately, the resumed run is bit-identical")
+def test_run_resumed_after_sigint_equals_uninterrupted_run(choice, batch, tmp_path, monkeypatch):
+    """Interrupts after the given number of batches, of 4 per epoch."""
+    assert_resumed_run_is_identical(composed(*choice.split(), "batch_size=25"), batch, tmp_path, monkeypatch)
 
 
-def test_random_numbers_go_on_too(tmp_path, monkeypatch):
-    """Of a model that draws some in its steps: dropout on the pixels."""
+def test_batches_are_fetched_one_by_one(tmp_path, monkeypatch):
+    """A checkpoint counts a fetched batch as trained on: Lightning must not prefetch."""
+    positions = []
+
+    def compare(self, trainer, *args):
+        positions.append((trainer.datamodule.position, trainer.global_step))
+
+    monkeypatch.setattr(LastCheckpoint, "on_train_batch_end", compare)
+    train(composed("model=mlp", "batch_size=25"), tmp_path)
+    assert positions == [((step // 4, step % 4 + 1), step + 1) for step in range(8)]
+
+
+def test_resumed_run_restores_random_numbers(tmp_path, monkeypatch):
+    """With dropout on the pixels, which draws random numbers in each step."""
     monkeypatch.setattr(MLPNetwork, "scale", lambda self, images: dropout(images / 255, training=self.training))
-    assert_stopping_changes_nothing(composed("model=mlp", "batch_size=25"), 6, tmp_path, monkeypatch)
+    assert_resumed_run_is_identical(composed("model=mlp", "batch_size=25"), 6, tmp_path, monkeypatch)
 
 
-def assert_stopping_changes_nothing(settings, batch, tmp_path, monkeypatch):
+def assert_resumed_run_is_identical(settings, batch, tmp_path, monkeypatch):
     train(settings, tmp_path / "whole")
 
     weiszfeld = settings.model.get("solver") == "weiszfeld"  # trains on one batch per call
     hook, seen = "on_train_batch_end" if weiszfeld else "needs_step", []
     original, before = getattr(LastCheckpoint, hook), signal.getsignal(signal.SIGINT)
 
-    def press_ctrl_c(*args):
+    def raise_sigint(*args):
         seen.append(1)
         if len(seen) == batch:
             signal.raise_signal(signal.SIGINT)
         return original(*args)
 
-    monkeypatch.setattr(LastCheckpoint, hook, press_ctrl_c)
-    with pytest.raises(Interrupted, match=r"last.ckpt holds everything; the same command, without overwrite"):
+    monkeypatch.setattr(LastCheckpoint, hook, raise_sigint)
+    with pytest.raises(Interrupted, match=r"saved to .*last.ckpt; the same command, without overwrite"):
         train(settings, tmp_path / "stopped")
     assert not (tmp_path / "stopped/metrics.json").exists()
     assert signal.getsignal(signal.SIGINT) is before
@@ -211,7 +227,7 @@ def assert_stopping_changes_nothing(settings, batch, tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     ("setting", "saved"), [("every_n_steps=3", [3, 4, 6, 8]), ("every_n_minutes=1e-9", [*range(1, 9)])]
 )
-def test_within_an_epoch_it_saves_by_steps_or_minutes(setting, saved, tmp_path, monkeypatch):
+def test_checkpoint_intervals_within_an_epoch(setting, saved, tmp_path, monkeypatch):
     steps, original = [], LastCheckpoint._save
 
     def save(self, trainer):
@@ -225,22 +241,22 @@ def test_within_an_epoch_it_saves_by_steps_or_minutes(setting, saved, tmp_path, 
     assert steps == saved
 
 
-@pytest.mark.fault("a loss or weights that are not finite", "one line with step and rate, last good checkpoint kept")
-def test_weights_that_a_step_has_spoilt_are_not_saved(tmp_path, monkeypatch):
-    """Their loss, of the weights before, was finite yet: the third step's gradient is not."""
+@pytest.mark.fault("a loss or weights that are not finite", "one line with step and rate, last finite checkpoint kept")
+def test_weights_that_are_not_finite_are_not_saved(tmp_path, monkeypatch):
+    """The gradient of the third step is infinite; its loss, computed before the update, is finite."""
 
-    def spoil(self, optimizer):
+    def set_infinite_gradient(self, optimizer):
         if self.trainer.global_step == 2:
             next(self.parameters()).grad.fill_(torch.inf)
 
-    monkeypatch.setattr(MLP, "on_before_optimizer_step", spoil)
-    with pytest.raises(Diverged, match=r"weights' magnitudes is nan at step 3, epoch 1.*last.ckpt holds the last good"):
+    monkeypatch.setattr(MLP, "on_before_optimizer_step", set_infinite_gradient)
+    with pytest.raises(Diverged, match=r"absolute weights is nan at step 3, epoch 1.*last.ckpt holds the last finite"):
         train(composed("model=mlp", "batch_size=25", "checkpoint.every_n_steps=1"), tmp_path)
     assert torch.load(tmp_path / "last.ckpt", weights_only=True)["global_step"] == 2
 
 
-def test_a_run_folder_may_be_moved_between_stop_and_resume(tmp_path, monkeypatch):
-    """The best epoch stays the best: with a rate so high that the second epoch is worse than the first."""
+def test_moved_run_folder_can_be_resumed(tmp_path, monkeypatch):
+    """Keeps the best epoch, at a learning rate so high that the second epoch is worse than the first."""
     settings = composed("model=mlp", "batch_size=50", "model.learning_rate=0.1", "seed=3")
     train(settings, tmp_path / "whole")
     monkeypatch.setattr(classifier, "SECONDS_PER_CALL", 0)
@@ -254,8 +270,8 @@ def test_a_run_folder_may_be_moved_between_stop_and_resume(tmp_path, monkeypatch
     assert_same_weights(weights(tmp_path / "whole", "best.ckpt"), weights(tmp_path / "there", "best.ckpt"))
 
 
-@pytest.mark.fault("SIGTERM", "saves at once, status 75")
-def test_sigterm_saves_and_ends_with_a_status_that_says_resume_me(tmp_path, monkeypatch):
+@pytest.mark.fault("SIGTERM", "saves immediately, exit status 75")
+def test_sigterm_saves_and_exits_with_status_75(tmp_path, monkeypatch):
     original = LastCheckpoint.needs_step
     before = signal.getsignal(signal.SIGTERM)
 
@@ -264,7 +280,7 @@ def test_sigterm_saves_and_ends_with_a_status_that_says_resume_me(tmp_path, monk
         return original(self, step)
 
     monkeypatch.setattr(LastCheckpoint, "needs_step", preempt)
-    with pytest.raises(Interrupted, match=r"last.ckpt holds everything") as stop:
+    with pytest.raises(Interrupted, match=r"saved to .*last.ckpt") as stop:
         train(composed("model=mlp"), tmp_path)
     assert stop.value.status == 75  # EX_TEMPFAIL
     assert signal.getsignal(signal.SIGTERM) is before
@@ -274,24 +290,24 @@ def test_sigterm_saves_and_ends_with_a_status_that_says_resume_me(tmp_path, monk
 @pytest.mark.parametrize(
     ("overrides", "message"),
     [
-        # Adam's first step moves each weight by the rate: the second loss is infinite or not a number.
+        # The first step of Adam moves each weight by the learning rate: the second loss is infinite or NaN.
         (
             ["model.learning_rate=1e30"],
-            r"train/loss is (nan|inf) at step 2, epoch 1, learning rate 1e\+30; no state was",
+            r"train/loss is (nan|inf) at step 2, epoch 1, learning rate 1e\+30; no checkpoint was",
         ),
         (["model.learning_rate=1e30", "batch_size=100"], r"val/loss is (nan|inf) at step 1, epoch 1"),
     ],
 )
-@pytest.mark.fault("a loss or weights that are not finite", "one line with step and rate, last good checkpoint kept")
-def test_a_loss_that_is_not_finite_ends_the_run(overrides, message, tmp_path):
+@pytest.mark.fault("a loss or weights that are not finite", "one line with step and rate, last finite checkpoint kept")
+def test_loss_that_is_not_finite_raises_diverged(overrides, message, tmp_path):
     with pytest.raises(Diverged, match=message):
         train(composed("model=mlp", *overrides), tmp_path)
     assert not list(tmp_path.glob("*.ckpt"))
 
 
-@pytest.mark.fault("a loss or weights that are not finite", "one line with step and rate, last good checkpoint kept")
-def test_the_last_good_state_is_kept_and_named(tmp_path, monkeypatch):
-    """A schedule that breaks in the second epoch, at its third step of four."""
+@pytest.mark.fault("a loss or weights that are not finite", "one line with step and rate, last finite checkpoint kept")
+def test_last_finite_checkpoint_is_kept_and_named(tmp_path, monkeypatch):
+    """The loss is infinite from the third step of the second epoch on."""
     original = MLP.loss
 
     def loss(self, logits, labels):
@@ -299,37 +315,42 @@ def test_the_last_good_state_is_kept_and_named(tmp_path, monkeypatch):
 
     monkeypatch.setattr(MLP, "loss", loss)
     settings = composed("model=mlp", "batch_size=25")
-    with pytest.raises(Diverged, match=r"train/loss is inf at step 7, epoch 2.*last.ckpt holds the last good state"):
+    with pytest.raises(Diverged, match=r"train/loss is inf at step 7, epoch 2.*last.ckpt holds the last finite state"):
         train(settings, tmp_path)
     assert torch.load(tmp_path / "last.ckpt", weights_only=True)["global_step"] == 4
     monkeypatch.undo()
     assert train(settings, tmp_path)["epochs"] == 2
 
 
-def test_a_loss_that_is_not_finite_may_go_on(tmp_path):
-    record = train(composed("model=mlp", "model.learning_rate=1e30", "stop_on_divergence=false"), tmp_path)
+def test_stop_on_divergence_false_continues(tmp_path):
+    settings = composed("model=mlp", "model.learning_rate=1e30", "stop_on_divergence=false")
+    record = train(settings, tmp_path)
     assert record["epochs"] == 2
+    assert record["best_epoch"] == torch.load(tmp_path / "best.ckpt", weights_only=True)["epoch"] + 1
+    text = (tmp_path / "metrics.json").read_text()
+    assert json.loads(text, parse_constant=pytest.fail)["test"]["loss"] is None  # JSON has no NaN
+    assert isnan(train(settings, tmp_path)["test"]["loss"])
 
 
-def test_a_folder_in_use_is_not_trained_in(tmp_path):
-    with lock_run_folder(tmp_path), pytest.raises(UserError, match=rf"in use by process {os.getpid()} on .*runs=PATH"):
+def test_locked_folder_is_refused(tmp_path):
+    with lock_run_folder(tmp_path), pytest.raises(UserError, match=rf"locked by process {os.getpid()} on .*runs=PATH"):
         train(composed("model=mlp"), tmp_path)
     assert not (tmp_path / "config.yaml").exists()
 
 
-def test_a_checkpoint_that_is_none_is_named(tmp_path):
+def test_file_that_is_no_checkpoint_is_named(tmp_path):
     (tmp_path / "last.ckpt").write_bytes(b"no checkpoint")
     with pytest.raises(UserError, match=r"last.ckpt: .*; start over with overwrite=true"):
         train(composed("model=mlp"), tmp_path)
 
 
-def test_a_checkpoint_of_another_model_is_named(mlp_run, tmp_path):
+def test_checkpoint_of_another_model_is_named(mlp_run, tmp_path):
     (tmp_path / "last.ckpt").write_bytes((mlp_run / "last.ckpt").read_bytes())
     with pytest.raises(UserError, match=r"this checkpoint is of MLP, not of Prototype"):
         train(composed("model=prototype"), tmp_path)
 
 
-def test_other_images_than_the_checkpoint_s_are_refused(mlp_run, tmp_path):
+def test_checkpoint_of_other_images_is_refused(mlp_run, tmp_path):
     (tmp_path / "last.ckpt").write_bytes((mlp_run / "last.ckpt").read_bytes())
     with pytest.raises(UserError, match=r"the images of data=synthetic are not those"):
         train(composed("model=mlp", "data.data_seed=1"), tmp_path)
@@ -340,25 +361,26 @@ def test_other_images_than_the_checkpoint_s_are_refused(mlp_run, tmp_path):
     [
         ("trainer.accelerator=abacus", r"trainer: .*abacus"),
         ("trainer.devices=nine", r"trainer: .*devices"),
+        ("trainer.limit_train_batches=0.01", r"trainer: .*limit_train_batches"),
         ("model.warmup_fraction=0.1", r"model.warmup_fraction=0.1 of 8 steps is not more than one; train longer"),
         ("data.val_size=200", r"data.val_size=200 leaves none of 140"),
     ],
 )
-def test_what_only_the_parts_can_know_is_one_line(override, message, tmp_path):
+def test_error_of_trainer_model_or_data_is_one_line(override, message, tmp_path):
     with pytest.raises(UserError, match=message) as error:
         train(composed("model=mlp", override), tmp_path)
     assert "\n" not in str(error.value)
 
 
-def test_a_run_of_two_processes_does_not_go_on_in_one(mlp_run, tmp_path):
+def test_checkpoint_of_two_processes_is_refused_by_one(mlp_run, tmp_path):
     checkpoint = torch.load(mlp_run / "last.ckpt", weights_only=True)
     torch.save(checkpoint | {"random_states": checkpoint["random_states"] * 2}, tmp_path / "last.ckpt")
     with pytest.raises(UserError, match=r"saved with world_size=2, .* has world_size=1; set trainer.devices=2, or"):
         train(composed("model=mlp"), tmp_path)
 
 
-@pytest.mark.parametrize("content", ["{}", "[]", "null"])
-def test_a_result_that_is_none_is_named(content, mlp_run, tmp_path):
+@pytest.mark.parametrize("content", ["{}", "[]", "null", '{"test": {}}', DAMAGED_TEST])
+def test_damaged_metrics_json_is_named(content, mlp_run, tmp_path):
     (tmp_path / "config.yaml").write_bytes((mlp_run / "config.yaml").read_bytes())
     (tmp_path / "metrics.json").write_text(content)
     with pytest.raises(UserError, match=r"metrics.json cannot be read; start over with overwrite=true"):
@@ -366,7 +388,7 @@ def test_a_result_that_is_none_is_named(content, mlp_run, tmp_path):
     assert (tmp_path / "metrics.json").read_text() == content
 
 
-def test_on_finish_sees_all_files_but_the_record_and_its_failure_is_a_warning(mlp_run):
+def test_on_finish_runs_before_the_record_is_written(mlp_run):
     seen = (mlp_run / "tensorboard/files").read_text().split()
     assert {"predictions.npz", "metrics.csv", "best.ckpt"} <= set(seen)
     assert "metrics.json" not in seen

@@ -1,14 +1,23 @@
-"""The run folder: its name, what is found in it, and one process at a time."""
+"""Tests the run folder: name, content and lock."""
 
 import os
 import subprocess
 import sys
+from math import isnan
 
 import pytest
 from omegaconf import OmegaConf
 
 from cifar10.errors import UserError
-from cifar10.training.run_folder import finished_result, init_run_folder, lock_run_folder, run_name
+from cifar10.files import write_json
+from cifar10.training.run_folder import (
+    finished_result,
+    init_run_folder,
+    lock_run_folder,
+    log_failure_to_status,
+    read_record,
+    run_name,
+)
 
 CIFAR10 = {"model": "cnn", "data": "cifar10"}
 BIRDS = {"model": "cnn", "data": "folder"}
@@ -39,11 +48,11 @@ SYNTHETIC = {"model": "mlp", "data": "synthetic"}
         (CIFAR10, ["monitor=val/accuracy"], "cnn/monitor=val-accuracy/seed=1"),
     ],
 )
-def test_name_is_a_function_of_the_settings(choices, overrides, name):
+def test_run_name(choices, overrides, name):
     assert run_name(choices, overrides) == name
 
 
-def test_long_names_stay_short_and_distinct():
+def test_long_names_are_short_and_distinct():
     first, second = (run_name(CIFAR10, [f"+trainer.key{i}={i}{tail}" for i in range(40)]) for tail in ("", "0"))
     assert max(map(len, first.split("/"))) <= 120
     assert first != second
@@ -53,20 +62,20 @@ def settings(**changes):
     return OmegaConf.create({"epochs": 3, "overwrite": False, "runs": "runs", "data": {"root": "data"}} | changes)
 
 
-def test_a_new_folder_gets_the_settings(tmp_path):
+def test_new_folder_gets_the_settings(tmp_path):
     assert finished_result(tmp_path / "run", settings()) is None
     init_run_folder(tmp_path / "run", settings())
     assert OmegaConf.load(tmp_path / "run/config.yaml") == settings()
 
 
-def test_a_changed_setting_is_named(tmp_path):
+def test_changed_setting_is_named(tmp_path):
     init_run_folder(tmp_path, settings())
-    with pytest.raises(UserError, match=r"holds a run with epochs=3, now it is 4; .*overwrite=true"):
+    with pytest.raises(UserError, match=r"holds a run with epochs=3, got epochs=4; .*overwrite=true"):
         finished_result(tmp_path, settings(epochs=4))
 
 
-def test_a_setting_that_is_newer_than_the_run_has_its_default(tmp_path):
-    """A run of before the project could mirror images goes on, and is not one that mirrors them."""
+def test_setting_newer_than_the_run_has_its_default(tmp_path):
+    """A run from before random_flip existed can be resumed without random_flip only."""
     older = {
         "model": {"_target_": "cifar10.models.mlp.MLP"},
         "data": {"_target_": "cifar10.data.synthetic.SyntheticData"},
@@ -74,7 +83,7 @@ def test_a_setting_that_is_newer_than_the_run_has_its_default(tmp_path):
     init_run_folder(tmp_path, settings(**older))
     newer = OmegaConf.merge(settings(**older), {"data": {"random_flip": False}, "model": {"warmup_fraction": None}})
     assert finished_result(tmp_path, newer) is None
-    with pytest.raises(UserError, match=r"holds a run with data.random_flip=False, now it is True"):
+    with pytest.raises(UserError, match=r"holds a run with data.random_flip=False, got data.random_flip=True"):
         finished_result(tmp_path, OmegaConf.merge(newer, {"data": {"random_flip": True}}))
 
 
@@ -83,31 +92,46 @@ def test_settings_without_effect_may_change(tmp_path):
     assert finished_result(tmp_path, settings(runs="elsewhere", data={"root": "other"})) is None
 
 
-def test_a_torn_configuration_is_named(tmp_path):
+def test_damaged_configuration_is_named(tmp_path):
     (tmp_path / "config.yaml").write_text("epochs: [3")
     with pytest.raises(UserError, match=r"config.yaml cannot be read; start over with overwrite=true"):
         finished_result(tmp_path, settings())
 
 
-def test_a_finished_run_is_returned_and_kept(tmp_path):
+def test_record_of_a_finished_run_is_returned(tmp_path):
     init_run_folder(tmp_path, settings())
-    (tmp_path / "metrics.json").write_text('{"test": 1}')
-    assert finished_result(tmp_path, settings()) == {"test": 1}
+    record = {"test": {"loss": 2.5}, "val_loss": 2, "config": {"monitor": "val/loss"}}
+    write_json(tmp_path / "metrics.json", record)
+    assert finished_result(tmp_path, settings()) == record
 
 
-def test_force_starts_over(tmp_path):
+def test_null_losses_are_read_as_nan(tmp_path):
+    write_json(tmp_path / "metrics.json", {"test": {"loss": None, "accuracy": 0.1}, "val_loss": None})
+    record = read_record(tmp_path / "metrics.json")
+    assert isnan(record["test"]["loss"])
+    assert isnan(record["val_loss"])
+
+
+def test_failure_is_written_to_status(tmp_path):
+    with pytest.raises(ValueError, match="wrong"), log_failure_to_status(tmp_path):
+        raise ValueError("wrong\nvalue \udcff")
+    assert (tmp_path / "status.txt").read_text() == "failed: wrong value ?\n"
+    assert [path.name for path in tmp_path.iterdir()] == ["status.txt"]
+
+
+def test_overwrite_removes_the_previous_run(tmp_path):
     init_run_folder(tmp_path, settings())
     for name in ("metrics.json", "metrics.csv", "last.ckpt", "best.ckpt", "notes.txt"):
         (tmp_path / name).write_text("{}")
     (tmp_path / "tensorboard").mkdir()
-    forced = settings(overwrite=True, epochs=4)
-    assert finished_result(tmp_path, forced) is None
-    init_run_folder(tmp_path, forced)
+    overwriting = settings(overwrite=True, epochs=4)
+    assert finished_result(tmp_path, overwriting) is None
+    init_run_folder(tmp_path, overwriting)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["config.yaml", "notes.txt"]
     assert OmegaConf.load(tmp_path / "config.yaml").epochs == 4
 
 
-def test_a_file_where_the_folder_should_be(tmp_path):
+def test_file_in_place_of_the_folder_is_named(tmp_path):
     (tmp_path / "run").write_text("")
     with pytest.raises(UserError, match=r"cannot write .*run/config.yaml"):
         init_run_folder(tmp_path / "run", settings())
@@ -127,32 +151,32 @@ def other_process(folder, ending):
     return subprocess.run(command, capture_output=True, text=True, check=False)
 
 
-def test_another_process_is_told_who_holds_the_folder(tmp_path):
+def test_lock_error_names_the_holder(tmp_path):
     with lock_run_folder(tmp_path):
         other = other_process(tmp_path, "pass")
     assert other.stderr.splitlines()[-1].startswith(
-        f"cifar10.errors.Busy: {tmp_path} is in use by process {os.getpid()} on "
+        f"cifar10.errors.Busy: {tmp_path} is locked by process {os.getpid()} on "
     )
 
 
-def test_it_is_free_after_the_block(tmp_path):
+def test_lock_is_released_after_the_block(tmp_path):
     for _ in range(2):
         with lock_run_folder(tmp_path / "new"):
             assert (tmp_path / "new/.holder").exists()
     assert [path.name for path in (tmp_path / "new").iterdir()] == [".lock"]
 
 
-def test_a_dead_process_holds_nothing(tmp_path):
+def test_lock_of_a_killed_process_is_released(tmp_path):
     assert other_process(tmp_path, "os._exit(9)").returncode == 9
     assert (tmp_path / ".holder").exists()
     with lock_run_folder(tmp_path):
         assert f"process {os.getpid()} " in (tmp_path / ".holder").read_text()
 
 
-def test_a_file_in_place_of_the_folder_cannot_be_locked(tmp_path):
+def test_file_in_place_of_the_folder_cannot_be_locked(tmp_path):
     (tmp_path / "run").write_text("")
     with (
-        pytest.raises(UserError, match=r"cannot write .*run: File exists; choose another place with runs=PATH"),
+        pytest.raises(UserError, match=r"cannot write .*run: File exists; choose another folder with runs=PATH"),
         lock_run_folder(tmp_path / "run"),
     ):
         pass

@@ -1,4 +1,4 @@
-"""Signals as a wish to stop."""
+"""Tests StopSignals."""
 
 import signal
 import threading
@@ -12,35 +12,35 @@ from cifar10.training.signals import StopSignals
 
 @pytest.fixture
 def clock(monkeypatch):
-    """Seconds that pass when told."""
+    """A clock that the test advances, in seconds."""
     time = [100.0]
     monkeypatch.setattr(signals, "monotonic", lambda: time[0])
     return time
 
 
 @pytest.mark.parametrize(("signum", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 75)])
-def test_the_first_signal_is_remembered(signum, status):
+def test_first_signal_sets_requested(signum, status):
     calls = []
     stop = StopSignals(lambda: calls.append(1))
     before = signal.getsignal(signum)
     with stop.caught():
-        assert not stop.asked
+        assert not stop.requested
         signal.raise_signal(signum)
-        assert (stop.asked, stop.status, calls) == (True, status, [1])
+        assert (stop.requested, stop.status, calls) == (True, status, [1])
     assert signal.getsignal(signum) is before
 
 
-def test_a_second_ctrl_c_stops_at_once(clock):
+def test_second_sigint_interrupts_immediately(clock):
     before = signal.getsignal(signal.SIGINT)
     with StopSignals().caught():
         signal.raise_signal(signal.SIGINT)
         clock[0] += 2
-        with pytest.raises(Interrupted, match="at once"):
+        with pytest.raises(Interrupted, match="immediately"):
             signal.raise_signal(signal.SIGINT)
     assert signal.getsignal(signal.SIGINT) is before
 
 
-def test_a_signal_that_comes_twice_within_a_moment_is_one(clock):
+def test_repeated_signal_within_debounce_time_counts_once(clock):
     stop = StopSignals()
     with stop.caught():
         for signum in (signal.SIGINT, signal.SIGINT, signal.SIGTERM):
@@ -50,15 +50,15 @@ def test_a_signal_that_comes_twice_within_a_moment_is_one(clock):
     assert stop.status == 130
 
 
-def test_a_thread_catches_none():
+def test_other_threads_leave_handlers_unchanged():
     found = []
     before = signal.getsignal(signal.SIGINT)
 
-    def look():
+    def read_handler():
         with StopSignals().caught():
             found.append(signal.getsignal(signal.SIGINT))
 
-    thread = threading.Thread(target=look)
+    thread = threading.Thread(target=read_handler)
     thread.start()
     thread.join()
     assert found == [before]

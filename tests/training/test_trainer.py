@@ -1,6 +1,8 @@
-"""The Trainer: what it refuses is one line, and Lightning's signal handlers stay out."""
+"""Tests the Trainer: invalid arguments are one line, and signal handlers are kept."""
 
 import signal
+import sys
+from types import SimpleNamespace
 
 import pytest
 from test_run import composed
@@ -16,13 +18,29 @@ def trainer(folder, *overrides):
 
 
 @pytest.mark.parametrize("override", ["trainer.accelerator=abacus", "trainer.devices=nine"])
-def test_what_lightning_refuses_is_one_line(override, tmp_path):
+def test_argument_refused_by_lightning_is_one_line(override, tmp_path):
     with pytest.raises(UserError, match=override.removeprefix("trainer.")) as error:
         trainer(tmp_path, override)
     assert "\n" not in str(error.value)
 
 
-def test_lightning_leaves_signals_alone(random_data, tmp_path):
+@pytest.mark.parametrize(
+    ("setting", "stdout", "shown"),
+    [
+        ("null", SimpleNamespace(isatty=lambda: True), True),
+        ("null", SimpleNamespace(isatty=lambda: False), False),
+        ("null", None, False),  # as in python train.py >&-
+        ("true", None, True),
+        ("false", SimpleNamespace(isatty=lambda: True), False),
+    ],
+)
+def test_progress_bar_is_shown_on_terminals_or_on_request(setting, stdout, shown, tmp_path, monkeypatch):
+    monkeypatch.setattr(sys, "stdout", stdout)
+    made = trainer(tmp_path, f"trainer.enable_progress_bar={setting}")
+    assert (made.progress_bar_callback is not None) is shown
+
+
+def test_lightning_keeps_signal_handlers(random_data, tmp_path):
     handler, seen = signal.getsignal(signal.SIGTERM), []
     made = trainer(tmp_path, "trainer.accelerator=cpu")
     model = MLP(["a", "b"])

@@ -1,4 +1,4 @@
-"""`metrics.csv` with one row per epoch, and one line per epoch in the log."""
+"""Logs one row per epoch to `metrics.csv`, and one line per epoch to the log."""
 
 import csv
 import io
@@ -16,10 +16,10 @@ from cifar10.training.run_folder import readable
 log = logging.getLogger(__name__)
 
 
-class EpochTable(Logger):
-    """Writes an epoch's values into one row; Lightning's CSVLogger writes a row for each call of `log`.
+class EpochCSVLogger(Logger):
+    """Writes one row per epoch. Lightning's CSVLogger writes one row per call of `log`.
 
-    A resumed run keeps the rows of earlier epochs and replaces those of epochs that it trains again.
+    A resumed run keeps the rows of completed epochs and replaces the rows of repeated epochs.
     """
 
     name, version = "table", ""
@@ -30,7 +30,7 @@ class EpochTable(Logger):
 
     @cached_property
     def rows(self) -> dict[int, dict[str, Any]]:
-        """Epoch -> its values; read when the first value is logged."""
+        """Epoch -> its values, read on first use."""
         if not self.path.exists():
             return {}
         with readable(self.path):
@@ -38,10 +38,10 @@ class EpochTable(Logger):
 
     @rank_zero_only
     def log_metrics(self, metrics: dict[str, float], step: int | None = None) -> None:
-        """Adds an epoch's values. step: the epoch, from 1."""
+        """Adds values to the row of an epoch. step: the epoch, from 1."""
         row = self.rows.setdefault(step or 0, {"epoch": step})
         row.update(metrics)
-        if "train/loss" in metrics:  # what an epoch logs last
+        if "train/loss" in metrics:  # logged last in an epoch
             accuracy = ", accuracy {train/accuracy:.2%}" if "train/accuracy" in row else ""
             line = f"epoch {{epoch}}: train loss {{train/loss:.4f}}{accuracy}; validation loss {{val/loss:.4f}}, "
             log.info((line + "accuracy {val/accuracy:.2%}; {seconds:.1f} s").format_map(row))
@@ -63,10 +63,10 @@ class EpochTable(Logger):
         return None
 
     def log_hyperparams(self, *args: Any, **kwargs: Any) -> None:
-        """Does nothing: hyperparameters do not vary by epoch."""
+        """Does nothing: hyperparameters are constant over epochs."""
 
 
 def read_epochs(path: Path) -> list[dict[str, Any]]:
-    """Returns the rows of `metrics.csv`; a cell that is missing is empty."""
+    """Returns the rows of `metrics.csv`. Missing cells are empty."""
     with path.open(newline="") as file:
         return list(csv.DictReader(file, restval=""))

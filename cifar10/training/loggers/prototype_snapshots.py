@@ -1,4 +1,4 @@
-"""Snapshots of the class prototypes during training, for the figures of their evolution."""
+"""Snapshots of the class prototypes during training, for figures of their evolution."""
 
 from pathlib import Path
 from typing import Any
@@ -13,9 +13,9 @@ from cifar10.files import write_atomically
 
 
 class PrototypeSnapshots(Callback):
-    """Saves the prototypes before training, after 1, 2, 4, 8 ... steps, and at the end, as `evolution/<step>.png`.
+    """Saves the prototypes as `evolution/<step>.png` before training, after 1, 2, 4, 8 ... steps, and after the last.
 
-    A file shows the prototypes of a class in a column, without gaps, rounded to 8 bits.
+    Each column of an image holds the prototypes of one class, without gaps, rounded to 8 bits.
     """
 
     def __init__(self, run: Path) -> None:
@@ -23,7 +23,7 @@ class PrototypeSnapshots(Callback):
         self.last_step = -1
 
     def on_train_start(self, trainer: Trainer, pl_module: Any) -> None:
-        if trainer.global_step == 0:  # not where it is resumed
+        if trainer.global_step == 0:  # not when resumed
             self._save(trainer, pl_module)
 
     def needs_step(self, step: int) -> bool:
@@ -35,7 +35,7 @@ class PrototypeSnapshots(Callback):
             self._save(trainer, pl_module)
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: Any) -> None:
-        # Before the last checkpoint is written: a run that is killed after it does not train again.
+        # Before the last checkpoint is saved: a run that is killed afterwards does not train again.
         if trainer.should_stop or trainer.current_epoch + 1 == trainer.max_epochs:
             self._save(trainer, pl_module)
 
@@ -50,7 +50,7 @@ class PrototypeSnapshots(Callback):
 
 
 def read_snapshots(run: Path, classes: int) -> dict[int, Tensor]:
-    """Returns step -> the K prototypes of each class after it, (K, C, 3, H, W) in [0, 1]; empty if there are none."""
+    """Returns step -> prototypes after that step, (K, C, 3, H, W) in [0, 1]; empty without snapshots."""
     frames = {}
     for path in sorted((run / "evolution").glob("*.png")):
         with Image.open(path) as picture:

@@ -1,4 +1,4 @@
-"""The seconds that each epoch takes."""
+"""Measures the duration of each epoch."""
 
 from time import perf_counter
 from typing import Any
@@ -7,7 +7,7 @@ from lightning import Callback, Trainer
 
 
 class EpochTimer(Callback):
-    """Logs `seconds` of an epoch's training and `val_seconds` of its validation; interruptions are not counted."""
+    """Logs `seconds` of training and `val_seconds` of validation per epoch, without interruptions."""
 
     def __init__(self) -> None:
         self.train = self.validation = 0.0
@@ -29,7 +29,7 @@ class EpochTimer(Callback):
         pl_module.log_epoch({"seconds": self.train, "val_seconds": self.validation})
 
     def elapsed(self) -> float:
-        """Returns the seconds that the epoch has trained so far."""
+        """Returns the seconds of training in this epoch so far."""
         return self.train + perf_counter() - self.started
 
     def state_dict(self) -> dict[str, float]:

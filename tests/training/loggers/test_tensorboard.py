@@ -1,4 +1,4 @@
-"""What a run gives TensorBoard: its row in HPARAMS, its figures, its points in the PROJECTOR."""
+"""Tests the TensorBoard events of a run: scalars, HPARAMS and PROJECTOR."""
 
 import csv
 import json
@@ -27,7 +27,7 @@ def events(run):
     return found
 
 
-def test_hyperparameters_have_their_names_of_the_command_line():
+def test_hyperparameters_are_named_as_on_the_command_line():
     config = {
         "seed": 1,
         "runs": "runs",
@@ -48,7 +48,7 @@ def test_hyperparameters_have_their_names_of_the_command_line():
     }
 
 
-def test_a_run_has_one_row_without_a_list_of_columns(drawn_runs):
+def test_run_has_one_hparams_row_without_a_list_of_columns(drawn_runs):
     run = drawn_runs / "model=mlp"
     record = json.loads((run / "metrics.json").read_text())
     found = events(run)
@@ -57,14 +57,14 @@ def test_a_run_has_one_row_without_a_list_of_columns(drawn_runs):
     assert row["model"].string_value == "MLP"
     assert row["model.learning_rate"].number_value == record["config"]["model"]["learning_rate"]
     assert "_hparams_/experiment" not in found.summary_metadata
-    best = found.Scalars("best/val_accuracy")
+    best = found.Scalars("results/val_accuracy")
     assert [(value.step, value.value) for value in best] == [
         (record["best_epoch"], pytest.approx(record["val_accuracy"]))
     ]
 
 
-def shown(folder):
-    """The scalars that TensorBoard shows."""
+def read_scalars(folder):
+    """Returns tag -> [(step, value)] of the scalars that TensorBoard shows."""
     found = events(folder)
     return {tag: [(event.step, event.value) for event in found.Scalars(tag)] for tag in found.Tags()["scalars"]}
 
@@ -77,35 +77,35 @@ def log_training(folder, epochs_done, epochs):
     logger.finalize("success")
 
 
-@pytest.mark.parametrize("torn", [False, True])
+@pytest.mark.parametrize("truncated", [False, True])
 @pytest.mark.parametrize("epochs_done", [0, 1, 2, 3])
-def test_a_resumed_run_shows_each_epoch_once(epochs_done, torn, tmp_path):
-    """Killed in epoch 4, with the last record written in part, and resumed from an earlier epoch."""
+def test_resumed_run_shows_each_epoch_once(epochs_done, truncated, tmp_path):
+    """The run is killed in epoch 4, maybe within a write, and resumed from an earlier epoch."""
     log_training(tmp_path, None, [1, 2, 3, 4])
-    if torn:
+    if truncated:
         (path,) = (tmp_path / "tensorboard").glob("*.train")
         path.write_bytes(path.read_bytes()[:-5])
     log_training(tmp_path, epochs_done, range(epochs_done + 1, 6))
-    assert shown(tmp_path) == {"train/loss": [(epoch, pytest.approx(1 / epoch)) for epoch in range(1, 6)]}
+    assert read_scalars(tmp_path) == {"loss/train": [(epoch, pytest.approx(1 / epoch)) for epoch in range(1, 6)]}
     assert [event.step for event in events(tmp_path).Images("prototypes")] == [1, 2, 3, 4, 5]
 
 
-def test_results_are_replaced_and_a_new_run_has_no_older_events(drawn_runs, tmp_path):
+def test_results_are_replaced_and_a_new_run_removes_old_events(drawn_runs, tmp_path):
     record = json.loads((drawn_runs / "model=mlp/metrics.json").read_text())
     log_training(tmp_path, None, [1, 2])
     for _ in range(2):
         remove_events(tmp_path, of_training=False)
         log_results(tmp_path, record)
-    assert {tag: len(values) for tag, values in shown(tmp_path).items()} == {
-        "train/loss": 2,
-        "test/loss": 1,
-        "test/accuracy": 1,
-        "best/val_loss": 1,
-        "best/val_accuracy": 1,
+    assert {tag: len(values) for tag, values in read_scalars(tmp_path).items()} == {
+        "loss/train": 2,
+        "results/test_loss": 1,
+        "results/test_accuracy": 1,
+        "results/val_loss": 1,
+        "results/val_accuracy": 1,
     }
     (tmp_path / "tensorboard/projector_config.pbtxt").write_text("")
     remove_events(tmp_path, of_training=True)
-    assert not shown(tmp_path)
+    assert not read_scalars(tmp_path)
     assert (tmp_path / "tensorboard/projector_config.pbtxt").exists()
 
 
@@ -118,13 +118,13 @@ def embed(monkeypatch, *arguments):
 def projected(drawn_runs, tmp_path, monkeypatch, capsys):
     run = tmp_path / "run"
     shutil.copytree(drawn_runs / "model=mlp", run)
-    for _ in range(2):  # a second time it replaces the first
+    for _ in range(2):  # the second call replaces the first
         embed(monkeypatch, run, "--images", 50)
     assert capsys.readouterr().out.startswith(f"{run}: wrote 50 embeddings")
     return run
 
 
-def test_the_projector_gets_what_the_last_layer_sees(projected):
+def test_projector_gets_the_inputs_of_the_last_layer(projected):
     folder, run = projected / "tensorboard/projector", SavedRun(projected)
     points = np.loadtxt(folder / "points.tsv", delimiter="\t")
     images = run.data.test_images[:50]
@@ -150,12 +150,12 @@ def test_the_projector_gets_what_the_last_layer_sees(projected):
 
 
 @pytest.mark.parametrize("count", [1, 10_001])
-def test_too_few_or_too_many_points(count, tmp_path, monkeypatch, capsys):
+def test_invalid_number_of_points_is_refused(count, tmp_path, monkeypatch, capsys):
     with pytest.raises(SystemExit, match="2"):
         embed(monkeypatch, tmp_path, "--images", count)
     assert "2 to 10,000" in capsys.readouterr().err
 
 
-def test_no_run_to_embed_is_one_line(tmp_path, monkeypatch):
+def test_missing_run_is_one_line(tmp_path, monkeypatch):
     with pytest.raises(SystemExit, match=r"embed.py: .*: no finished run"):
         embed(monkeypatch, tmp_path)

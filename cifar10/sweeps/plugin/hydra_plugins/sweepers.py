@@ -16,7 +16,7 @@ from cifar10.errors import UserError
 from cifar10.sweeps.jobs import JobLauncher, summarize
 from cifar10.training.config import check_arguments
 from cifar10.training.distributed import launched_world_size
-from cifar10.training.run_folder import safe_name, words
+from cifar10.training.run_folder import result_overrides, safe_name
 
 
 @dataclass
@@ -61,7 +61,12 @@ class Grid(JobSweeper):
         rows = best_first(aggregate(runs)) if len(runs) else None
         csv, text = ("", "") if rows is None else (to_csv(rows), to_text(rows))
         summarize(
-            self.jobs.results, str(self.jobs.config.runs), " ".join(words(arguments)), csv, text, runs.attrs["skipped"]
+            self.jobs.results,
+            str(self.jobs.config.runs),
+            " ".join(result_overrides(arguments)),
+            csv,
+            text,
+            runs.attrs["skipped"],
         )
 
 
@@ -86,7 +91,7 @@ class Search(JobSweeper):
         except ImportError:
             raise UserError("a search needs Optuna: pip install -e '.[search]'") from None
         # The default name is a function of the overrides, so the same command resumes its study.
-        study = self.study or safe_name(" ".join(words(arguments)))
+        study = self.study or safe_name(" ".join(result_overrides(arguments)))
         location = StudyLocation(study, self.storage or sqlite_url(f"{config.runs}/searches/{study}.db"), self.pruner)
         limits = self.n_trials, self.startup_trials, self.max_batch_size, self.seed
         with storage_errors(location):
