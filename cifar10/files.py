@@ -4,17 +4,13 @@ import errno
 import glob
 import json
 import os
-import time
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
+from threading import get_native_id
 from typing import Any, BinaryIO
-from uuid import uuid4
 
 from cifar10.errors import UserError
-
-STALE_S = 600
-"""Seconds after its last change at which a temporary file counts as left by a killed writer."""
 
 
 def write_atomically(path: Path, write: Callable[[BinaryIO], Any]) -> None:
@@ -23,7 +19,7 @@ def write_atomically(path: Path, write: Callable[[BinaryIO], Any]) -> None:
     A kill, a power cut or a full disk leaves the previous file, concurrent writers leave the file of one of them.
     Removes temporary files of killed writers. Raises UserError if the disk is full or not writable.
     """
-    partial = path.with_name(f"{path.name}.{uuid4().hex[:8]}.partial")
+    partial = path.with_name(f"{path.name}.{get_native_id()}.partial")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with partial.open("wb") as file:
@@ -44,10 +40,15 @@ def write_atomically(path: Path, write: Callable[[BinaryIO], Any]) -> None:
 
 
 def _remove_stale(path: Path) -> None:
+    if os.name != "posix":  # on Windows, os.kill would end the writer
+        return
     for partial in path.parent.glob(f"{glob.escape(path.name)}.*.partial"):
-        with suppress(OSError):  # another writer may remove it first
-            if time.time() - partial.stat().st_mtime > STALE_S:
-                partial.unlink()
+        try:
+            os.kill(int(partial.name.split(".")[-2]), 0)  # sends no signal
+        except ProcessLookupError:
+            partial.unlink(missing_ok=True)
+        except (OSError, ValueError):  # of another user, or not a temporary file of this module
+            continue
 
 
 def _sync_folder(folder: Path) -> None:

@@ -3,6 +3,7 @@
 import errno
 import os
 import re
+import subprocess
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from threading import Barrier
@@ -69,9 +70,10 @@ def test_interrupted_and_stale_temporary_files_are_removed(tmp_path):
     with pytest.raises(KeyboardInterrupt):
         write_atomically(tmp_path / "a.json", interrupt)
     assert list(tmp_path.iterdir()) == []
-    stale, other = tmp_path / "a.json.0.partial", tmp_path / "a.json.1.partial"
+    ended = subprocess.Popen(["true"])
+    ended.wait()
+    stale, other = tmp_path / f"a.json.{ended.pid}.partial", tmp_path / "a.json.1.partial"
     stale.touch()
     other.touch()
-    os.utime(stale, (0, 0))
     write_json(tmp_path / "a.json", 1)
     assert {path.name for path in tmp_path.iterdir()} == {"a.json", other.name}

@@ -39,8 +39,9 @@ def test_documented_command_parses(words, monkeypatch):
         original(parser)
         raise ParsedError
 
-    original = argparse.ArgumentParser.parse_args
-    monkeypatch.setattr(argparse.ArgumentParser, "parse_args", parse)
+    original = argparse.ArgumentParser.parse_intermixed_args
+    for name in ("parse_args", "parse_intermixed_args"):
+        monkeypatch.setattr(argparse.ArgumentParser, name, parse)
     monkeypatch.setattr(sys, "argv", [str(ROOT / words[0]), *words[1:]])
     monkeypatch.syspath_prepend(str(ROOT / "scripts"))  # as `python scripts/NAME.py` does
     if len(words) == 1:  # mentioned without arguments

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from omegaconf import OmegaConf
 
 from cifar10.errors import Diverged
@@ -119,6 +120,7 @@ def fake_train(monkeypatch: pytest.MonkeyPatch) -> Callable[..., dict[str, Any]]
         folder.mkdir(parents=True, exist_ok=True)
         row = f"{cfg.epochs},{record['val_loss']},{record['val_accuracy']}"
         (folder / "metrics.csv").write_text(f"epoch,val/loss,val/accuracy\n{row}\n")
+        torch.save({"model": "MLP", "epoch": cfg.epochs - 1}, folder / "best.ckpt")
         if test:
             (folder / "metrics.json").write_text(json.dumps(record))
         else:

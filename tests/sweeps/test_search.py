@@ -150,7 +150,7 @@ def test_search_with_each_launcher(launcher, tmp_path, study, command):
         (["hydra.sweeper.params=null"], "nothing to search: "),
         (["hydra.sweeper.params=abc"], "hydra.sweeper.params=abc: expected a mapping"),
         (["data.random_shift_px=range(5,5)"], "data.random_shift_px=range(5,5): "),
-        (["hydra.sweeper.seed=null"], "hydra.sweeper.seed=None: input should be a valid integer"),
+        (["hydra.sweeper.seed=null"], "hydra.sweeper.seed=null: input should be a valid integer"),
         (["hydra.sweeper.storage=postgresql+none://a/b"], "study s cannot be used: "),
         (["model.learning_rat=interval(0,1)"], "unknown setting model.learning_rat; did you mean"),
     ],

@@ -59,7 +59,7 @@ def test_trial_is_tested_once_by_its_own_command(search, run_script, tmp_path):
     assert "epoch 1:" not in output
     assert json.loads((folder / "metrics.json").read_text())["test"]["accuracy"] >= 0
     assert not (folder / "status.txt").exists()
-    assert "finished before" in run_script(TRAIN, *command)[1]
+    assert "already finished" in run_script(TRAIN, *command)[1]
 
 
 @pytest.mark.slow
