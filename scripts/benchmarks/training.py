@@ -245,7 +245,8 @@ def keras_fit(cfg: DictConfig, data: ImageData, steps: int) -> float:
             network += [layers.MaxPooling2D()]
         network += [layers.Flatten(), layers.Dense(128, "relu"), layers.Dense(64, "relu")]
     model = keras.Sequential([layers.Input((32, 32, 3)), *network, layers.Dense(10, "softmax")])
-    model.compile(keras.optimizers.Adam(cfg.model.learning_rate), "sparse_categorical_crossentropy", ["accuracy"])
+    optimizer = keras.optimizers.Adam(cfg.model.learning_rate)
+    model.compile(optimizer, "sparse_categorical_crossentropy", metrics=["accuracy"])
     images = (data.train_images[: steps * cfg.batch_size].permute(0, 2, 3, 1) / 255).cpu().numpy()
     labels, warm_up = data.train_labels.cpu().numpy(), WARM_UP_STEPS * cfg.batch_size
     model.fit(images[:warm_up], labels[:warm_up], cfg.batch_size, verbose=0)
