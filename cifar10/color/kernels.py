@@ -11,6 +11,7 @@ from functools import cache, partial
 from typing import Any
 
 import torch
+from kornia.color import rgb_to_lab
 from torch import Tensor
 
 from cifar10.color.delta_e import Delta, check_shapes, difference_function, full_precision, mean_of_pairs
@@ -47,6 +48,19 @@ def compiled_mean_difference(images: Tensor, prototypes: Tensor, delta: Delta) -
     if delta == "ciede2000":
         raise ValueError("delta='ciede2000' has no compiled kernel; use mean_difference")
     return _MeanDifference.apply(*check_shapes(images, prototypes), delta)
+
+
+def compiled_to_color_space(images: Tensor, delta: Delta) -> Tensor:
+    """Computes `to_color_space` to within rounding, without its check of the range."""
+    if delta == "redmean":
+        return images
+    with full_precision(images.device.type):
+        return _rgb_to_lab()(images if images.requires_grad else _dynamic(images))
+
+
+@cache
+def _rgb_to_lab() -> Callable[[Tensor], Tensor]:
+    return torch.compile(rgb_to_lab)
 
 
 class _MeanDifference(torch.autograd.Function):

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from cifar10.color.delta_e import Delta, difference_function, mean_difference, to_color_space
-from cifar10.color.kernels import can_compile, compiled_mean_difference
+from cifar10.color.kernels import can_compile, compiled_mean_difference, compiled_to_color_space
 from cifar10.networks.base import CIFAR10_CLASSES, Network, to_unit
 
 
@@ -57,16 +57,17 @@ class PrototypeNetwork(Network):
 
     def _distances(self, images: Tensor) -> Tensor:
         """Returns the distance to every prototype, (N, C, K), or (N, C, 2 K) with `tta_flip`."""
-        colors, prototypes = self._colors(images)
         if self.compiled is None:  # at the first batch, so that timers include the compilation
-            self.compiled = self.arguments["compile"] = can_compile(prototypes, self.delta)
+            self.compiled = self.arguments["compile"] = can_compile(self.prototypes, self.delta)
         measure = compiled_mean_difference if self.compiled else mean_difference
+        colors, prototypes = self._colors(images)
         augmented = [colors, colors.flip(-1)] if self.tta_flip else [colors]
         distances = torch.stack([measure(batch, prototypes, self.delta) for batch in augmented], 2)
         return distances.unflatten(1, (len(self.class_names), -1)).flatten(2)
 
     def _colors(self, images: Tensor) -> tuple[Tensor, Tensor]:
-        return to_color_space(to_unit(images), self.delta), to_color_space(self.prototypes, self.delta)
+        convert = compiled_to_color_space if self.compiled else to_color_space
+        return convert(to_unit(images), self.delta), convert(self.prototypes, self.delta)
 
     @torch.no_grad()
     def difference_maps(self, images: Tensor) -> tuple[Tensor, Tensor]:

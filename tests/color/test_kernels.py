@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from cifar10.color.delta_e import mean_difference, to_color_space
-from cifar10.color.kernels import can_compile, compiled_mean_difference
+from cifar10.color.kernels import can_compile, compiled_mean_difference, compiled_to_color_space
 
 SLOW = [pytest.param(delta, marks=pytest.mark.slow) for delta in ("cie94", "redmean")]  # a compilation each
 
@@ -23,6 +23,7 @@ def test_differences_and_gradients_match_eager_functions(delta, compiler):
     for eager, compiled in zip(*results, strict=True):
         torch.testing.assert_close(compiled, eager, rtol=1e-4, atol=1e-5)
     assert results[1][0][0, -1] == 0
+    torch.testing.assert_close(compiled_to_color_space(rgb, delta), to_color_space(rgb, delta), rtol=1e-5, atol=1e-4)
 
 
 def test_ciede2000_raises_value_error():
