@@ -108,10 +108,10 @@ def _fit_and_test(cfg: DictConfig, folder: Path, overrides: Any, callbacks: Any,
             if trainer.is_global_zero:
                 assert model.test_predictions is not None  # computed by the test
                 model.test_predictions.save(folder)
+                log.info("%s", summary(record, folder))  # before the figures are drawn
                 for log_to_tensorboard in (log_results, on_finish):
                     _call_on_finish(log_to_tensorboard, folder, record)
                 write_json(folder / RESULT, nan_to_null(record))
-                log.info("%s", summary(record, folder))
         elif trainer.is_global_zero:
             (folder / STATUS).write_text(f"{VALIDATED}: not tested; repeat its command without -m\n")
     if stop.requested:  # the run has finished, but a sweep must stop

@@ -1,6 +1,7 @@
 """Builds the Lightning Trainer, with the same callbacks for all models."""
 
 import logging
+import os
 import sys
 import warnings
 from collections.abc import Iterable, Iterator
@@ -41,6 +42,8 @@ def make_trainer(
 
     Raises UserError if Lightning refuses an argument of `cfg.trainer`.
     """
+    # Lightning sets it to 1. Without a driver, each step of PyTorch's Adam would then search for NVML: 50 microseconds.
+    os.environ["PYTORCH_NVML_BASED_CUDA_CHECK"] = "0"
     average = MovingAverage(cfg.ema_decay) if cfg.ema_decay else None
     callbacks = [EpochTimer(), TensorBoardImages(), BestCheckpoint(folder, cfg.monitor, average), last, *callbacks]
     callbacks += [average] if average else []
