@@ -1,4 +1,4 @@
-"""Computes CIEDE2000 from the channels of two colours: differentiable, with finite gradients for every colour.
+"""Computes CIEDE2000 from the channels of two colors: differentiable, with finite gradients for every color.
 
 Sharma, Wu and Dalal, "The CIEDE2000 color-difference formula: implementation notes, supplementary test data, and
 mathematical observations", Color Research and Application 30(1), 2005. kL = kC = kH = 1. Comments give the symbols of
@@ -12,7 +12,7 @@ from torch import Tensor
 
 DEGREE = math.pi / 180
 TINY = 1e-30
-"""Added to squared chroma: keeps the slope of the square root finite for greys, without effect on results."""
+"""Added to squared chroma: keeps the slope of the square root finite for grays, without effect on results."""
 
 
 def squared_ciede2000(first: tuple[Tensor, ...], second: tuple[Tensor, ...]) -> Tensor:
@@ -41,7 +41,7 @@ def _chroma(a: Tensor, b: Tensor) -> Tensor:
 
 
 def _saturation(chroma: Tensor) -> Tensor:
-    """Returns sqrt(C^7 / (C^7 + 25^7)): 0 for greys, close to 1 for saturated colours."""
+    """Returns sqrt(C^7 / (C^7 + 25^7)): 0 for grays, close to 1 for saturated colors."""
     chroma = chroma.clamp(min=1e-3)  # negligible; the square root has infinite slope at 0
     cube = chroma**3
     seventh = cube * cube * chroma
@@ -49,10 +49,10 @@ def _saturation(chroma: Tensor) -> Tensor:
 
 
 def _polar(a: Tensor, b: Tensor, stretch: Tensor) -> tuple[Tensor, Tensor]:
-    """Returns chroma and hue with a* stretched. The hue of greys is constant: it has weight 0."""
-    grey = a * a + b * b < 1e-24
+    """Returns chroma and hue with a* stretched. The hue of grays is constant: it has weight 0."""
+    gray = a * a + b * b < 1e-24
     chroma = torch.addcmul(b * b + TINY, stretch * stretch, a * a).sqrt()
-    return chroma, torch.atan2(-torch.where(grey, 0, b), stretch * -torch.where(grey, 1, a))
+    return chroma, torch.atan2(-torch.where(gray, 0, b), stretch * -torch.where(gray, 1, a))
 
 
 def _mean_hue(hue1: Tensor, hue2: Tensor) -> Tensor:

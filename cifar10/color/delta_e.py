@@ -1,7 +1,7 @@
-"""Computes colour differences, vectorised over images and prototypes, as pure differentiable functions.
+"""Computes color differences, vectorised over images and prototypes, as pure differentiable functions.
 
 The CIE differences (Delta E) are defined on L*a*b* (here D65, 2 degrees), the study's redmean on RGB. A difference of
-equal colours has a kink, like |x| at 0; its gradient is defined as 0.
+equal colors has a kink, like |x| at 0; its gradient is defined as 0.
 """
 
 from collections.abc import Callable, Iterator
@@ -49,18 +49,18 @@ def full_precision(device_type: str) -> Iterator[None]:
 
 
 def to_color_space(images: Tensor, delta: Delta) -> Tensor:
-    """Converts RGB (..., 3, H, W), float in [0, 1], to the difference's colour space: RGB for redmean, else L*a*b*.
+    """Converts RGB (..., 3, H, W), float in [0, 1], to the difference's color space: RGB for redmean, else L*a*b*.
 
     Raises ValueError for other shapes, integers and an unknown delta. On the CPU, also for NaN and values out of
     range, unless they require a gradient.
     """
     difference_function(delta)
-    _colours(images)
+    _colors(images)
     exporting = torch.compiler.is_exporting()  # a graph cannot depend on values
     if not exporting and images.device.type == "cpu" and images.numel() and not images.requires_grad:
         low, high = (float(value) for value in images.aminmax())
         if not (low >= -ROUNDING and high <= 1 + ROUNDING):
-            raise ValueError(f"colours: got values in [{low:g}, {high:g}], expected [0, 1]; divide 8-bit values by 255")
+            raise ValueError(f"colors: got values in [{low:g}, {high:g}], expected [0, 1]; divide 8-bit values by 255")
     return images if delta == "redmean" else to_lab(images)
 
 
@@ -70,16 +70,16 @@ def delta_e_76(first: Tensor, second: Tensor) -> Tensor:
     All differences take floats (..., 3, H, W), broadcast over leading axes, and return (..., H, W), >= 0, in float32 at
     least. They raise ValueError for integers and for a channel axis of a length other than 3.
     """
-    (lightness1, a1, b1), (lightness2, a2, b2) = _colours(first).unbind(-3), _colours(second).unbind(-3)
+    (lightness1, a1, b1), (lightness2, a2, b2) = _colors(first).unbind(-3), _colors(second).unbind(-3)
     return _safe_sqrt(_sum_of_squares(lightness1 - lightness2, a1 - a2, b1 - b2))
 
 
 def delta_e_94(first: Tensor, second: Tensor) -> Tensor:
     """Computes Delta E 1994 for graphic arts: kL = 1, K1 = 0.045, K2 = 0.015 (CIE 116-1995).
 
-    Not symmetric: the chroma of the first colour (the reference) sets the weights of chroma and hue.
+    Not symmetric: the chroma of the first color (the reference) sets the weights of chroma and hue.
     """
-    (lightness1, a1, b1), (lightness2, a2, b2) = _colours(first).unbind(-3), _colours(second).unbind(-3)
+    (lightness1, a1, b1), (lightness2, a2, b2) = _colors(first).unbind(-3), _colors(second).unbind(-3)
     chroma1, chroma2 = _safe_sqrt(_sum_of_squares(a1, b1)), _safe_sqrt(_sum_of_squares(a2, b2))
     chroma_weight, hue_weight = (1 + 0.045 * chroma1) ** -2, (1 + 0.015 * chroma1) ** -2
     # dC^2 + dH^2 = da^2 + db^2: the hue difference needs no angle.
@@ -91,18 +91,18 @@ def delta_e_2000(first: Tensor, second: Tensor) -> Tensor:
     """Computes CIEDE2000 with kL = kC = kH = 1 (CIE 142-2001; Sharma, Wu and Dalal 2005). Symmetric.
 
     Has small discontinuities between opposite hues. Gradients are finite, but can be large between saturated blues and
-    neutral grey, where the slope is unbounded.
+    neutral gray, where the slope is unbounded.
     """
-    return _safe_sqrt(squared_ciede2000(_colours(first).unbind(-3), _colours(second).unbind(-3)))
+    return _safe_sqrt(squared_ciede2000(_colors(first).unbind(-3), _colors(second).unbind(-3)))
 
 
 def redmean(first: Tensor, second: Tensor) -> Tensor:
     """Computes the study's difference on RGB in [0, 1]. Symmetric; black and white are 3 apart.
 
-    sqrt((2 + Rm) dR^2 + 4 dG^2 + (3 - Rm) dB^2), where Rm is the mean of both reds (T. Riemersma, "Colour metric",
+    sqrt((2 + Rm) dR^2 + 4 dG^2 + (3 - Rm) dB^2), where Rm is the mean of both reds (T. Riemersma, "Color metric",
     compuphase.com/cmetric.htm, with channels in [0, 1]).
     """
-    (red1, green1, blue1), (red2, green2, blue2) = _colours(first).unbind(-3), _colours(second).unbind(-3)
+    (red1, green1, blue1), (red2, green2, blue2) = _colors(first).unbind(-3), _colors(second).unbind(-3)
     red_weight = (2 + red1 / 2) + red2 / 2
     squares = torch.addcmul((2 * green1 - 2 * green2).square(), red_weight, (red1 - red2).square())
     return _safe_sqrt(torch.addcmul(squares, 5 - red_weight, (blue1 - blue2).square()))
@@ -186,16 +186,16 @@ def check_shapes(images: Tensor, prototypes: Tensor) -> tuple[Tensor, Tensor]:
     if images.ndim != 4 or prototypes.ndim != 4 or images.shape[1:] != prototypes.shape[1:]:
         shapes = f"{tuple(images.shape)} and {tuple(prototypes.shape)}"
         raise ValueError(f"images and prototypes: got shapes {shapes}, expected (N, 3, H, W) and (P, 3, H, W)")
-    return _colours(images), _colours(prototypes)
+    return _colors(images), _colors(prototypes)
 
 
-def _colours(colours: Tensor) -> Tensor:
-    """Returns the colours in float32 at least. Raises ValueError unless they are floating point (..., 3, H, W)."""
-    if colours.ndim < 3 or colours.shape[-3] != 3:
-        raise ValueError(f"colours: got shape {tuple(colours.shape)}, expected (..., 3, H, W)")
-    if not colours.is_floating_point():
-        raise ValueError(f"colours: got dtype {colours.dtype}, expected floating point")
-    return colours if colours.dtype == torch.float64 else colours.float()
+def _colors(colors: Tensor) -> Tensor:
+    """Returns the colors in float32 at least. Raises ValueError unless they are floating point (..., 3, H, W)."""
+    if colors.ndim < 3 or colors.shape[-3] != 3:
+        raise ValueError(f"colors: got shape {tuple(colors.shape)}, expected (..., 3, H, W)")
+    if not colors.is_floating_point():
+        raise ValueError(f"colors: got dtype {colors.dtype}, expected floating point")
+    return colors if colors.dtype == torch.float64 else colors.float()
 
 
 def _sum_of_squares(first: Tensor, *others: Tensor) -> Tensor:

@@ -12,7 +12,7 @@ RELAXATION = 1.5
 class GeometricMedians:
     """Over-relaxed Weiszfeld iteration: `update` accumulates sums in a pass over the data, `step` moves the medians.
 
-    The geometric median of colours x is the y that minimises the mean |x - y|, a convex problem. Weiszfeld's step moves
+    The geometric median of colors x is the y that minimises the mean |x - y|, a convex problem. Weiszfeld's step moves
     y to the mean of x with weights 1 / |x - y| ("Sur le point pour lequel la somme des distances de n points donnes est
     minimum", Tohoku Mathematical Journal 43, 1937). Sums over ranks equal the sums over all images.
 
@@ -29,18 +29,18 @@ class GeometricMedians:
         self.previous = self.count.clone(), self.total.clone()  # of the previous pass
         self.gap, self.unchanged = inf, True
 
-    def update(self, colours: Tensor, groups: Tensor) -> Tensor:
+    def update(self, colors: Tensor, groups: Tensor) -> Tensor:
         """Adds images to the sums; returns the sum of their distances to their medians, averaged over pixels, a scalar.
 
-        colours: (N, 3, H, W); groups: (N,) int64, the index of each image's median.
+        colors: (N, 3, H, W); groups: (N,) int64, the index of each image's median.
         """
-        members = torch.zeros(len(self.medians), len(groups), device=colours.device).scatter_(0, groups[None], 1.0)
-        x, medians = colours.flatten(2), self.medians.flatten(2)[groups]
+        members = torch.zeros(len(self.medians), len(groups), device=colors.device).scatter_(0, groups[None], 1.0)
+        x, medians = colors.flatten(2), self.medians.flatten(2)[groups]
         square, rest = (x[:, 0] - medians[:, 0]).square_(), torch.empty_like(x[:, 0])
         for channel in (1, 2):  # in place: one expression takes 1.3 times as long
             torch.sub(x[:, channel], medians[:, channel], out=rest)
             square.addcmul_(rest, rest)
-        # The bound keeps the weight of a colour that equals its median finite.
+        # The bound keeps the weight of a color that equals its median finite.
         weight = square.clamp_(min=1e-12).rsqrt() if self.initialized else torch.ones_like(square)
         distance = members @ square.sqrt_()
         self.distance += distance

@@ -11,7 +11,7 @@ from annotated_types import Interval
 from torch import Tensor
 
 Pixels = Annotated[int, Interval(ge=0, le=16)]
-GREY = 121  # fill value of cutout: the mean value of CIFAR-10's training images, 0 to 255
+GRAY = 121  # fill value of cutout: the mean value of CIFAR-10's training images, 0 to 255
 FLIP, SHIFT = 1, 2  # last part of a generator's key; `epoch_order` uses the key (seed, epoch)
 
 
@@ -26,7 +26,7 @@ class RandomAugmentation(NamedTuple):
 
     flip: flips each image horizontally in every second epoch, half of the images in even epochs (alternating flip:
     Jordan, "94% on CIFAR-10 in 3.29 seconds on a single GPU", 2024). shift_px: maximum shift in pixels along each axis,
-    with reflection padding. cutout_px: side in pixels of a grey square with a random centre (DeVries and Taylor,
+    with reflection padding. cutout_px: side in pixels of a gray square with a random center (DeVries and Taylor,
     "Improved regularization of convolutional neural networks with cutout", 2017).
     """
 
@@ -35,12 +35,12 @@ class RandomAugmentation(NamedTuple):
     cutout_px: int = 0
 
     def sample(self, count: int, seed: int, epoch: int) -> Tensor:
-        """Returns an epoch's parameters, (count, 5) int64: flip (0 or 1), shift and cutout centre as (row, column)."""
+        """Returns an epoch's parameters, (count, 5) int64: flip (0 or 1), shift and cutout center as (row, column)."""
         flips = torch.randint(2, (count,), generator=generator(seed, 0, FLIP))
         random = generator(seed, epoch, SHIFT)
         shifts = torch.randint(2 * self.shift_px + 1, (count, 2), generator=random) - self.shift_px
-        centres = torch.randint(32, (count, 2), generator=random)
-        return torch.column_stack([(flips + epoch) % 2, shifts, centres])
+        centers = torch.randint(32, (count, 2), generator=random)
+        return torch.column_stack([(flips + epoch) % 2, shifts, centers])
 
     def __call__(self, images: Tensor, parameters: Tensor) -> Tensor:
         """Returns augmented images. images: (N, C, H, W), any dtype; parameters: (N, 5), rows of `sample`."""
@@ -50,14 +50,14 @@ class RandomAugmentation(NamedTuple):
             images = self._cutout(images, parameters[:, 3:])
         return images
 
-    def _cutout(self, images: Tensor, centres: Tensor) -> Tensor:
-        def covered(length: int, centre: Tensor) -> Tensor:
-            distance = torch.arange(length, device=images.device) - centre + self.cutout_px // 2
+    def _cutout(self, images: Tensor, centers: Tensor) -> Tensor:
+        def covered(length: int, center: Tensor) -> Tensor:
+            distance = torch.arange(length, device=images.device) - center + self.cutout_px // 2
             return (distance >= 0) & (distance < self.cutout_px)
 
-        rows, columns = (covered(images.shape[2 + axis], centres[:, axis, None]) for axis in (0, 1))
+        rows, columns = (covered(images.shape[2 + axis], centers[:, axis, None]) for axis in (0, 1))
         square = (rows[:, :, None] & columns[:, None, :])[:, None]
-        return images.masked_fill(square, GREY if images.dtype == torch.uint8 else GREY / 255)
+        return images.masked_fill(square, GRAY if images.dtype == torch.uint8 else GRAY / 255)
 
 
 def flip_and_shift(images: Tensor, flips: Tensor, shifts: Tensor) -> Tensor:

@@ -1,4 +1,4 @@
-"""Paints batches of small images: shapes, colours and landscapes, random for each image.
+"""Paints batches of small images: shapes, colors and landscapes, random for each image.
 
 The bytes are the same on every machine: the code uses only uniform random numbers and operations that IEEE 754 rounds
 correctly (+ - * / sqrt min max), one kernel each. `sin`, `exp`, `randn` and `lerp` differ between machines.
@@ -8,19 +8,19 @@ import torch
 from torch import Tensor
 
 SIZE = 32  # pixels, height and width
-TYPICAL_SHARE = 0.4  # share of a class's images with its typical sky or ground; 0 makes colour uninformative
+TYPICAL_SHARE = 0.4  # share of a class's images with its typical sky or ground; 0 makes color uninformative
 
-Colour = tuple[float, float, float]  # RGB in [0, 1]
-SKY: dict[str, Colour] = {
+Color = tuple[float, float, float]  # RGB in [0, 1]
+SKY: dict[str, Color] = {
     "blue": (0.50, 0.72, 0.94), "overcast": (0.74, 0.76, 0.80), "dusk": (0.93, 0.64, 0.45),
     "rose": (0.90, 0.72, 0.76), "night": (0.16, 0.20, 0.42), "teal": (0.40, 0.68, 0.72),
 }  # fmt: skip
-GROUND: dict[str, Colour] = {
+GROUND: dict[str, Color] = {
     "grass": (0.34, 0.58, 0.28), "hay": (0.66, 0.62, 0.33), "sand": (0.85, 0.76, 0.55),
     "snow": (0.88, 0.90, 0.94), "earth": (0.48, 0.37, 0.28), "lake": (0.20, 0.42, 0.56),
 }  # fmt: skip
-PALETTES: dict[str, tuple[Colour, ...]] = {
-    **{name: (colour,) for name, colour in (SKY | GROUND).items()},
+PALETTES: dict[str, tuple[Color, ...]] = {
+    **{name: (color,) for name, color in (SKY | GROUND).items()},
     "sky": tuple(SKY.values()),
     "ground": tuple(GROUND.values()),
     "paint": ((0.84, 0.20, 0.18), (0.95, 0.75, 0.20), (0.55, 0.25, 0.60),
@@ -40,8 +40,8 @@ class Canvas:
     def __init__(self, count: int, generator: torch.Generator) -> None:
         self.count, self.generator = count, generator
         self.image = torch.zeros(count, 3, SIZE, SIZE)
-        centres = torch.arange(SIZE) + 0.5
-        self.x, self.y = centres.view(1, 1, SIZE), centres.view(1, SIZE, 1)
+        centers = torch.arange(SIZE) + 0.5
+        self.x, self.y = centers.view(1, 1, SIZE), centers.view(1, SIZE, 1)
         self.scale: Tensor | float = 1.0
 
     def uniform(self, low: float, high: float) -> Tensor:
@@ -52,17 +52,17 @@ class Canvas:
         """Returns random opacities, (count, 1, 1): 1 with this probability, else 0."""
         return (self.uniform(0, 1) < probability).float()
 
-    def colour(self, *palettes: str) -> Tensor:
-        """Returns random colours of the palettes, (count, 3, 1, 1), each channel shifted by up to 0.08."""
-        colours = torch.tensor([colour for palette in palettes for colour in PALETTES[palette]])
-        entry = torch.randint(len(colours), (self.count,), generator=self.generator)
+    def color(self, *palettes: str) -> Tensor:
+        """Returns random colors of the palettes, (count, 3, 1, 1), each channel shifted by up to 0.08."""
+        colors = torch.tensor([color for palette in palettes for color in PALETTES[palette]])
+        entry = torch.randint(len(colors), (self.count,), generator=self.generator)
         shift = 0.08 * (2 * torch.rand(self.count, 3, generator=self.generator) - 1)
-        return (colours[entry] + shift).view(self.count, 3, 1, 1)
+        return (colors[entry] + shift).view(self.count, 3, 1, 1)
 
-    def paint(self, distance: Tensor, colour: Tensor, opacity: Tensor | float = 1.0) -> None:
+    def paint(self, distance: Tensor, color: Tensor, opacity: Tensor | float = 1.0) -> None:
         """Paints where the signed distance (count, 32, 32) is negative, with an antialiased edge one pixel wide."""
         coverage = ((0.5 - distance * self.scale).clamp(0, 1) * opacity).unsqueeze(1)
-        self.image = self.image + coverage * (colour - self.image)
+        self.image = self.image + coverage * (color - self.image)
 
     def place(self, x: Tensor, y: Tensor, scale: Tensor) -> tuple[Tensor, Tensor]:
         """Returns local coordinates u, v (count, 32, 32) of a shape at x, y: scaled, tilted, half of them flipped."""
@@ -73,7 +73,7 @@ class Canvas:
         return (x + tilt * y) * side, (y - tilt * x) * side.abs()
 
     def landscape(self, sky: str, ground: str, low: float = 17, high: float = 23) -> Tensor:
-        """Paints sky, clouds, ground and bushes, often in typical colours. Returns the horizon's y, (count, 1, 1)."""
+        """Paints sky, clouds, ground and bushes, often in typical colors. Returns the horizon's y, (count, 1, 1)."""
         horizon = self.uniform(low, high)
         haze = 1 + self.uniform(-0.1, 0.35) * (self.y / SIZE)
         self.image = (self._typical_or_any(sky, "sky") * haze.unsqueeze(1)).expand(-1, -1, SIZE, SIZE)
@@ -81,17 +81,17 @@ class Canvas:
         for _ in range(2):
             u, v = self.x - self.uniform(0, SIZE), self.y - self.uniform(1, 13)
             cloud = ellipse(u, v, self.uniform(3, 8), self.uniform(1, 2.5))
-            self.paint(cloud, self.colour("white"), self.bernoulli(0.5) * self.uniform(0.2, 0.8))
+            self.paint(cloud, self.color("white"), self.bernoulli(0.5) * self.uniform(0.2, 0.8))
         slope = self.uniform(-0.12, 0.12)
         self.paint(horizon - self.y + slope * (self.x - SIZE / 2), self._typical_or_any(ground, "ground"))
         for _ in range(2):
             width = self.uniform(1.5, 4.5)
             u, v = self.x - self.uniform(0, SIZE), self.y - horizon - self.uniform(0, 6)
-            self.paint(ellipse(u, v, width, 0.6 * width), self.colour("leaf", "stone"), self.bernoulli(0.5))
+            self.paint(ellipse(u, v, width, 0.6 * width), self.color("leaf", "stone"), self.bernoulli(0.5))
         return horizon
 
     def _typical_or_any(self, typical: str, palette: str) -> Tensor:
-        return torch.where(self.bernoulli(TYPICAL_SHARE).unsqueeze(1) > 0, self.colour(typical), self.colour(palette))
+        return torch.where(self.bernoulli(TYPICAL_SHARE).unsqueeze(1) > 0, self.color(typical), self.color(palette))
 
     def finish(self) -> Tensor:
         """Returns the images, (count, 3, 32, 32) uint8, with a horizontal lighting gradient and uniform noise."""

@@ -102,14 +102,14 @@ def read_image(path: Path) -> Tensor:
 def to_tensor(image: Image.Image) -> Tensor:
     """Returns (3, 32, 32) uint8 RGB, with the EXIF orientation applied. Raises the errors of Pillow.
 
-    Keeps the values of a 32 x 32 RGB image. Scales the largest centred square of others, bicubic and antialiased, which
-    rings less than Lanczos. Keeps the high byte of 16-bit grey, as Pillow does for colour. Converts CMYK without its
-    profile. Composites transparent pixels onto white: their colours are arbitrary, often black.
+    Keeps the values of a 32 x 32 RGB image. Scales the largest centerd square of others, bicubic and antialiased, which
+    rings less than Lanczos. Keeps the high byte of 16-bit gray, as Pillow does for color. Converts CMYK without its
+    profile. Composites transparent pixels onto white: their colors are arbitrary, often black.
     """
     image = ImageOps.exif_transpose(image)  # decodes the file: a truncated one fails here
     if image.mode == "F":
         raise ValueError("floating point pixels, expected integers")
-    if image.mode.startswith("I"):  # 16-bit grey, which convert() clips at 255
+    if image.mode.startswith("I"):  # 16-bit gray, which convert() clips at 255
         pixels = np.asarray(image)
         if pixels.min() < 0 or pixels.max() >= 1 << 16:
             raise ValueError("pixels beyond 16 bits")

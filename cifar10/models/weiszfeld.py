@@ -86,9 +86,9 @@ class Weiszfeld(Prototype):
         with full_precision(self.device.type):
             if self.lab_batches is None:  # within the first epoch, so that its seconds count
                 self.lab_batches = lab_batches(training_data(self.trainer))
-            colours, labels = self.lab_batches[batch_idx] if self.lab_batches else (to_lab(to_unit(images)), labels)
-            groups = nearest(medians.medians, colours, labels, self.network.per_class)
-            self.loss_sum += float(medians.update(colours, groups))
+            colors, labels = self.lab_batches[batch_idx] if self.lab_batches else (to_lab(to_unit(images)), labels)
+            groups = nearest(medians.medians, colors, labels, self.network.per_class)
+            self.loss_sum += float(medians.update(colors, groups))
             self.num_examples += len(labels)
             target = self.network.prototypes.detach()
             if self.trainer.is_last_batch:
@@ -142,16 +142,16 @@ def restored(states: list[dict[str, Any]], trainer: Trainer) -> GeometricMedians
     return medians
 
 
-def nearest(medians: Tensor, colours: Tensor, labels: Tensor, per_class: int) -> Tensor:
+def nearest(medians: Tensor, colors: Tensor, labels: Tensor, per_class: int) -> Tensor:
     """Returns the index of the nearest median of each image's class, (N,) int64.
 
-    medians: (C * K, 3, H, W), colours: (N, 3, H, W), both L*a*b*; labels: (N,).
+    medians: (C * K, 3, H, W), colors: (N, 3, H, W), both L*a*b*; labels: (N,).
     """
     if per_class == 1:
         return labels
     own = medians.unflatten(0, (-1, per_class))
     size = max(1, PAIRS // own[0, :, 0].numel())
-    blocks = zip(colours.split(size), labels.split(size), strict=True)
+    blocks = zip(colors.split(size), labels.split(size), strict=True)
     chosen = torch.cat([delta_e_76(x[:, None], own[y]).mean((-2, -1)).argmin(1) for x, y in blocks])
     return labels * per_class + chosen
 

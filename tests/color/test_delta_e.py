@@ -1,4 +1,4 @@
-"""Compares colour differences with scikit-image in float64 and with published values."""
+"""Compares color differences with scikit-image in float64 and with published values."""
 
 import numpy as np
 import pytest
@@ -23,7 +23,7 @@ CIE["ciede2000"] = (delta_e_2000, deltaE_ciede2000)
 FUNCTIONS = {name: function for name, (function, _) in CIE.items()} | {"redmean": redmean}
 PRECISIONS = pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 
-# Sharma, Wu and Dalal (2005), table 1: L*, a*, b* of both colours and their CIEDE2000.
+# Sharma, Wu and Dalal (2005), table 1: L*, a*, b* of both colors and their CIEDE2000.
 PUBLISHED = [
     (50.0000, 2.6772, -79.7751, 50.0000, 0.0000, -82.7485, 2.0425),
     (50.0000, 3.1571, -77.2803, 50.0000, 0.0000, -82.7485, 2.8615),
@@ -73,18 +73,18 @@ def random_lab(*shape: int, dtype: torch.dtype = torch.float32) -> torch.Tensor:
 
 
 def cube(side: int, dtype: torch.dtype = torch.float32) -> torch.Tensor:
-    """Returns a regular grid of the RGB cube, including black, white and greys: (side ** 3, 3, 1, 1)."""
+    """Returns a regular grid of the RGB cube, including black, white and grays: (side ** 3, 3, 1, 1)."""
     steps = torch.linspace(0, 1, side, dtype=dtype)
     return torch.cartesian_prod(steps, steps, steps)[:, :, None, None]
 
 
-def colours(*rows: tuple[float, ...], dtype: torch.dtype = torch.float32) -> torch.Tensor:
+def colors(*rows: tuple[float, ...], dtype: torch.dtype = torch.float32) -> torch.Tensor:
     return torch.tensor(rows, dtype=dtype)[:, :, None, None]
 
 
 def published(dtype: torch.dtype) -> tuple[torch.Tensor, torch.Tensor, list[float]]:
     first, second, expected = zip(*[(row[:3], row[3:6], row[6]) for row in PUBLISHED], strict=True)
-    return colours(*first, dtype=dtype), colours(*second, dtype=dtype), list(expected)
+    return colors(*first, dtype=dtype), colors(*second, dtype=dtype), list(expected)
 
 
 def reference_lab(images: torch.Tensor) -> np.ndarray:
@@ -102,23 +102,23 @@ def reference(delta: str, first: torch.Tensor, second: torch.Tensor) -> np.ndarr
 
 
 def gradients(delta: str, first: torch.Tensor, second: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """Returns the gradients of the sum of all differences with respect to both colours."""
+    """Returns the gradients of the sum of all differences with respect to both colors."""
     pair = first.clone().requires_grad_(), second.clone().requires_grad_()
     return torch.autograd.grad(FUNCTIONS[delta](*pair).sum(), pair)
 
 
 def test_lab_of_rgb_cube_matches_scikit_image():
-    colours = cube(26)  # 0.00 and 0.04 lie in the linear part of sRGB
-    np.testing.assert_allclose(to_lab(colours), reference_lab(colours), rtol=0, atol=1e-4)
+    colors = cube(26)  # 0.00 and 0.04 lie in the linear part of sRGB
+    np.testing.assert_allclose(to_lab(colors), reference_lab(colors), rtol=0, atol=1e-4)
 
 
 @pytest.mark.parametrize(
-    ("grey", "lightness"),
+    ("gray", "lightness"),
     [(0.0, 0.0), (0.5, 53.389), (1.0, 100.0)],  # 116 (((0.5 + 0.055) / 1.055) ** (2.4 / 3)) - 16
 )
-def test_lab_of_grey(grey, lightness):
+def test_lab_of_gray(gray, lightness):
     """Tolerance: white is (0.9505, 1, 1.0888) by the matrix and (0.95047, 1, 1.08883) by definition."""
-    lab = to_lab(torch.full((3, 1, 1), grey)).flatten()
+    lab = to_lab(torch.full((3, 1, 1), gray)).flatten()
     np.testing.assert_allclose(lab, [lightness, 0, 0], rtol=0, atol=5e-3)
 
 
@@ -140,7 +140,7 @@ def test_color_space_of_each_difference(delta):
 
 @PRECISIONS
 @pytest.mark.parametrize("delta", FUNCTIONS)
-def test_difference_of_random_colours_matches_reference(delta, dtype):
+def test_difference_of_random_colors_matches_reference(delta, dtype):
     """Samples all of L*a*b*, also outside the RGB gamut, to cover every chroma and hue."""
     sample = random_images if delta == "redmean" else random_lab
     first, second = sample(2, 40, 3, 25, 25, dtype=dtype)
@@ -153,10 +153,10 @@ def test_difference_of_random_colours_matches_reference(delta, dtype):
 @PRECISIONS
 @pytest.mark.parametrize("delta", FUNCTIONS)
 def test_difference_of_all_pairs_in_rgb_cube_matches_reference(delta, dtype):
-    colours = to_color_space(cube(6, dtype), delta)
-    difference = FUNCTIONS[delta](colours[:, None], colours)
+    colors = to_color_space(cube(6, dtype), delta)
+    difference = FUNCTIONS[delta](colors[:, None], colors)
     assert difference.shape == (216, 216, 1, 1)
-    np.testing.assert_allclose(difference, reference(delta, colours[:, None], colours), rtol=0, atol=1e-4)
+    np.testing.assert_allclose(difference, reference(delta, colors[:, None], colors), rtol=0, atol=1e-4)
 
 
 @PRECISIONS
@@ -168,7 +168,7 @@ def test_ciede2000_matches_published_pairs(dtype):
 
 @pytest.mark.parametrize(("delta", "expected"), [("cie76", 100), ("cie94", 100), ("ciede2000", 100), ("redmean", 3)])
 def test_difference_of_black_and_white(delta, expected):
-    black, white = to_color_space(colours((0, 0, 0), (1, 1, 1)), delta)
+    black, white = to_color_space(colors((0, 0, 0), (1, 1, 1)), delta)
     assert FUNCTIONS[delta](black, white).item() == pytest.approx(expected, abs=1e-3)
 
 
@@ -179,17 +179,17 @@ def test_difference_is_symmetric(delta):
     np.testing.assert_allclose(difference(first, second), difference(second, first), rtol=0, atol=1e-4)
 
 
-def test_reference_of_cie94_is_first_colour():
-    """The weight of chroma is 1 for a grey reference and 1 / (1 + 0.045 * 100) for one of chroma 100."""
-    grey, saturated = colours((50, 0, 0), (50, 100, 0))
-    assert delta_e_94(grey, saturated).item() == pytest.approx(100, rel=1e-6)
-    assert delta_e_94(saturated, grey).item() == pytest.approx(100 / 5.5, rel=1e-6)
+def test_reference_of_cie94_is_first_color():
+    """The weight of chroma is 1 for a gray reference and 1 / (1 + 0.045 * 100) for one of chroma 100."""
+    gray, saturated = colors((50, 0, 0), (50, 100, 0))
+    assert delta_e_94(gray, saturated).item() == pytest.approx(100, rel=1e-6)
+    assert delta_e_94(saturated, gray).item() == pytest.approx(100 / 5.5, rel=1e-6)
 
 
 @pytest.mark.parametrize("delta", FUNCTIONS)
-def test_equal_colours_have_zero_distance_and_gradient(delta):
+def test_equal_colors_have_zero_distance_and_gradient(delta):
     lab = torch.cat(
-        [to_color_space(cube(6), delta), random_lab(200, 3, 1, 1), colours((0, 0, 0), (50, 0, 0), (50, 0, -30))]
+        [to_color_space(cube(6), delta), random_lab(200, 3, 1, 1), colors((0, 0, 0), (50, 0, 0), (50, 0, -30))]
     )
     assert FUNCTIONS[delta](lab, lab).abs().max() == 0
     first, second = gradients(delta, lab, lab.clone())
@@ -198,10 +198,10 @@ def test_equal_colours_have_zero_distance_and_gradient(delta):
 
 
 @pytest.mark.parametrize("delta", FUNCTIONS)
-@pytest.mark.parametrize("grey", [0.0, 0.5, 1.0])
-def test_gradient_wrt_rgb_is_zero_at_equal_colours(delta, grey):
-    prototype = torch.full((1, 3, 4, 4), grey, requires_grad=True)
-    image = to_color_space(torch.full((1, 3, 4, 4), grey), delta)
+@pytest.mark.parametrize("gray", [0.0, 0.5, 1.0])
+def test_gradient_wrt_rgb_is_zero_at_equal_colors(delta, gray):
+    prototype = torch.full((1, 3, 4, 4), gray, requires_grad=True)
+    image = to_color_space(torch.full((1, 3, 4, 4), gray), delta)
     mean_difference(image, to_color_space(prototype, delta), delta).sum().backward()
     assert prototype.grad.abs().max() == 0
 
@@ -209,19 +209,19 @@ def test_gradient_wrt_rgb_is_zero_at_equal_colours(delta, grey):
 @PRECISIONS
 @pytest.mark.parametrize("delta", FUNCTIONS)
 def test_gradients_wrt_rgb_are_finite_for_all_pairs_in_rgb_cube(delta, dtype):
-    colours = cube(6, dtype).requires_grad_()
-    lab = to_color_space(colours, delta)
+    colors = cube(6, dtype).requires_grad_()
+    lab = to_color_space(colors, delta)
     FUNCTIONS[delta](lab[:, None], lab).sum().backward()
-    assert colours.grad.isfinite().all()
+    assert colors.grad.isfinite().all()
 
 
 @PRECISIONS
 @pytest.mark.parametrize("delta", ["cie76", "cie94", "ciede2000"])
 @pytest.mark.parametrize("tint", [0, 1e-38, 1e-20, 1e-15, 1e-12, 1e-8, 1e-4])
-def test_gradients_are_finite_near_black_and_grey(delta, dtype, tint):
+def test_gradients_are_finite_near_black_and_gray(delta, dtype, tint):
     """Square roots and arctangents have infinite slope there."""
     tints = [(0, 0), (tint, 0), (0, tint), (-tint, 0), (0, -tint), (tint, -tint), (60, 20), (-10, -80)]
-    lab = colours(*[(lightness, a, b) for lightness in (0, 50, 100) for a, b in tints], dtype=dtype)
+    lab = colors(*[(lightness, a, b) for lightness in (0, 50, 100) for a, b in tints], dtype=dtype)
     first, second = gradients(delta, lab[:, None], lab)
     assert first.isfinite().all()
     assert second.isfinite().all()
@@ -239,14 +239,14 @@ def test_gradients_are_finite_for_opposite_hues(dtype):
 
 @pytest.mark.parametrize("delta", FUNCTIONS)
 def test_gradients_match_finite_differences(delta):
-    """Avoids equal colours, greys and opposite hues, where differences are not differentiable."""
+    """Avoids equal colors, grays and opposite hues, where differences are not differentiable."""
     sample = random_images if delta == "redmean" else random_lab
     first, second = sample(2, 8, 3, 2, 2, dtype=torch.float64)
     assert torch.autograd.gradcheck(FUNCTIONS[delta], (first.requires_grad_(), second.requires_grad_()))
 
 
 def test_gradient_at_black_matches_slope_of_linear_parts():
-    """Near black, the distance to white decreases by dL* = 903.3 / 12.92 per unit of grey."""
+    """Near black, the distance to white decreases by dL* = 903.3 / 12.92 per unit of gray."""
     black = torch.zeros(1, 3, 4, 4, requires_grad=True)
     mean_difference(to_lab(torch.ones(1, 3, 4, 4)), to_lab(black), "cie76").sum().backward()
     assert black.grad.sum().item() == pytest.approx(-903.3 / 12.92, rel=1e-3)
@@ -275,7 +275,7 @@ def test_blocks_do_not_change_differences_and_gradients(delta, block):
         pair = images.clone().requires_grad_(), prototypes.clone().requires_grad_()
         means = mean_difference(*pair, delta, block=size)
         means.square().sum().backward()
-        results.append((means.detach(), *(colours.grad for colours in pair)))
+        results.append((means.detach(), *(colors.grad for colors in pair)))
     for blocked, whole in zip(*results, strict=True):
         torch.testing.assert_close(blocked, whole, rtol=1e-5, atol=1e-6)
 
@@ -346,7 +346,7 @@ def test_autocast_has_no_effect(delta):
         (torch.zeros(2, 3, 8, 8, dtype=torch.uint8), "dtype torch.uint8, expected floating point"),
     ],
 )
-def test_invalid_colours_raise_value_error(function, wrong, message):
+def test_invalid_colors_raise_value_error(function, wrong, message):
     with pytest.raises(ValueError, match=message):
         function(wrong, wrong)
 
@@ -366,7 +366,7 @@ def test_incompatible_shapes_raise_value_error(shapes):
 @pytest.mark.parametrize(
     ("value", "where"), [(255.0, r"\[0, 255\]"), (-0.5, r"\[-0.5, 0\]"), (float("nan"), r"\[nan, nan\]")]
 )
-def test_colours_out_of_range_raise_value_error(value, where):
+def test_colors_out_of_range_raise_value_error(value, where):
     images = torch.zeros(1, 3, 4, 4)
     images[0, 1, 2, 3] = value
     with pytest.raises(ValueError, match=rf"values in {where}, expected \[0, 1\]"):

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from cifar10.data.augment import GREY, RandomAugmentation, flip_and_shift
+from cifar10.data.augment import GRAY, RandomAugmentation, flip_and_shift
 
 IMAGES = torch.randint(256, (40, 3, 32, 32), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
 
@@ -58,12 +58,12 @@ def test_shifts_are_uniform():
     assert (counts - 2000).abs().max() < 4 * 2000**0.5
 
 
-@pytest.mark.parametrize(("centre", "rows", "columns"), [((16, 10), (12, 20), (6, 14)), ((0, 31), (0, 4), (27, 32))])
-def test_cutout_size_and_position(centre, rows, columns):
+@pytest.mark.parametrize(("center", "rows", "columns"), [((16, 10), (12, 20), (6, 14)), ((0, 31), (0, 4), (27, 32))])
+def test_cutout_size_and_position(center, rows, columns):
     random = RandomAugmentation(cutout_px=8)
-    parameters = torch.tensor([[0, 0, 0, *centre]]).expand(40, -1)
+    parameters = torch.tensor([[0, 0, 0, *center]]).expand(40, -1)
     expected = IMAGES.clone()
-    expected[:, :, slice(*rows), slice(*columns)] = GREY
+    expected[:, :, slice(*rows), slice(*columns)] = GRAY
     assert torch.equal(random(IMAGES, parameters), expected)
 
 

@@ -80,25 +80,25 @@ def test_lossy_formats(tmp_path: Path, name: str, options: dict) -> None:
 @pytest.mark.fault("an image with 16 bits, CMYK, a palette or an animation", "read; the first frame of an animation")
 def test_lossless_webp_and_gif(tmp_path: Path) -> None:
     assert np.array_equal(read(save(tmp_path / "a.webp", lossless=True)), noise())
-    two_frames = [Image.new("RGB", (32, 32), colour) for colour in ("red", "blue")]
+    two_frames = [Image.new("RGB", (32, 32), color) for color in ("red", "blue")]
     path = save(tmp_path / "a.gif", two_frames[0], save_all=True, append_images=two_frames[1:])
     assert (read(path) == (255, 0, 0)).all()
 
 
 @pytest.mark.parametrize("upright", [True, False])
-def test_wide_or_tall_image_is_centre_cropped_and_scaled(tmp_path: Path, upright: bool) -> None:
-    """Away from the edges, a symmetric filter maps a linear ramp to its values at the output pixels' centres."""
+def test_wide_or_tall_image_is_center_cropped_and_scaled(tmp_path: Path, upright: bool) -> None:
+    """Away from the edges, a symmetric filter maps a linear ramp to its values at the output pixels' centers."""
     ramp = np.repeat(np.arange(64, dtype=np.uint8)[None] * 3, 48, 0)  # 48 high, 64 wide
     result = read(save(tmp_path / "a.png", ramp.T.copy() if upright else ramp))
     result = result.transpose(1, 0, 2) if upright else result
-    centres = 8 + (np.arange(32) + 0.5) * 48 / 32 - 0.5  # in input pixels: 8 are cropped on each side
-    assert np.abs(result.astype(float) - centres[None, :, None] * 3)[:, 2:-2].max() <= 0.51
+    centers = 8 + (np.arange(32) + 0.5) * 48 / 32 - 0.5  # in input pixels: 8 are cropped on each side
+    assert np.abs(result.astype(float) - centers[None, :, None] * 3)[:, 2:-2].max() <= 0.51
     assert (result == result[:1]).all()
     assert (result == result[..., :1]).all()
 
 
 def test_downscaling_is_antialiased(tmp_path: Path) -> None:
-    """A checkerboard of single pixels becomes grey; without antialiasing it stays black and white."""
+    """A checkerboard of single pixels becomes gray; without antialiasing it stays black and white."""
     board = (np.indices((128, 128)).sum(0) % 2 * 255).astype(np.uint8)
     assert np.abs(read(save(tmp_path / "a.png", board)).astype(float) - 127.5).max() <= 6
 
@@ -115,9 +115,9 @@ def test_transparent_pixels_are_composited_onto_white(tmp_path: Path) -> None:
     assert (result[:8] == (200, 0, 0)).all()
     assert np.abs(result[8:16].astype(int) - (244, 204, 204)).max() <= 1  # 255 - (255 - c) / 5
     assert (result[16:] == 255).all()
-    grey = read(save(tmp_path / "b.png", pixels[..., 2:]))  # grey and alpha
-    assert (grey[:8] == 0).all()
-    assert (grey[16:] == 255).all()
+    gray = read(save(tmp_path / "b.png", pixels[..., 2:]))  # gray and alpha
+    assert (gray[:8] == 0).all()
+    assert (gray[16:] == 255).all()
 
 
 @pytest.mark.fault("an image with 16 bits, CMYK, a palette or an animation", "read; the first frame of an animation")
@@ -148,7 +148,7 @@ def test_black_and_white(tmp_path: Path) -> None:
 
 
 def png_16_bit(path: Path, pixels: np.ndarray) -> Path:
-    """Writes a 16-bit PNG, which Pillow cannot write in colour. pixels: (H, W, 1 or 3) uint16."""
+    """Writes a 16-bit PNG, which Pillow cannot write in color. pixels: (H, W, 1 or 3) uint16."""
     height, width, channels = pixels.shape
     rows = b"".join(b"\0" + row.astype(">u2").tobytes() for row in pixels)
     header = struct.pack(">IIBBBBB", width, height, 16, {1: 0, 3: 2}[channels], 0, 0, 0)

@@ -214,13 +214,13 @@ def test_random_settings(cases, tmp_path, monkeypatch, run_script, tally):
 
 @few_and_many
 @pytest.mark.parametrize("delta", ["cie76", "cie94", "ciede2000", "redmean"])
-def test_random_colours(cases, delta, tally):
-    """A difference is 0 of equal colours, never negative, the same both ways but for cie94, and has a finite slope."""
-    colours = st.lists(st.floats(0, 1, width=32), min_size=3, max_size=3)
+def test_random_colors(cases, delta, tally):
+    """A difference is 0 of equal colors, never negative, the same both ways but for cie94, and has a finite slope."""
+    colors = st.lists(st.floats(0, 1, width=32), min_size=3, max_size=3)
     count = [0]
 
     @fuzz(cases)
-    @given(colours, colours)
+    @given(colors, colors)
     def check(one, other):
         first, second = (torch.tensor(rgb).view(1, 3, 1, 1).requires_grad_() for rgb in (one, other))
         a, b = delta_e.to_color_space(first, delta), delta_e.to_color_space(second, delta)

@@ -31,11 +31,11 @@ def test_error_increases_with_strength(kind, images):
 
 
 def test_noise_has_the_given_deviation_and_differs_by_batch_and_seed(images):
-    grey = torch.full((200, 3, 32, 32), 128, dtype=torch.uint8)
+    gray = torch.full((200, 3, 32, 32), 128, dtype=torch.uint8)
     change = corruption("gaussian noise", 5)
-    first, second = change(grey), change(grey)
+    first, second = change(gray), change(gray)
     assert not torch.equal(first, second)
-    assert not torch.equal(first, corruption("gaussian noise", 5, seed=1)(grey))
+    assert not torch.equal(first, corruption("gaussian noise", 5, seed=1)(gray))
     assert first.float().std().item() == pytest.approx(25.5, rel=0.01)
     assert first.float().mean().item() == pytest.approx(128, abs=0.2)
 

@@ -1,4 +1,4 @@
-"""Typical images against scikit-image's colour difference and a median found without gradients."""
+"""Typical images against scikit-image's color difference and a median found without gradients."""
 
 import numpy as np
 import pytest
@@ -13,8 +13,8 @@ from cifar10.models.prototype import Prototype
 from cifar10.networks.base import to_unit
 
 
-def constant_images(colours: list[tuple[int, int, int]]) -> torch.Tensor:
-    return torch.tensor(colours, dtype=torch.uint8)[:, :, None, None].expand(-1, -1, 32, 32)
+def constant_images(colors: list[tuple[int, int, int]]) -> torch.Tensor:
+    return torch.tensor(colors, dtype=torch.uint8)[:, :, None, None].expand(-1, -1, 32, 32)
 
 
 def reference_distances(images: torch.Tensor, prototypes: torch.Tensor) -> np.ndarray:
@@ -74,17 +74,17 @@ def test_uint8_and_float_images_give_equal_logits(model, images):
 
 
 def test_gradient_descent_ends_at_the_geometric_median_of_each_class(quiet_trainer):
-    """The mean in L*a*b* is another colour, 8 to 10 Delta E away."""
-    colours = [
+    """The mean in L*a*b* is another color, 8 to 10 Delta E away."""
+    colors = [
         [(200, 60, 50), (170, 120, 80), (230, 150, 60), (180, 60, 120), (90, 140, 160)],
         [(40, 90, 160), (110, 120, 110), (50, 150, 150), (120, 90, 180), (200, 180, 120)],
     ]
-    images, labels = constant_images(colours[0] + colours[1]), torch.arange(2).repeat_interleave(5)
+    images, labels = constant_images(colors[0] + colors[1]), torch.arange(2).repeat_interleave(5)
     torch.manual_seed(0)
     model = Prototype(class_names=["a", "b"], learning_rate=3)
     quiet_trainer().fit(model, repeated(150, images, labels))
     prototypes = rgb2lab(model.network.prototypes.detach().double().numpy(), channel_axis=1)
-    for prototype, points in zip(prototypes, rgb2lab(np.array(colours) / 255), strict=True):
+    for prototype, points in zip(prototypes, rgb2lab(np.array(colors) / 255), strict=True):
         median = geometric_median(points)
         assert 8 < np.linalg.norm(median - points.mean(0)) < 10
         assert np.linalg.norm(prototype - median[:, None, None], axis=0).max() < 0.01
@@ -150,7 +150,7 @@ def test_discriminative_logits_sum_over_a_class_s_prototypes(images, mirrored):
     np.testing.assert_allclose(model(images).detach(), expected, rtol=0, atol=1e-3)
 
 
-def test_discriminative_prototypes_learn_temperature_and_stay_colours(random_data, quiet_trainer):
+def test_discriminative_prototypes_learn_temperature_and_stay_colors(random_data, quiet_trainer):
     data = random_data([0, 1] * 20, batch_size=10, val_size=4)
     data.setup()
     torch.manual_seed(0)
@@ -228,8 +228,8 @@ def test_difference_maps_are_the_reference_at_each_pixel(model, images):
     assert maps.shape == (4, 3, 32, 32)
     assert not turned.any()
     lab = [
-        rgb2lab(colours, channel_axis=1)
-        for colours in (images.numpy(), model.network.prototypes.detach().double().numpy())
+        rgb2lab(colors, channel_axis=1)
+        for colors in (images.numpy(), model.network.prototypes.detach().double().numpy())
     ]
     expected = deltaE_cie76(lab[0][:, None], lab[1][None], channel_axis=2)
     np.testing.assert_allclose(maps, expected, rtol=0, atol=1e-3)

@@ -113,22 +113,22 @@ def test_no_convergence_while_images_change_their_prototype(quiet_trainer, caplo
 
 
 def test_changed_assignments_are_detected_and_another_order_is_not():
-    colours = torch.rand(40, 3, 4, 4, generator=torch.Generator().manual_seed(0)) * 100
+    colors = torch.rand(40, 3, 4, 4, generator=torch.Generator().manual_seed(0)) * 100
     groups = torch.arange(40) % 2
-    medians = GeometricMedians(colours[:2], initialized=True)
+    medians = GeometricMedians(colors[:2], initialized=True)
 
-    def settled_after(colours: torch.Tensor, groups: torch.Tensor) -> bool:
-        medians.update(colours, groups)
+    def settled_after(colors: torch.Tensor, groups: torch.Tensor) -> bool:
+        medians.update(colors, groups)
         settled = medians.assignments_unchanged()
         medians.step()
         return settled
 
-    assert not settled_after(colours, groups)
-    assert settled_after(colours, groups)
-    assert settled_after(colours.flip(0), groups.flip(0))
+    assert not settled_after(colors, groups)
+    assert settled_after(colors, groups)
+    assert settled_after(colors.flip(0), groups.flip(0))
     groups[:2] = torch.tensor([1, 0])  # as many in each as before
-    assert not settled_after(colours, groups)
-    assert settled_after(colours, groups)
+    assert not settled_after(colors, groups)
+    assert settled_after(colors, groups)
 
 
 def test_autocast_changes_nothing(random_data, quiet_trainer):
@@ -198,12 +198,12 @@ def test_blocks_bound_the_memory_and_change_no_assignment(images_at_once, monkey
             return result
 
     monkeypatch.setattr(weiszfeld, "PAIRS", images_at_once * 5 * 16)
-    colours = torch.rand(50, 3, 4, 4, generator=torch.Generator().manual_seed(0)) * 100
+    colors = torch.rand(50, 3, 4, 4, generator=torch.Generator().manual_seed(0)) * 100
     labels = torch.arange(50) % 2
     with Largest() as largest:
-        found = nearest(colours[:10], colours, labels, 5)
-    assert largest.elements <= max(3 * images_at_once * 5 * 16, colours.numel())
-    distances = (colours[:, None] - colours[:10]).norm(dim=2).mean((2, 3))
+        found = nearest(colors[:10], colors, labels, 5)
+    assert largest.elements <= max(3 * images_at_once * 5 * 16, colors.numel())
+    distances = (colors[:, None] - colors[:10]).norm(dim=2).mean((2, 3))
     distances[labels == 0, 5:] = distances[labels == 1, :5] = torch.inf
     assert torch.equal(found, distances.argmin(1))
 

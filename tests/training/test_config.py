@@ -63,7 +63,7 @@ def test_mirrors_in_conf_equal_the_defaults():
         ("trainer.devices=1.5", "trainer.devices=1.5: input should be a valid integer"),
         ("seed=4294967296", "seed=4294967296: input should be less than 4294967296"),
         ("model.learning_rate=inf", "model.learning_rate=inf: input should be less than inf"),
-        ("+colour=red", "colour=red: extra inputs are not permitted"),
+        ("+color=red", "color=red: extra inputs are not permitted"),
     ],
 )
 def test_invalid_value_is_named(override, message):

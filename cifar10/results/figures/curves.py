@@ -24,7 +24,7 @@ def history_figure(history: Mapping[str, Sequence[float]], best_epoch: int, titl
     figure = Figure(figsize=(WIDTH, 2.8), layout="constrained")
     for axes, (label, curves) in zip(figure.subplots(1, 3), panels.items(), strict=True):
         available = {name: history[column] for name, column in curves.items() if column in history}
-        axes.axvline(best_epoch, color="grey", linewidth=1, linestyle=":")
+        axes.axvline(best_epoch, color="gray", linewidth=1, linestyle=":")
         for color, (name, values) in zip(COLORS, available.items(), strict=False):
             epochs = history["epoch"]
             line, size = "--" if name == "validation" else "-", 3 if len(epochs) < 30 else 0
@@ -53,7 +53,7 @@ def class_accuracy_figure(accuracies: Mapping[str, np.ndarray], class_names: Seq
     figure = Figure(figsize=(WIDTH, 0.3 * len(class_names) + 0.2 * len(accuracies) + 0.6), layout="constrained")
     axes = figure.subplots()
     positions = range(len(class_names))
-    axes.hlines(positions, values.min(0)[order], values.max(0)[order], color="grey", linewidth=1, zorder=1)
+    axes.hlines(positions, values.min(0)[order], values.max(0)[order], color="gray", linewidth=1, zorder=1)
     for run, (name, row) in enumerate(zip(accuracies, values, strict=True)):
         color, marker = COLORS[run % len(COLORS)], MARKERS[run % len(MARKERS)]
         axes.plot(row[order], positions, marker, color=color, label=name, markersize=6)
@@ -98,12 +98,12 @@ def reliability_figure(result: Calibration, title: str = "") -> Figure:
     upper, lower = figure.subplots(2, 1, height_ratios=(4, 1), sharex=True)
     bins = len(result.fraction)
     left, occupied = np.arange(bins) / bins, result.fraction > 0
-    upper.plot([0, 1], [0, 1], color="grey", linewidth=1, linestyle=":")
+    upper.plot([0, 1], [0, 1], color="gray", linewidth=1, linestyle=":")
     upper.bar(left[occupied], result.accuracy[occupied], 1 / bins, align="edge", color=COLORS[5], edgecolor=COLORS[0])
     upper.plot(result.confidence[occupied], result.accuracy[occupied], "o", color=COLORS[4], markersize=4)
     upper.text(0.04, 0.93, f"ECE {result.ece:.1%}", transform=upper.transAxes, va="top")
     upper.set(xlim=(0, 1), ylim=(0, 1), ylabel="accuracy")
-    lower.bar(left, result.fraction, 1 / bins, align="edge", color="grey")
+    lower.bar(left, result.fraction, 1 / bins, align="edge", color="gray")
     lower.set(xlabel="confidence", ylabel="fraction")
     for axes in (upper, lower):
         axes.spines[["top", "right"]].set_visible(False)

@@ -84,7 +84,7 @@ def pair_figure(panels: Sequence[Sequence[Tensor]], counts: Tensor, names: Seque
 
 
 def weights_figure(weights: Tensor, columns: int, title: str = "") -> Figure:
-    """Draws first-layer weights as images, each scaled by its largest weight; grey is 0.
+    """Draws first-layer weights as images, each scaled by its largest weight; gray is 0.
 
     weights: (K, 3, h, w), one image per filter or unit.
     """

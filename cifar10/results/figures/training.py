@@ -94,7 +94,7 @@ def first_layer(run: SavedRun) -> Figure | None:
     weights = weights.float().cpu()
     largest = weights.flatten(1).norm(dim=1).argsort(descending=True)[:MAX_UNITS].sort().values
     figure = weights_figure(weights[largest], 16 if weights.shape[-1] < 8 else 20, run.title)
-    grey = float(weights.mean(1).square().sum() * 3 / weights.square().sum().clamp(min=1e-12))
+    gray = float(weights.mean(1).square().sum() * 3 / weights.square().sum().clamp(min=1e-12))
     units = f"{MAX_UNITS} largest of {len(weights)} units" if len(weights) > MAX_UNITS else f"{len(weights)} units"
-    figure.set_label(f"{units}; {grey:.0%} of the squared weight norm is achromatic")
+    figure.set_label(f"{units}; {gray:.0%} of the squared weight norm is achromatic")
     return figure

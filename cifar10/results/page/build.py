@@ -54,7 +54,7 @@ over negative distances.""",
     "errors": "Captions give the prediction with its probability, then the true class.",
     "calibration": """Points of a calibrated model are on the diagonal, points of an overconfident model below it. The
 expected calibration error (ECE) is the mean distance from the diagonal.""",
-    "layers": "Weights as images, each scaled by its largest weight; grey is zero.",
+    "layers": "Weights as images, each scaled by its largest weight; gray is zero.",
 }
 STUDY = """ In the 2019 study, every model confuses trucks with automobiles and, most of all, cats with dogs."""
 

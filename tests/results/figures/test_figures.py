@@ -89,7 +89,7 @@ def test_pair_figure_has_the_layout_of_a_confusion_matrix():
     assert [int(part.images[0].get_array()[..., 3].sum()) for part in axes] == [255 * 3 * 64] * 4
 
 
-def test_weights_are_grey_at_zero_and_saturated_at_the_maximum():
+def test_weights_are_gray_at_zero_and_saturated_at_the_maximum():
     weights = torch.zeros(2, 3, 8, 8)
     weights[0, 0, 0, 0], weights[1, 1, 0, 0], weights[1, 2, 1, 0] = 0.02, -3.0, 1.5
     pixels = weights_figure(weights, columns=2).axes[0].images[0].get_array()
