@@ -1,4 +1,4 @@
-"""Compiles `mean_difference` into one forward and one backward kernel by torch.compile, about ten times as fast.
+"""Compiles `mean_difference` into one forward and one backward kernel by torch.compile, several times as fast.
 
 A kernel keeps each pixel pair in registers, whereas eager PyTorch writes every intermediate to memory. Compilation
 takes seconds and needs a C++ compiler with OpenMP (CPU) or Triton (GPU). CIEDE2000 is excluded: its compiled gradient

@@ -19,7 +19,7 @@ class PrototypeNetwork(Network):
     The logit of a class is the negative distance to its nearest prototype. With `discriminative` it is the log-sum-exp
     of the negative distances to its prototypes, times a learned inverse temperature exp(`log_temperature`), as in
     robust soft learning vector quantization (Seo and Obermayer, Neural Computation 15, 2003).
-    compile: allows compiled kernels, about ten times as fast; results differ by rounding. See `use_compiled`.
+    compile: allows compiled kernels, several times as fast; results differ by rounding. See `use_compiled`.
     """
 
     def __init__(
