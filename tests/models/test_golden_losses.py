@@ -14,6 +14,7 @@ from cifar10.training.checkpoints import LastCheckpoint
 from cifar10.training.trainer import make_trainer
 
 STEPS = 12
+SIZES = ("data=synthetic", "data.train_size=1500", "data.val_size=300")
 QUIET = ("trainer.accelerator=cpu", "trainer.enable_progress_bar=false")
 
 
@@ -29,7 +30,7 @@ def train(folder, *overrides, steps=STEPS):
     """Trains some steps; returns the losses, the initial weights, and the images, labels and order of the batches."""
     with initialize(version_base="1.3", config_path="../../conf"):
         cfg = compose(
-            "train", [*overrides, "data=synthetic", "epochs=1", f"trainer.limit_train_batches={steps}", *QUIET]
+            "train", [*overrides, *SIZES, "epochs=1", f"trainer.limit_train_batches={steps}", *QUIET]
         )
     data = instantiate(cfg.data, _convert_="all", batch_size=cfg.batch_size, seed=cfg.seed)
     data.setup()
