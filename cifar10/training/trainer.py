@@ -79,6 +79,15 @@ class ProgressBar(TQDMProgressBar):
     def needs_step(self, step: int) -> bool:
         return False
 
+    def on_train_start(self, trainer: Trainer, *_: Any) -> None:
+        super().on_train_start(trainer)
+        self.on_train_epoch_start(trainer)  # Lightning omits it when a run resumes within an epoch
+        self.train_progress_bar.initial = trainer.fit_loop.epoch_loop.batch_progress.current.ready
+
+    def on_train_epoch_start(self, trainer: Trainer, *_: Any) -> None:
+        super().on_train_epoch_start(trainer)
+        self.train_progress_bar.set_description(f"Epoch {trainer.current_epoch + 1}")  # from 1, as in the log
+
     def on_train_batch_end(self, trainer: Trainer, pl_module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
         loop = trainer.fit_loop.epoch_loop
         if monotonic() > self.updated + 0.1 or loop.batch_progress.is_last_batch:
