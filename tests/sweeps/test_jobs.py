@@ -122,6 +122,13 @@ def test_experiment_study_uses_the_run_folders_of_single_runs(sweep, tmp_path, f
     ]
 
 
+def test_tables_and_runs_are_in_the_home_folder(sweep, monkeypatch, tmp_path, fake_train):
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    assert sweep("model=mlp", "runs='~/runs'", *SMALL)[0] == 0
+    assert rows(tmp_path / "home")[0]["n"] == "1"
+    assert [path.name for path in tmp_path.iterdir()] == ["home"]
+
+
 @pytest.mark.parametrize("choice", ["search=mlp", "experiment=study"])
 def test_several_runs_need_multirun(choice, monkeypatch, tmp_path, run_script):
     monkeypatch.chdir(tmp_path)

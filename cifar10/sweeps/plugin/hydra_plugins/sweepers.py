@@ -62,7 +62,7 @@ class Grid(JobSweeper):
         csv, text = ("", "") if rows is None else (to_csv(rows), to_text(rows))
         summarize(
             self.jobs.results,
-            str(self.jobs.config.runs),
+            self.jobs.runs,
             " ".join(result_overrides(arguments)),
             csv,
             text,
@@ -84,7 +84,7 @@ class Search(JobSweeper):
     trial: int | None
 
     def sweep(self, arguments: list[str]) -> None:
-        overrides, config = self.parse(arguments), self.jobs.config
+        overrides = self.parse(arguments)
         try:
             from cifar10.sweeps.search import search
             from cifar10.sweeps.study import StudyLocation, sqlite_url, storage_errors
@@ -92,10 +92,10 @@ class Search(JobSweeper):
             raise UserError("a search needs Optuna: pip install -e '.[search]'") from None
         # The default name is a function of the overrides, so the same command resumes its study.
         study = self.study or safe_name(" ".join(result_overrides(arguments)))
-        location = StudyLocation(study, self.storage or sqlite_url(f"{config.runs}/searches/{study}.db"), self.pruner)
+        location = StudyLocation(study, self.storage or sqlite_url(f"{self.jobs.runs}/searches/{study}.db"), self.pruner)
         limits = self.n_trials, self.startup_trials, self.max_batch_size, self.seed
         with storage_errors(location):
-            search(overrides, self.jobs, location, config.monitor, *limits)
+            search(overrides, self.jobs, location, self.jobs.config.monitor, *limits)
 
 
 def _values(override: Override) -> list[str]:
