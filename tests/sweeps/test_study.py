@@ -61,8 +61,7 @@ def test_two_processes_create_a_study_simultaneously(study, monkeypatch):
 
 
 @pytest.mark.parametrize(
-    ("url", "cause"),
-    [("abc", "Could not parse"), ("postgresql+none://a/b", "Can't load"), ("sqlite:////proc/x", "")],
+    ("url", "cause"), [("abc", "Could not parse"), ("postgresql+none://a/b", "Can't load"), ("sqlite:////proc/x", "")]
 )
 def test_invalid_storage_is_refused(url, cause):
     location = studies.StudyLocation("s", url)

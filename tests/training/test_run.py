@@ -149,8 +149,7 @@ def test_repeated_command_returns_the_record_without_training(mlp_run):
 
 
 @pytest.mark.parametrize(
-    ("model", "tensor"),
-    [("prototype", "prototypes"), *slow(("mlp", "layers.1.weight")), ("cnn", "layers.0.weight")],
+    ("model", "tensor"), [("prototype", "prototypes"), *slow(("mlp", "layers.1.weight")), ("cnn", "layers.0.weight")]
 )
 def test_same_seed_gives_bit_identical_weights(model, tensor, tmp_path):
     for name, seed in {"first": 1, "second": 1, "other": 2}.items():

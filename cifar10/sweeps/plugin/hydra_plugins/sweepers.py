@@ -61,12 +61,7 @@ class Grid(JobSweeper):
         rows = best_first(aggregate(runs)) if len(runs) else None
         csv, text = ("", "") if rows is None else (to_csv(rows), to_text(rows))
         summarize(
-            self.jobs.results,
-            self.jobs.runs,
-            " ".join(result_overrides(arguments)),
-            csv,
-            text,
-            runs.attrs["skipped"],
+            self.jobs.results, self.jobs.runs, " ".join(result_overrides(arguments)), csv, text, runs.attrs["skipped"]
         )
 
 
@@ -92,7 +87,8 @@ class Search(JobSweeper):
             raise UserError("a search needs Optuna: pip install -e '.[search]'") from None
         # The default name is a function of the overrides, so the same command resumes its study.
         study = self.study or safe_name(" ".join(result_overrides(arguments)))
-        location = StudyLocation(study, self.storage or sqlite_url(f"{self.jobs.runs}/searches/{study}.db"), self.pruner)
+        storage = self.storage or sqlite_url(f"{self.jobs.runs}/searches/{study}.db")
+        location = StudyLocation(study, storage, self.pruner)
         limits = self.n_trials, self.startup_trials, self.max_batch_size, self.seed
         with storage_errors(location):
             search(overrides, self.jobs, location, self.jobs.config.monitor, *limits)
