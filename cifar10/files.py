@@ -19,7 +19,7 @@ def write_atomically(path: Path, write: Callable[[BinaryIO], Any]) -> None:
     A kill, a power cut or a full disk leaves the previous file, concurrent writers leave the file of one of them.
     Removes temporary files of killed writers. Raises UserError if the disk is full or not writable.
     """
-    partial = path.with_name(f"{path.name}.{get_native_id()}.partial")
+    partial = path.with_name(f"{path.name}.{get_native_id()}.{os.getpid()}.partial")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with partial.open("wb") as file:

@@ -46,7 +46,7 @@ def test_file_is_synced_before_its_folder(tmp_path, monkeypatch):
     monkeypatch.setattr(os, "fsync", lambda handle: calls.append(str(Path(f"/proc/self/fd/{handle}").readlink())))
     monkeypatch.setattr(Path, "replace", lambda self, target: calls.append("rename") or replace(self, target))
     write_json(tmp_path / "metrics.json", 1)
-    assert re.fullmatch(rf"{tmp_path}/metrics\.json\.\w+\.partial", calls[0])
+    assert re.fullmatch(rf"{tmp_path}/metrics\.json\.\d+\.{os.getpid()}\.partial", calls[0])
     assert calls[1:] == ["rename", str(tmp_path)]
 
 
@@ -72,7 +72,7 @@ def test_interrupted_and_stale_temporary_files_are_removed(tmp_path):
     assert list(tmp_path.iterdir()) == []
     ended = subprocess.Popen(["true"])
     ended.wait()
-    stale, other = tmp_path / f"a.json.{ended.pid}.partial", tmp_path / "a.json.1.partial"
+    stale, other = tmp_path / f"a.json.7.{ended.pid}.partial", tmp_path / f"a.json.7.{os.getpid()}.partial"
     stale.touch()
     other.touch()
     write_json(tmp_path / "a.json", 1)
