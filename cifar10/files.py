@@ -1,8 +1,9 @@
-"""Writes files atomically: each is complete or absent. Imports only the standard library."""
+"""Writes files atomically: each is complete or absent; writes logs. Imports only the standard library."""
 
 import errno
 import glob
 import json
+import logging
 import os
 from collections.abc import Callable
 from contextlib import suppress
@@ -62,3 +63,14 @@ def _sync_folder(folder: Path) -> None:
 
 def write_json(path: Path, value: Any) -> None:
     write_atomically(path, lambda file: file.write(json.dumps(value, indent=2).encode() + b"\n"))
+
+
+class RunLogHandler(logging.FileHandler):
+    """Appends the messages of a run to `train.log`. Drops them if the file cannot be opened: a read-only folder."""
+
+    def __init__(self, filename: str) -> None:
+        super().__init__(filename, encoding="utf-8", errors="backslashreplace", delay=True)
+
+    def emit(self, record: logging.LogRecord) -> None:
+        with suppress(OSError):
+            super().emit(record)

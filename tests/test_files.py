@@ -1,6 +1,7 @@
 """Files are complete or absent, also on a full or read-only disk."""
 
 import errno
+import logging
 import os
 import re
 import subprocess
@@ -11,7 +12,7 @@ from threading import Barrier
 import pytest
 
 from cifar10.errors import UserError
-from cifar10.files import write_atomically, write_json
+from cifar10.files import RunLogHandler, write_atomically, write_json
 
 
 def refuse(file):
@@ -77,3 +78,16 @@ def test_interrupted_and_stale_temporary_files_are_removed(tmp_path):
     other.touch()
     write_json(tmp_path / "a.json", 1)
     assert {path.name for path in tmp_path.iterdir()} == {"a.json", other.name}
+
+
+def test_log_messages_are_appended(tmp_path):
+    for text in ("first", "\u00e4 \udcff"):
+        handler = RunLogHandler(str(tmp_path / "train.log"))
+        handler.emit(logging.makeLogRecord({"msg": text}))
+        handler.close()
+    assert (tmp_path / "train.log").read_text(encoding="utf-8") == "first\n\u00e4 \\udcff\n"
+
+
+def test_log_that_cannot_be_opened_drops_messages(tmp_path, capsys):
+    RunLogHandler(str(tmp_path)).emit(logging.makeLogRecord({"msg": "lost"}))
+    assert capsys.readouterr() == ("", "")
