@@ -213,8 +213,8 @@ def test_rank_counts_only_with_the_world_size_of_its_launcher(environment, first
     for name, value in environment.items():
         monkeypatch.setenv(name, value)
     distributed.unset_stale_rank_variables()
-    assert distributed.is_rank_zero() is first
-    assert ("RANK" in os.environ) == (distributed.launched_world_size() > 1 and "RANK" in environment)
+    assert (distributed.launched_rank()[0] == 0) is first
+    assert ("RANK" in os.environ) == (distributed.launched_rank()[1] > 1 and "RANK" in environment)
 
 
 def test_run_with_stale_rank_variables_writes_its_files(monkeypatch, tmp_path):

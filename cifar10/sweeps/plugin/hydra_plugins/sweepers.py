@@ -15,7 +15,7 @@ from omegaconf import DictConfig
 from cifar10.errors import UserError
 from cifar10.sweeps.jobs import JobLauncher, summarize
 from cifar10.training.config import check_arguments
-from cifar10.training.distributed import launched_world_size
+from cifar10.training.distributed import launched_rank
 from cifar10.training.run_folder import result_overrides, safe_name
 
 
@@ -30,7 +30,7 @@ class JobSweeper(Sweeper):
 
     def parse(self, arguments: list[str]) -> list[Override]:
         """Returns the overrides of `params` and the command line, which takes precedence."""
-        if (started := launched_world_size()) > 1:
+        if (started := launched_rank()[1]) > 1:
             hint = "start one process; its jobs start their ranks by trainer=ddp trainer.devices=N (docs/scale.md)"
             raise UserError(f"{started} processes were started, but each would run all jobs of -m: {hint}")
         settings = {field.name: getattr(self, field.name) for field in fields(self) if field.name != "params"}
