@@ -108,9 +108,7 @@ def _build_trainer(cfg: DictConfig, **settings: Any) -> Trainer:
     try:
         return Trainer(enable_model_summary=False, **settings, **chosen)
     except (TypeError, ValueError, RuntimeError, ImportError, MisconfigurationException) as error:
-        given = " ".join(
-            f"{name}={chosen[name]}" for name in ("accelerator", "devices")
-        )  # Lightning's message may name neither
+        given = f"accelerator={chosen['accelerator']} devices={chosen['devices']}"  # the message may name neither
         raise UserError(f"trainer: {given}: {str(error).splitlines()[0]}") from error
 
 
