@@ -14,6 +14,7 @@ import torch
 from hydra import compose, initialize
 from lightning.pytorch.plugins.environments import LightningEnvironment
 from lightning.pytorch.utilities import rank_zero_only
+from test_run import weights
 
 from cifar10.errors import UserError
 from cifar10.training import distributed
@@ -29,10 +30,6 @@ TWO = ("trainer=ddp", "trainer.devices=2", "trainer.accelerator=cpu")
 def composed(*overrides):
     with initialize(version_base="1.3", config_path="../../conf"):
         return compose("train", [*SMALL, "trainer.enable_progress_bar=false", *overrides])
-
-
-def weights(folder, name="last.ckpt"):
-    return torch.load(folder / name, weights_only=True)["state_dict"]
 
 
 @pytest.mark.slow

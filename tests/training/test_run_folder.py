@@ -94,12 +94,6 @@ def test_settings_without_effect_may_change(tmp_path):
     assert finished_result(tmp_path, settings(runs="elsewhere", data={"root": "other"})) is None
 
 
-def test_damaged_configuration_is_named(tmp_path):
-    (tmp_path / "config.yaml").write_text("epochs: [3")
-    with pytest.raises(UserError, match=r"config.yaml cannot be read; start over with overwrite=true"):
-        finished_result(tmp_path, settings())
-
-
 def test_record_of_a_finished_run_is_returned(tmp_path):
     init_run_folder(tmp_path, settings())
     record = {"test": {"loss": 2.5}, "val_loss": 2, "config": {"monitor": "val/loss"}}
