@@ -34,7 +34,7 @@ def ranks_to_start(cfg: DictConfig) -> int:
 
     Raises UserError if this machine lacks the devices, and for several nodes without a launcher.
     """
-    if cfg.trainer.devices in (1, "1") and cfg.trainer.get("num_nodes", 1) == 1:
+    if cfg.trainer.devices in (1, "1") and cfg.trainer.num_nodes == 1:
         if (world_size := launched_rank()[1]) > 1:
             raise UserError(
                 f"{world_size} processes were launched, but trainer.devices=1: each would train alone in the same "

@@ -51,7 +51,7 @@ def make_trainer(
         callbacks.append(PrototypeSnapshots(folder))
     if _shows_progress_bar(cfg):
         callbacks.append(ProgressBar())
-    model.gradient_clip_val = cfg.trainer.get("gradient_clip_val")
+    model.gradient_clip_val = cfg.trainer.gradient_clip_val
     trainer = _build_trainer(
         cfg,
         max_epochs=cfg.epochs,
