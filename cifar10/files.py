@@ -1,8 +1,9 @@
-"""Writes files atomically: each is complete or absent. Imports only the standard library."""
+"""Writes files atomically: each is complete or absent; writes logs. Imports only the standard library."""
 
 import errno
 import glob
 import json
+import logging
 import os
 from collections.abc import Callable
 from contextlib import suppress
@@ -19,7 +20,7 @@ def write_atomically(path: Path, write: Callable[[BinaryIO], Any]) -> None:
     A kill, a power cut or a full disk leaves the previous file, concurrent writers leave the file of one of them.
     Removes temporary files of killed writers. Raises UserError if the disk is full or not writable.
     """
-    partial = path.with_name(f"{path.name}.{get_native_id()}.partial")
+    partial = path.with_name(f"{path.name}.{get_native_id()}.{os.getpid()}.partial")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with partial.open("wb") as file:
@@ -62,3 +63,14 @@ def _sync_folder(folder: Path) -> None:
 
 def write_json(path: Path, value: Any) -> None:
     write_atomically(path, lambda file: file.write(json.dumps(value, indent=2).encode() + b"\n"))
+
+
+class RunLogHandler(logging.FileHandler):
+    """Appends the messages of a run to `train.log`. Drops them if the file cannot be opened: a read-only folder."""
+
+    def __init__(self, filename: str) -> None:
+        super().__init__(filename, encoding="utf-8", errors="backslashreplace", delay=True)
+
+    def emit(self, record: logging.LogRecord) -> None:
+        with suppress(OSError):
+            super().emit(record)

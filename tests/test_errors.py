@@ -22,10 +22,7 @@ def test_lowest_layer_imports_only_the_standard_library(module):
     ("error", "line"),
     [
         (UserError("epochs=-1: choose more"), "epochs=-1: choose more"),
-        (
-            OSError(errno.ENOSPC, "No space left on device", "/a/b"),
-            "/a/b: No space left on device",
-        ),
+        (OSError(errno.ENOSPC, "No space left on device", "/a/b"), "/a/b: No space left on device"),
         (OSError("odd"), "odd"),
         (
             MissingConfigException("no\nlist", missing_cfg_file="model/resnet", options=["cnn", "mlp"]),

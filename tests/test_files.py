@@ -1,6 +1,7 @@
 """Files are complete or absent, also on a full or read-only disk."""
 
 import errno
+import logging
 import os
 import re
 import subprocess
@@ -11,7 +12,7 @@ from threading import Barrier
 import pytest
 
 from cifar10.errors import UserError
-from cifar10.files import write_atomically, write_json
+from cifar10.files import RunLogHandler, write_atomically, write_json
 
 
 def refuse(file):
@@ -46,7 +47,7 @@ def test_file_is_synced_before_its_folder(tmp_path, monkeypatch):
     monkeypatch.setattr(os, "fsync", lambda handle: calls.append(str(Path(f"/proc/self/fd/{handle}").readlink())))
     monkeypatch.setattr(Path, "replace", lambda self, target: calls.append("rename") or replace(self, target))
     write_json(tmp_path / "metrics.json", 1)
-    assert re.fullmatch(rf"{tmp_path}/metrics\.json\.\w+\.partial", calls[0])
+    assert re.fullmatch(rf"{tmp_path}/metrics\.json\.\d+\.{os.getpid()}\.partial", calls[0])
     assert calls[1:] == ["rename", str(tmp_path)]
 
 
@@ -72,8 +73,21 @@ def test_interrupted_and_stale_temporary_files_are_removed(tmp_path):
     assert list(tmp_path.iterdir()) == []
     ended = subprocess.Popen(["true"])
     ended.wait()
-    stale, other = tmp_path / f"a.json.{ended.pid}.partial", tmp_path / "a.json.1.partial"
+    stale, other = tmp_path / f"a.json.7.{ended.pid}.partial", tmp_path / f"a.json.7.{os.getpid()}.partial"
     stale.touch()
     other.touch()
     write_json(tmp_path / "a.json", 1)
     assert {path.name for path in tmp_path.iterdir()} == {"a.json", other.name}
+
+
+def test_log_messages_are_appended(tmp_path):
+    for text in ("first", "\u00e4 \udcff"):
+        handler = RunLogHandler(str(tmp_path / "train.log"))
+        handler.emit(logging.makeLogRecord({"msg": text}))
+        handler.close()
+    assert (tmp_path / "train.log").read_text(encoding="utf-8") == "first\n\u00e4 \\udcff\n"
+
+
+def test_log_that_cannot_be_opened_drops_messages(tmp_path, capsys):
+    RunLogHandler(str(tmp_path)).emit(logging.makeLogRecord({"msg": "lost"}))
+    assert capsys.readouterr() == ("", "")

@@ -86,6 +86,7 @@ class JobLauncher:
 
     def __init__(self, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
         self.config, self.config_loader = config, hydra_context.config_loader
+        self.runs = config.hydra.sweep.dir  # absolute, with ~ expanded
         self.launcher = Plugins.instance().instantiate_launcher(
             hydra_context=hydra_context, task_function=task_function, config=config
         )

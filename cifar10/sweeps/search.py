@@ -67,9 +67,10 @@ def search(
     results = [*queue.results(), *(result for result in done if result.status == "lost")]
     best, notes = queue.best_first(), []
     if best:
-        command = shlex.join(["python", "train.py", *fixed, *best[0].user_attrs["settings"]])
+        kept = [text for text in fixed if not text.startswith("overwrite=")]  # it would repeat the training
+        command = shlex.join(["python", "train.py", *kept, *best[0].user_attrs["settings"]])
         notes = [f"best trial: {best[0].number}; to test it: {command}"]
-    summarize(results, str(launcher.config.runs), location.study, *_tables(best, monitor), notes)
+    summarize(results, launcher.runs, location.study, *_tables(best, monitor), notes)
 
 
 def _tables(trials: Sequence[FrozenTrial], monitor: str) -> tuple[str, str]:

@@ -34,8 +34,8 @@ def ranks_to_start(cfg: DictConfig) -> int:
 
     Raises UserError if this machine lacks the devices, and for several nodes without a launcher.
     """
-    if cfg.trainer.devices in (1, "1") and cfg.trainer.get("num_nodes", 1) == 1:
-        if (world_size := launched_world_size()) > 1:
+    if cfg.trainer.devices in (1, "1") and cfg.trainer.num_nodes == 1:
+        if (world_size := launched_rank()[1]) > 1:
             raise UserError(
                 f"{world_size} processes were launched, but trainer.devices=1: each would train alone in the same "
                 "folder; set trainer=ddp trainer.devices=N, with N processes per node"
@@ -63,14 +63,12 @@ def ranks_to_start(cfg: DictConfig) -> int:
     return devices
 
 
-def launched_world_size() -> int:
-    """Returns the number of processes that torchrun or srun launched, including this one."""
-    return _launched()[1]
-
-
-def is_rank_zero() -> bool:
-    """Returns whether this process writes the files of the run."""
-    return _launched()[0] == 0
+def launched_rank() -> tuple[int, int]:
+    """Returns (rank, world size) as set by torchrun or srun. The rank of a launcher of one process is ignored."""
+    for world_size, rank in (("WORLD_SIZE", "RANK"), ("SLURM_STEP_NUM_TASKS", "SLURM_PROCID")):
+        if (count := _read_int(world_size, 1)) > 1:
+            return _read_int(rank, 0), count
+    return 0, 1
 
 
 def unset_stale_rank_variables() -> None:
@@ -78,17 +76,9 @@ def unset_stale_rank_variables() -> None:
 
     Job scripts, shells of SLURM jobs and Kubernetes leave such variables.
     """
-    if launched_world_size() == 1:
+    if launched_rank()[1] == 1:
         for name in RANK_VARIABLES:
             os.environ.pop(name, None)
-
-
-def _launched() -> tuple[int, int]:
-    """Returns (rank, world size) as set by torchrun or srun. The rank of a launcher of one process is ignored."""
-    for world_size, rank in (("WORLD_SIZE", "RANK"), ("SLURM_STEP_NUM_TASKS", "SLURM_PROCID")):
-        if (count := _read_int(world_size, 1)) > 1:
-            return _read_int(rank, 0), count
-    return 0, 1
 
 
 def _read_int(variable: str, default: int) -> int:

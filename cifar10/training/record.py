@@ -29,7 +29,8 @@ def make_record(
     validation = validation_results(folder)
     with readable(folder / "metrics.csv"):
         epochs = read_epochs(folder / "metrics.csv")
-        train_seconds, val_seconds = (sum(float(row[name]) for row in epochs) for name in ("seconds", "val_seconds"))
+        columns = {"train": "seconds", "validation": "val_seconds"}
+        train_and_validation = {name: sum(float(row[column]) for row in epochs) for name, column in columns.items()}
     device = device_name(trainer.strategy.root_device)
     if trainer.strategy.root_device.type == "cpu":
         device += f", {torch.get_num_threads()} threads"
@@ -45,13 +46,8 @@ def make_record(
         **validation,
         # Holds `train/loss` and, for the Weiszfeld solver, `train/gap`.
         "last_epoch": {name: float(value) for name, value in epochs[-1].items() if value and isfinite(float(value))},
-        "seconds": {
-            "data": seconds["data"],
-            "train": train_seconds,
-            "validation": val_seconds,
-            "test": seconds["test"],
-        },
-        "images_per_second": trained / train_seconds,
+        "seconds": {"data": seconds["data"], **train_and_validation, "test": seconds["test"]},
+        "images_per_second": trained / train_and_validation["train"],
         "parameters": sum(parameter.numel() for parameter in model.parameters()),
         "device": device if trainer.world_size == 1 else f"{trainer.world_size} x {device}",
         "precision": str(trainer.precision),

@@ -15,7 +15,7 @@ from omegaconf import DictConfig, OmegaConf
 from cifar10.errors import Interrupted, UserError, one_line
 from cifar10.files import write_json
 from cifar10.training.config import check_settings, fill_defaults
-from cifar10.training.distributed import is_rank_zero, ranks_to_start, spawn_ranks, unset_stale_rank_variables
+from cifar10.training.distributed import launched_rank, ranks_to_start, spawn_ranks, unset_stale_rank_variables
 from cifar10.training.run_folder import (
     RESULT,
     STATUS,
@@ -65,7 +65,7 @@ def train(
         with log_failure_to_status(folder):
             spawn_ranks(world_size, partial(train, cfg, folder, **arguments))
         return read_record(folder / RESULT) if test else {}
-    if not is_rank_zero():
+    if launched_rank()[0] > 0:
         return _fit_and_test(cfg, folder, **arguments)
     with lock_run_folder(folder):
         if finished := _finished_before(folder, cfg):  # by another process in the meantime
@@ -126,7 +126,7 @@ def _finished_before(folder: Path, cfg: DictConfig) -> Record | None:
 
         with readable(folder / RESULT):
             text = summary(finished, folder)
-        if is_rank_zero():
+        if launched_rank()[0] == 0:
             log.info("already finished (overwrite=true repeats the run)\n%s", text)
             _warn_if_data_changed(finished, cfg)
     return finished

@@ -56,9 +56,8 @@ def run_name(choices: Mapping[str, str], overrides: Sequence[str]) -> str:
         if key == "seed":
             seed = value.replace("/", "-")
         elif key == "data.root" and choices["data"] != DEFAULT_DATA:
-            path = (
-                Path(value.strip("'\"")).expanduser().resolve()
-            )  # another data set; the full path is too long for a name
+            # Another data set. The full path is too long for a name.
+            path = Path(value.strip("'\"")).expanduser().resolve()
             changes[key] = f"{path.name}-{_hash(path)}"
         elif key == "model" and base:
             changes[key] = value
@@ -96,7 +95,7 @@ def _hash(value: object) -> str:
 def finished_result(folder: Path, cfg: DictConfig) -> dict[str, Any] | None:
     """Returns the record of a finished run, or None if the run has to be trained, resumed or overwritten.
 
-    Raises UserError if the folder holds a run with other settings.
+    cfg: all settings, as of `fill_defaults`. Raises UserError if the folder holds a run with other settings.
     """
     if cfg.overwrite:
         return None
@@ -120,11 +119,10 @@ def read_record(path: Path) -> dict[str, Any]:
 
 
 def _check_same_settings(folder: Path, cfg: DictConfig) -> None:
+    given: Any = OmegaConf.to_container(cfg, resolve=True)
     with readable(folder / CONFIG):
-        stored, new = (
-            dict(flatten(fill_defaults(OmegaConf.to_container(config, resolve=True))))  # type: ignore[arg-type]
-            for config in (OmegaConf.load(folder / CONFIG), cfg)
-        )
+        older: Any = OmegaConf.to_container(OmegaConf.load(folder / CONFIG), resolve=True)
+        stored, new = dict(flatten(fill_defaults(older))), dict(flatten(given))
     for key in sorted((stored.keys() | new.keys()) - set(WITHOUT_EFFECT)):
         if stored.get(key) != new.get(key):
             raise UserError(

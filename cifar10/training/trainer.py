@@ -51,7 +51,7 @@ def make_trainer(
         callbacks.append(PrototypeSnapshots(folder))
     if _shows_progress_bar(cfg):
         callbacks.append(ProgressBar())
-    model.gradient_clip_val = cfg.trainer.get("gradient_clip_val")
+    model.gradient_clip_val = cfg.trainer.gradient_clip_val
     trainer = _build_trainer(
         cfg,
         max_epochs=cfg.epochs,
@@ -79,6 +79,15 @@ class ProgressBar(TQDMProgressBar):
     def needs_step(self, step: int) -> bool:
         return False
 
+    def on_train_start(self, trainer: Trainer, *_: Any) -> None:
+        super().on_train_start(trainer)
+        self.on_train_epoch_start(trainer)  # Lightning omits it when a run resumes within an epoch
+        self.train_progress_bar.initial = trainer.fit_loop.epoch_loop.batch_progress.current.ready
+
+    def on_train_epoch_start(self, trainer: Trainer, *_: Any) -> None:
+        super().on_train_epoch_start(trainer)
+        self.train_progress_bar.set_description(f"Epoch {trainer.current_epoch + 1}")  # from 1, as in the log
+
     def on_train_batch_end(self, trainer: Trainer, pl_module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
         loop = trainer.fit_loop.epoch_loop
         if monotonic() > self.updated + 0.1 or loop.batch_progress.is_last_batch:
@@ -99,9 +108,7 @@ def _build_trainer(cfg: DictConfig, **settings: Any) -> Trainer:
     try:
         return Trainer(enable_model_summary=False, **settings, **chosen)
     except (TypeError, ValueError, RuntimeError, ImportError, MisconfigurationException) as error:
-        given = " ".join(
-            f"{name}={chosen[name]}" for name in ("accelerator", "devices")
-        )  # Lightning's message may name neither
+        given = f"accelerator={chosen['accelerator']} devices={chosen['devices']}"  # the message may name neither
         raise UserError(f"trainer: {given}: {str(error).splitlines()[0]}") from error
 
 

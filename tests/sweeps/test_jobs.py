@@ -122,6 +122,13 @@ def test_experiment_study_uses_the_run_folders_of_single_runs(sweep, tmp_path, f
     ]
 
 
+def test_tables_and_runs_are_in_the_home_folder(sweep, monkeypatch, tmp_path, fake_train):
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    assert sweep("model=mlp", "runs='~/runs'", *SMALL)[0] == 0
+    assert rows(tmp_path / "home")[0]["n"] == "1"
+    assert [path.name for path in tmp_path.iterdir()] == ["home"]
+
+
 @pytest.mark.parametrize("choice", ["search=mlp", "experiment=study"])
 def test_several_runs_need_multirun(choice, monkeypatch, tmp_path, run_script):
     monkeypatch.chdir(tmp_path)
@@ -144,20 +151,14 @@ def test_folder_of_experiment_study_is_the_model():
 @pytest.mark.parametrize(
     ("arguments", "line"),
     [
-        (
-            ["model.learning_rate=interval(0,1)"],
-            "a grid needs a list; to search an interval, add search=custom",
-        ),
+        (["model.learning_rate=interval(0,1)"], "a grid needs a list; to search an interval, add search=custom"),
         (["seed=range(3,3)"], "seed=range(3,3): the list is empty"),
         (["hydra.sweeper.max_batch=1"], "unknown setting hydra.sweeper.max_batch; did you mean hydra.sweeper."),
         (["hydra/launcher=slurm"], "invalid hydra/launcher=slurm: expected one of basic"),
         (["hydra.sweeper.max_batch_size=0"], "hydra.sweeper.max_batch_size=0: input should be greater than 0"),
         (["runs=2024"], "runs=2024: input should be a valid string"),
         (["search=mlp,cnn"], "search=mlp,cnn: search= and experiment=study are sweeps"),
-        (
-            ["model=prototype,mlp", "model.delta=cie76"],
-            "unknown setting model.delta: it exists only with",
-        ),
+        (["model=prototype,mlp", "model.delta=cie76"], "unknown setting model.delta: it exists only with"),
         (["experiment=mlp_fast,study"], "experiment=mlp_fast,study: search= and experiment=study are sweeps"),
     ],
 )

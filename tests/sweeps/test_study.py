@@ -25,11 +25,12 @@ def test_study_name_may_contain_any_character():
         assert [override.value() for override in parsed] == [name, "sqlite:///x.db"]
 
 
-def test_folder_name_may_contain_any_character(search, tmp_path):
-    status, _ = search("hydra.sweeper.n_trials=1", "runs='q?x#y%41'", "hydra.sweeper.storage=null")
+def test_folder_name_may_contain_any_character(search, tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    status, _ = search("hydra.sweeper.n_trials=1", "runs='~/q?x#y%41'", "hydra.sweeper.storage=null")
     assert status == 0
-    assert {path.name for path in tmp_path.iterdir()} == {"q?x#y%41"}
-    assert [path.name for path in (tmp_path / "q?x#y%41/searches").iterdir()] == ["s.db"]
+    assert [path.name for path in tmp_path.iterdir()] == ["home"]
+    assert [path.name for path in (tmp_path / "home/q?x#y%41/searches").iterdir()] == ["s.db"]
 
 
 @pytest.mark.parametrize("url", ["sqlite://", "sqlite:///:memory:"])
@@ -60,8 +61,7 @@ def test_two_processes_create_a_study_simultaneously(study, monkeypatch):
 
 
 @pytest.mark.parametrize(
-    ("url", "cause"),
-    [("abc", "Could not parse"), ("postgresql+none://a/b", "Can't load"), ("sqlite:////proc/x", "")],
+    ("url", "cause"), [("abc", "Could not parse"), ("postgresql+none://a/b", "Can't load"), ("sqlite:////proc/x", "")]
 )
 def test_invalid_storage_is_refused(url, cause):
     location = studies.StudyLocation("s", url)

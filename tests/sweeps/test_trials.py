@@ -48,7 +48,7 @@ def test_interrupted_trial_is_requeued(search, tmp_path, monkeypatch, study, fak
 
 
 def test_trial_is_tested_once_by_its_own_command(search, run_script, tmp_path):
-    status, output = search("hydra.sweeper.n_trials=1", "epochs=1")
+    status, output = search("hydra.sweeper.n_trials=1", "epochs=1", "overwrite=true")
     assert status == 0
     (folder,) = (path.parent for path in tmp_path.rglob("best.ckpt"))
     assert (folder / "status.txt").read_text().startswith("validated: not tested")

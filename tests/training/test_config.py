@@ -61,6 +61,8 @@ def test_mirrors_in_conf_equal_the_defaults():
         ("+data.seed=5", "invalid setting data.seed: CIFAR10Data expects"),
         ("+trainer.max_steps=5", "trainer.max_steps=5: extra inputs are not permitted"),
         ("trainer.devices=1.5", "trainer.devices=1.5: input should be a valid integer"),
+        ("ema_decay=0", "ema_decay=0: input should be greater than 0"),
+        ("ema_decay=1", "ema_decay=1: input should be less than 1"),
         ("seed=4294967296", "seed=4294967296: input should be less than 4294967296"),
         ("model.learning_rate=inf", "model.learning_rate=inf: input should be less than inf"),
         ("+color=red", "color=red: extra inputs are not permitted"),

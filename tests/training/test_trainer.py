@@ -1,4 +1,4 @@
-"""Tests the Trainer: invalid arguments are one line, and signal handlers are kept."""
+"""Tests the Trainer: its progress bar, and that signal handlers are kept."""
 
 import signal
 import sys
@@ -7,21 +7,16 @@ from types import SimpleNamespace
 import pytest
 from test_run import composed
 
-from cifar10.errors import UserError
+from cifar10.errors import Interrupted
+from cifar10.models import classifier
 from cifar10.models.mlp import MLP
 from cifar10.training.checkpoints import LastCheckpoint
-from cifar10.training.trainer import make_trainer
+from cifar10.training.run import train
+from cifar10.training.trainer import ProgressBar, make_trainer
 
 
 def trainer(folder, *overrides):
     return make_trainer(composed("epochs=1", *overrides), folder, LastCheckpoint(folder / "last.ckpt"), MLP(["a", "b"]))
-
-
-@pytest.mark.parametrize("override", ["trainer.accelerator=abacus", "trainer.devices=nine"])
-def test_argument_refused_by_lightning_is_one_line(override, tmp_path):
-    with pytest.raises(UserError, match=override.removeprefix("trainer.")) as error:
-        trainer(tmp_path, override)
-    assert "\n" not in str(error.value)
 
 
 @pytest.mark.parametrize(
@@ -38,6 +33,25 @@ def test_progress_bar_is_shown_on_terminals_or_on_request(setting, stdout, shown
     monkeypatch.setattr(sys, "stdout", stdout)
     made = trainer(tmp_path, f"trainer.enable_progress_bar={setting}")
     assert (made.progress_bar_callback is not None) is shown
+
+
+def test_progress_bar_of_a_run_resumed_within_an_epoch(tmp_path, monkeypatch):
+    bars, original = [], ProgressBar.on_train_batch_end
+
+    def interrupt(self, trainer, *args):
+        original(self, trainer, *args)
+        bar = self.train_progress_bar
+        bars.append((bar.desc, bar.initial, bar.n, bar.total))
+        if len(bars) == 1:
+            signal.raise_signal(signal.SIGINT)
+
+    monkeypatch.setattr(ProgressBar, "on_train_batch_end", interrupt)
+    monkeypatch.setattr(classifier, "SECONDS_PER_CALL", 0)
+    settings = composed("model=mlp", "epochs=1", "batch_size=50", "trainer.enable_progress_bar=true")
+    with pytest.raises(Interrupted):
+        train(settings, tmp_path)
+    train(settings, tmp_path)
+    assert bars == [("Epoch 1: ", 0, 1, 2), ("Epoch 1: ", 1, 2, 2)]
 
 
 def test_lightning_keeps_signal_handlers(random_data, tmp_path):

@@ -15,7 +15,7 @@ from omegaconf import DictConfig
 from cifar10.errors import UserError
 from cifar10.sweeps.jobs import JobLauncher, summarize
 from cifar10.training.config import check_arguments
-from cifar10.training.distributed import launched_world_size
+from cifar10.training.distributed import launched_rank
 from cifar10.training.run_folder import result_overrides, safe_name
 
 
@@ -30,7 +30,7 @@ class JobSweeper(Sweeper):
 
     def parse(self, arguments: list[str]) -> list[Override]:
         """Returns the overrides of `params` and the command line, which takes precedence."""
-        if (started := launched_world_size()) > 1:
+        if (started := launched_rank()[1]) > 1:
             hint = "start one process; its jobs start their ranks by trainer=ddp trainer.devices=N (docs/scale.md)"
             raise UserError(f"{started} processes were started, but each would run all jobs of -m: {hint}")
         settings = {field.name: getattr(self, field.name) for field in fields(self) if field.name != "params"}
@@ -61,12 +61,7 @@ class Grid(JobSweeper):
         rows = best_first(aggregate(runs)) if len(runs) else None
         csv, text = ("", "") if rows is None else (to_csv(rows), to_text(rows))
         summarize(
-            self.jobs.results,
-            str(self.jobs.config.runs),
-            " ".join(result_overrides(arguments)),
-            csv,
-            text,
-            runs.attrs["skipped"],
+            self.jobs.results, self.jobs.runs, " ".join(result_overrides(arguments)), csv, text, runs.attrs["skipped"]
         )
 
 
@@ -84,7 +79,7 @@ class Search(JobSweeper):
     trial: int | None
 
     def sweep(self, arguments: list[str]) -> None:
-        overrides, config = self.parse(arguments), self.jobs.config
+        overrides = self.parse(arguments)
         try:
             from cifar10.sweeps.search import search
             from cifar10.sweeps.study import StudyLocation, sqlite_url, storage_errors
@@ -92,10 +87,11 @@ class Search(JobSweeper):
             raise UserError("a search needs Optuna: pip install -e '.[search]'") from None
         # The default name is a function of the overrides, so the same command resumes its study.
         study = self.study or safe_name(" ".join(result_overrides(arguments)))
-        location = StudyLocation(study, self.storage or sqlite_url(f"{config.runs}/searches/{study}.db"), self.pruner)
+        storage = self.storage or sqlite_url(f"{self.jobs.runs}/searches/{study}.db")
+        location = StudyLocation(study, storage, self.pruner)
         limits = self.n_trials, self.startup_trials, self.max_batch_size, self.seed
         with storage_errors(location):
-            search(overrides, self.jobs, location, config.monitor, *limits)
+            search(overrides, self.jobs, location, self.jobs.config.monitor, *limits)
 
 
 def _values(override: Override) -> list[str]:
