@@ -167,7 +167,11 @@ def _user_error(key: str, values: Any, error: ValidationError) -> UserError:
 
 def explain(error: Exception) -> str:
     """Returns `one_line(error)`. Suggests the closest name for an unknown setting, and quotes for other characters."""
-    if isinstance(error, OverrideParseException) and "=" in error.override:
+    if isinstance(error, OverrideParseException):
+        if "=" not in error.override:
+            return (
+                f"invalid argument {error.override}: expected NAME=VALUE, such as model=cnn; --help lists all settings"
+            )
         return f"cannot parse {error.override}; quote the value: {_quote(*error.override.split('=', 1))}"
     if several := re.match(r"Ambiguous value for argument '(.+?)=(.*)'", str(error)):
         key, values = several.groups()
@@ -176,7 +180,7 @@ def explain(error: Exception) -> str:
     if not unknown:
         return one_line(error)
     names = [name for file in CONF.rglob("*.yaml") for name in _keys(file)]
-    close = get_close_matches(unknown[1], names, n=1)
+    close = get_close_matches(unknown[1], names, n=1, cutoff=0.7)
     if close == [unknown[1]]:
         return f"unknown setting {unknown[1]}: it exists only with another model=, data=, search= or trainer="
     hint = f"did you mean {close[0]}? " if close else ""

@@ -29,9 +29,7 @@ class Losses(Callback):
 def train(folder, *overrides, steps=STEPS):
     """Trains some steps; returns the losses, the initial weights, and the images, labels and order of the batches."""
     with initialize(version_base="1.3", config_path="../../conf"):
-        cfg = compose(
-            "train", [*overrides, *SIZES, "epochs=1", f"trainer.limit_train_batches={steps}", *QUIET]
-        )
+        cfg = compose("train", [*overrides, *SIZES, "epochs=1", f"trainer.limit_train_batches={steps}", *QUIET])
     data = instantiate(cfg.data, _convert_="all", batch_size=cfg.batch_size, seed=cfg.seed)
     data.setup()
     seed_everything(cfg.seed, verbose=False)
