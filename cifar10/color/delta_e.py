@@ -162,11 +162,11 @@ class _MeanDeltaE76(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[None, Tensor, None]:
         images, prototypes = ctx.saved_tensors
-        total = torch.zeros_like(prototypes)
+        total, pixels = torch.zeros_like(prototypes), prototypes.shape[-2:].numel()
         for some, slopes in zip(images.split(ctx.size), gradient.split(ctx.size), strict=True):
             differences = _by_channel(some, prototypes)
             distance = _norm(*differences)
-            weight = slopes[..., None, None] / -distance[0, 0].numel() / distance.masked_fill_(distance == 0, inf)
+            weight = slopes[..., None, None] / -pixels / distance.masked_fill_(distance == 0, inf)
             for channel, difference in enumerate(differences):
                 total[:, channel] += difference.mul_(weight).sum(0)
         return None, total, None
