@@ -167,6 +167,8 @@ class ImageData(LightningDataModule):
         return {"checksum": self.checksum, "epoch": epoch, "batches": batches}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        if "epoch" not in state_dict:
+            raise UserError("the checkpoint is of an earlier version of this project; start over with overwrite=true")
         if state_dict["checksum"] != self.checksum:
             raise UserError(
                 f"data={self.name} differs from the data set that the checkpoint was trained on; "
