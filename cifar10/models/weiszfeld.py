@@ -18,7 +18,7 @@ from cifar10.compat import has_trainer
 from cifar10.data.datamodule import ImageData
 from cifar10.errors import UserError
 from cifar10.models.classifier import Batch, all_gather_object, training_data
-from cifar10.models.prototype import Prototype
+from cifar10.models.prototype import TOLERANCE, Prototype
 from cifar10.networks.base import CIFAR10_CLASSES, to_unit
 
 log = logging.getLogger(__name__)
@@ -42,7 +42,7 @@ class Weiszfeld(Prototype):
         self,
         class_names: Sequence[str] = CIFAR10_CLASSES,
         solver: Literal["weiszfeld"] = "weiszfeld",
-        tolerance: Annotated[float, Gt(0)] = 1e-3,
+        tolerance: Annotated[float, Gt(0)] = TOLERANCE,
         **kwargs: Any,
     ) -> None:
         super().__init__(class_names, **kwargs)
