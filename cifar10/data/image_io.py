@@ -103,8 +103,8 @@ def to_tensor(image: Image.Image) -> Tensor:
     """Returns (3, 32, 32) uint8 RGB, with the EXIF orientation applied. Raises the errors of Pillow.
 
     Keeps the values of a 32 x 32 RGB image. Scales the largest centered square of others, bicubic and antialiased,
-    which rings less than Lanczos. Keeps the high byte of 16-bit gray, as Pillow does for color. Converts CMYK without its
-    profile. Composites transparent pixels onto white: their colors are arbitrary, often black.
+    which rings less than Lanczos. Keeps the high byte of 16-bit gray, as Pillow does for color. Converts CMYK without
+    its profile. Composites transparent pixels onto white: their colors are arbitrary, often black.
     """
     image = ImageOps.exif_transpose(image)  # decodes the file: a truncated one fails here
     if image.mode == "F":
