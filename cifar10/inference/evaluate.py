@@ -60,8 +60,7 @@ def evaluate(
     finally:
         classifier.teardown("test")
     classifier.finish_test()
-    predictions = classifier.test_predictions
-    assert predictions is not None
+    predictions: Any = classifier.test_predictions
     ece = calibration(predictions.probabilities, predictions.labels).ece
     return Evaluation(classifier.test_results, predictions, ece)
 
