@@ -223,7 +223,7 @@ class Classifier(LightningModule):
 
 
 def all_gather_object(value: Any, world_size: int) -> list[Any]:
-    """Returns the `value` of each rank, by rank, for what no sum can restore bit-identically."""
+    """Returns the `value` of each rank, in the order of ranks."""
     values = [value] * world_size
     if world_size > 1:
         torch.distributed.all_gather_object(values, value)
@@ -231,7 +231,7 @@ def all_gather_object(value: Any, world_size: int) -> list[Any]:
 
 
 def training_data(trainer: Trainer) -> ImageData:
-    """Returns the data module. Raises UserError where the Trainer was given a loader instead."""
+    """Returns the data module. Raises UserError if the Trainer has a loader instead."""
     data = getattr(trainer, "datamodule", None)
     if not isinstance(data, ImageData):
         raise UserError("this model needs all training images: call fit with datamodule=, one of cifar10.data")

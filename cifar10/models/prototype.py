@@ -101,7 +101,7 @@ class Prototype(Classifier):
     def configure_optimizers(self) -> Any:
         kind = torch.optim.Adam if self.network.discriminative else torch.optim.SGD
         optimizer = kind(self.parameters(), lr=self.learning_rate)
-        # Batches stand in for the study's full-batch steps: as the rate falls to zero, so does their noise.
+        # Batches replace the study's full-batch steps. Their noise decays to zero with the learning rate.
         schedule = CosineAnnealingLR(optimizer, T_max=int(self.trainer.estimated_stepping_batches))
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 

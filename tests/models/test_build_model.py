@@ -1,4 +1,4 @@
-"""A model from settings, and from a checkpoint."""
+"""Builds models from settings and from checkpoints."""
 
 import pytest
 import torch
