@@ -61,10 +61,12 @@ def run(args: argparse.Namespace) -> None:
 
 def find_images(names: Sequence[Path], failed: list[Path]) -> list[Path]:
     """Returns the files, also those in folders; reports missing files and empty folders, and adds them to `failed`."""
+    from cifar10.data.image_io import image_files
+
     found = []
     for name in names:
         try:
-            below = files_of(name)
+            below = image_files(name) if name.is_dir() else [name] * name.exists()
             reason = "no images in this folder" if name.is_dir() else "file or folder not found"
         except OSError as error:  # a folder without read permission
             below, reason = [], str(error.strerror)
@@ -73,14 +75,6 @@ def find_images(names: Sequence[Path], failed: list[Path]) -> list[Path]:
             print(f"{printable(name)}: {reason}", file=sys.stderr)
         found += below
     return found
-
-
-def files_of(path: Path) -> list[Path]:
-    if not path.is_dir():
-        return [path] if path.exists() else []
-    from cifar10.data.image_io import image_files
-
-    return image_files(path)
 
 
 def predict(predictor: "Predictor", paths: Sequence[Path], top: int, failed: list[Path]) -> Iterator[Row]:

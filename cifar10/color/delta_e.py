@@ -157,28 +157,24 @@ class _MeanDeltaE76(torch.autograd.Function):
     def forward(ctx: Any, images: Tensor, prototypes: Tensor, size: int) -> Tensor:
         ctx.save_for_backward(images, prototypes)
         ctx.size = size
-        return torch.cat([_norm(*_by_channel(some, prototypes)).mean((-2, -1)) for some in images.split(size)])
+        return torch.cat([_distance(some, prototypes)[0].mean((-2, -1)) for some in images.split(size)])
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[None, Tensor, None]:
         images, prototypes = ctx.saved_tensors
-        total = torch.zeros_like(prototypes)
+        total, pixels = torch.zeros_like(prototypes), prototypes.shape[-2:].numel()
         for some, slopes in zip(images.split(ctx.size), gradient.split(ctx.size), strict=True):
-            differences = _by_channel(some, prototypes)
-            distance = _norm(*differences)
-            weight = slopes[..., None, None] / -distance[0, 0].numel() / distance.masked_fill_(distance == 0, inf)
+            distance, differences = _distance(some, prototypes)
+            weight = slopes[..., None, None] / -pixels / distance.masked_fill_(distance == 0, inf)
             for channel, difference in enumerate(differences):
                 total[:, channel] += difference.mul_(weight).sum(0)
         return None, total, None
 
 
-def _by_channel(images: Tensor, prototypes: Tensor) -> list[Tensor]:
-    """Returns the differences of every image and prototype in each of the three channels, (N, P, H, W)."""
-    return [images[:, None, channel] - prototypes[:, channel] for channel in range(3)]
-
-
-def _norm(first: Tensor, second: Tensor, third: Tensor) -> Tensor:
-    return _sum_of_squares(first, second, third).sqrt_()
+def _distance(images: Tensor, prototypes: Tensor) -> tuple[Tensor, list[Tensor]]:
+    """Returns the distances of all pairs of pixels, and their differences in each channel, all (N, P, H, W)."""
+    differences = [images[:, None, channel] - prototypes[:, channel] for channel in range(3)]
+    return _sum_of_squares(*differences).sqrt_(), differences
 
 
 def check_shapes(images: Tensor, prototypes: Tensor) -> tuple[Tensor, Tensor]:

@@ -94,9 +94,8 @@ class ImageData(LightningDataModule):
             else:
                 self.val_images, self.val_labels = images.val_images, images.val_labels
         if self.trainer is not None:
-            for split in ("train", "val", "test"):
-                for part in (f"{split}_images", f"{split}_labels"):
-                    setattr(self, part, getattr(self, part).to(self.trainer.strategy.root_device))
+            for part in [f"{split}_{kind}" for split in ("train", "val", "test") for kind in ("images", "labels")]:
+                setattr(self, part, getattr(self, part).to(self.trainer.strategy.root_device))
 
     def _split_train_images(self) -> None:
         images, labels = self.train_images, self.train_labels
@@ -127,17 +126,10 @@ class ImageData(LightningDataModule):
 
     def train_dataloader(self) -> TrainBatches:
         assert self.trainer is not None
-        trainer, shard = self.trainer, self._shard()
+        trainer = self.trainer
+        settings: dict[str, Any] = {"augmentation": self.augmentation, "position": self.position, **self._shard()}
         self.train_batches = TrainBatches(
-            self.train_images,
-            self.train_labels,
-            self.batch_size,
-            self.seed,
-            lambda: trainer.current_epoch,
-            self.augmentation,
-            shard["rank"],
-            shard["world_size"],
-            self.position,
+            self.train_images, self.train_labels, self.batch_size, self.seed, lambda: trainer.current_epoch, **settings
         )
         return self.train_batches
 
@@ -167,6 +159,8 @@ class ImageData(LightningDataModule):
         return {"checksum": self.checksum, "epoch": epoch, "batches": batches}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        if "epoch" not in state_dict:
+            raise UserError("the checkpoint is of an earlier version of this project; start over with overwrite=true")
         if state_dict["checksum"] != self.checksum:
             raise UserError(
                 f"data={self.name} differs from the data set that the checkpoint was trained on; "

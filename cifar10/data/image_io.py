@@ -102,9 +102,9 @@ def read_image(path: Path) -> Tensor:
 def to_tensor(image: Image.Image) -> Tensor:
     """Returns (3, 32, 32) uint8 RGB, with the EXIF orientation applied. Raises the errors of Pillow.
 
-    Keeps the values of a 32 x 32 RGB image. Scales the largest centerd square of others, bicubic and antialiased, which
-    rings less than Lanczos. Keeps the high byte of 16-bit gray, as Pillow does for color. Converts CMYK without its
-    profile. Composites transparent pixels onto white: their colors are arbitrary, often black.
+    Keeps the values of a 32 x 32 RGB image. Scales the largest centered square of others, bicubic and antialiased,
+    which rings less than Lanczos. Keeps the high byte of 16-bit gray, as Pillow does for color. Converts CMYK without
+    its profile. Composites transparent pixels onto white: their colors are arbitrary, often black.
     """
     image = ImageOps.exif_transpose(image)  # decodes the file: a truncated one fails here
     if image.mode == "F":
@@ -145,11 +145,10 @@ def as_batch(images: Any, layout: Layout = "NCHW") -> Tensor:
     if not all(isinstance(image, Image.Image) for image in images):
         kinds = ", ".join(sorted({type(image).__name__ for image in images}))
         raise UserError(f"images: expected a sequence of paths or of Pillow images, got {kinds}; stack arrays into one")
-    results = [_try_read(image) for image in images]
-    for index, result in enumerate(results):
-        if isinstance(result, str):
-            raise UserError(f"images[{index}] cannot be read: {result}")
-    return torch.stack([result for result in results if isinstance(result, Tensor)])
+    tensors: list[Any] = [_try_read(image) for image in images]
+    if errors := [f"images[{index}] cannot be read: {e}" for index, e in enumerate(tensors) if isinstance(e, str)]:
+        raise UserError(errors[0])
+    return torch.stack(tensors)
 
 
 def _from_array(images: np.ndarray | Tensor, layout: Layout) -> Tensor:

@@ -21,19 +21,8 @@ def make_images(count: int, seed: int) -> tuple[Tensor, Tensor]:
     labels = torch.arange(count) % len(CLASS_NAMES)
     labels = labels[torch.rand(count, generator=generator).argsort(stable=True)]
     images = torch.empty(count, 3, SIZE, SIZE, dtype=torch.uint8)
-    painters = (
-        _balloon,
-        _boat,
-        _car,
-        _fish,
-        _flower,
-        _house,
-        _moon,
-        _mountain,
-        _sun,
-        _tree,
-    )  # the order of CLASS_NAMES
-    for label, paint in enumerate(painters):
+    # In the order of CLASS_NAMES.
+    for label, paint in enumerate((_balloon, _boat, _car, _fish, _flower, _house, _moon, _mountain, _sun, _tree)):
         positions = (labels == label).nonzero().squeeze(1)
         canvas = Canvas(len(positions), generator)
         paint(canvas)
@@ -84,10 +73,9 @@ def _fish(canvas: Canvas) -> None:
     color = canvas.color("paint")
     canvas.paint(wedge(v, u - 5, 4.5, 6), color)
     canvas.paint(wedge(u - 1, v + 6.5, 4, 5), color)
-    canvas.paint(ellipse(u, v, 7.5, 4), color)
-    canvas.paint(
-        torch.maximum(ellipse(u, v, 7.5, 4), (u - 0.5).abs() - 1), canvas.color("paint"), canvas.bernoulli(0.6)
-    )
+    body = ellipse(u, v, 7.5, 4)
+    canvas.paint(body, color)
+    canvas.paint(torch.maximum(body, (u - 0.5).abs() - 1), canvas.color("paint"), canvas.bernoulli(0.6))
     canvas.paint(ellipse(u + 4.6, v + 1, 1.3, 1.3), canvas.color("white"))
     canvas.paint(ellipse(u + 4.8, v + 1, 0.7, 0.7), canvas.color("dark"))
 

@@ -3,7 +3,6 @@
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
-from unicodedata import normalize
 
 import torch
 from hydra.errors import HydraException
@@ -60,8 +59,7 @@ def evaluate(
     finally:
         classifier.teardown("test")
     classifier.finish_test()
-    predictions = classifier.test_predictions
-    assert predictions is not None
+    predictions: Any = classifier.test_predictions
     ece = calibration(predictions.probabilities, predictions.labels).ece
     return Evaluation(classifier.test_results, predictions, ece)
 
@@ -91,17 +89,12 @@ def load_data(predictor: Predictor, overrides: Sequence[str]) -> ImageData:
         raise UserError(one_line(error)) from error
     data.prepare_data()
     data.setup()
-    if _normalize(data.class_names) != _normalize(predictor.class_names):
+    if data.class_names != predictor.class_names:
         raise UserError(
             f"data={data.name} has the classes {shorten(data.class_names)}, expected those of {predictor.checkpoint}: "
             f"{shorten(predictor.class_names)}; choose data with the same classes"
         )
     return data
-
-
-def _normalize(names: Sequence[str]) -> list[str]:
-    """Returns names in Unicode NFC: folder names with accents are NFD on macOS."""
-    return [normalize("NFC", name) for name in names]
 
 
 def _check_overrides(overrides: Sequence[str], run: SavedRun | None) -> None:

@@ -49,10 +49,7 @@ def make_card(
 
 def _training(record: dict[str, Any]) -> dict[str, Any]:
     names = ("data", "data_sha256", "images", "seed", "epochs", "device", "commit")
-    return {name: record[name] for name in names} | {
-        "experiment": experiment(record),
-        "command": command(record),
-    }
+    return {name: record[name] for name in names} | {"experiment": experiment(record), "command": command(record)}
 
 
 def to_markdown(card: dict[str, Any]) -> str:

@@ -66,16 +66,17 @@ class Classifier(LightningModule):
         """Returns the mean loss of a batch, a scalar. logits: (N, C), labels: (N,)."""
         return F.cross_entropy(logits, labels)
 
-    def training_step(self, dataloader_iter: Iterator[Any]) -> Tensor:
+    def training_step(self, dataloader_iter: Iterator[Any]) -> Tensor | None:
         """Runs optimizer steps until a callback needs to act, for SECONDS_PER_CALL at most; returns the last loss.
 
+        Returns None at the end of a loader without length: Lightning calls once more than there are batches.
         Lightning's own cost arises once per call. Results do not depend on the number of steps in a call. Under DDP it
         is one: gradients of further backward passes in the same call are not all reduced.
         """
         optimizer: Any = self.optimizers()
         schedule: Any = self.lr_schedulers()
         needs_step, steps, end = self._needs_step(), 0, monotonic() + SECONDS_PER_CALL
-        first = self.trainer.fit_loop.epoch_loop.batch_idx
+        first, loss = self.trainer.fit_loop.epoch_loop.batch_idx, None
         for (images, labels), _, _ in dataloader_iter:
             loss = self._train_loss(images.to(self.device), labels.to(self.device), first + steps)
             with torch.autocast(self.device.type, enabled=False):  # Lightning enables it for this whole method
@@ -89,7 +90,7 @@ class Classifier(LightningModule):
             if sum(needed(self.trainer.global_step) for needed in needs_step) or monotonic() >= end:
                 break
         count_batches(self.trainer, steps - 1)  # Lightning counts one per call
-        return loss.detach()
+        return loss if loss is None else loss.detach()
 
     def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:
         if self.gradient_clip_val is not None:
@@ -98,12 +99,14 @@ class Classifier(LightningModule):
     def _needs_step(self) -> list[Callable[[int], bool]]:
         """Returns functions that return whether `training_step` has to end after a step.
 
-        Callbacks have one as `needs_step`. A callback that acts on batches and has none needs each step.
+        Callbacks have one as `needs_step`. A callback that acts on batches and has none needs each step, as do
+        `max_steps` and a validation within the epoch.
         """
-        if self.trainer.world_size > 1:
+        trainer = self.trainer
+        if trainer.world_size > 1 or trainer.max_steps != -1 or trainer.val_check_batch != trainer.num_training_batches:
             return [lambda step: True]
         hooks = "on_train_batch_start", "on_train_batch_end"
-        callbacks = self.trainer.callbacks  # type: ignore[attr-defined]  # set by one of Lightning's connectors
+        callbacks = trainer.callbacks  # type: ignore[attr-defined]  # set by one of Lightning's connectors
         acting = [c for c in callbacks if any(is_overridden(hook, c, Callback) for hook in hooks)]
         return [getattr(callback, "needs_step", lambda step: True) for callback in acting]
 
@@ -220,7 +223,7 @@ class Classifier(LightningModule):
 
 
 def all_gather_object(value: Any, world_size: int) -> list[Any]:
-    """Returns the `value` of each rank, by rank, for what no sum can restore bit-identically."""
+    """Returns the `value` of each rank, in the order of ranks."""
     values = [value] * world_size
     if world_size > 1:
         torch.distributed.all_gather_object(values, value)
@@ -228,7 +231,7 @@ def all_gather_object(value: Any, world_size: int) -> list[Any]:
 
 
 def training_data(trainer: Trainer) -> ImageData:
-    """Returns the data module. Raises UserError where the Trainer was given a loader instead."""
+    """Returns the data module. Raises UserError if the Trainer has a loader instead."""
     data = getattr(trainer, "datamodule", None)
     if not isinstance(data, ImageData):
         raise UserError("this model needs all training images: call fit with datamodule=, one of cifar10.data")

@@ -74,14 +74,8 @@ class FeedForward(Classifier):
                 f"model.warmup_fraction={self.warmup_fraction} of {steps} steps is not more than one; train longer, "
                 "in smaller batches, or at a constant rate with model.warmup_fraction=null"
             )
-        schedule = OneCycleLR(
-            optimizer,
-            self.learning_rate,
-            steps,
-            pct_start=self.warmup_fraction,
-            anneal_strategy="linear",
-            cycle_momentum=False,
-        )
+        shape: dict[str, Any] = {"pct_start": self.warmup_fraction, "anneal_strategy": "linear"}
+        schedule = OneCycleLR(optimizer, self.learning_rate, steps, cycle_momentum=False, **shape)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
     def _optimizer(self) -> torch.optim.Optimizer:

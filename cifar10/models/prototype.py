@@ -20,6 +20,9 @@ from cifar10.networks.prototype import PrototypeNetwork
 PAIRS_TO_COMPILE = 5_000_000
 """Pairs of a training image and a prototype in a run from which compiled kernels save more than their seconds."""
 
+TOLERANCE = 1e-3
+"""Default of the duality gap at which `Weiszfeld` stops, in Delta E 1976."""
+
 
 class Prototype(Classifier):
     """Trains the study's first model: an image belongs to the class whose prototype ("typical image") is nearest.
@@ -44,11 +47,13 @@ class Prototype(Classifier):
         solver: Literal["gradient", "weiszfeld"] = "gradient",
         prototypes_per_class: Annotated[int, Gt(0)] = 1,
         tta_flip: bool = False,
-        tolerance: Annotated[float, Gt(0)] = 1e-3,
+        tolerance: Annotated[float, Gt(0)] = TOLERANCE,
         compile: bool | Literal["auto"] = "auto",
     ) -> None:
         if solver != "gradient":
             raise UserError(f"model.solver={solver} is the class cifar10.models.weiszfeld.Weiszfeld, not Prototype")
+        if tolerance != TOLERANCE:
+            raise UserError(f"model.tolerance={tolerance} needs model.solver=weiszfeld; leave it out")
         if compile is True and delta == "ciede2000":
             raise UserError("model.compile=true has no kernel for model.delta=ciede2000; set model.compile=auto")
         discriminative = objective == "discriminative"
@@ -96,7 +101,7 @@ class Prototype(Classifier):
     def configure_optimizers(self) -> Any:
         kind = torch.optim.Adam if self.network.discriminative else torch.optim.SGD
         optimizer = kind(self.parameters(), lr=self.learning_rate)
-        # Batches stand in for the study's full-batch steps: as the rate falls to zero, so does their noise.
+        # Batches replace the study's full-batch steps. Their noise decays to zero with the learning rate.
         schedule = CosineAnnealingLR(optimizer, T_max=int(self.trainer.estimated_stepping_batches))
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 

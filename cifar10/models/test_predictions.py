@@ -15,7 +15,7 @@ FILE = "predictions.npz"
 class TestPredictions:
     """Holds probabilities (N, C) float32 in [0, 1] and true labels (N,) int64, in the order of the test images."""
 
-    __test__: ClassVar = False  # no test class of pytest's
+    __test__: ClassVar = False  # pytest must not collect it
 
     probabilities: np.ndarray
     labels: np.ndarray
@@ -26,7 +26,7 @@ class TestPredictions:
 
     @classmethod
     def load(cls, folder: Path) -> "TestPredictions":
-        """Reads the file. Raises OSError, ValueError or KeyError where it is missing or something else."""
+        """Reads the file. Raises OSError, ValueError or KeyError if it is missing or damaged."""
         with np.load(folder / FILE) as arrays:  # pickled objects are refused
             return cls(arrays["probabilities"].astype(np.float32), arrays["labels"])
 

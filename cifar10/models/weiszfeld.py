@@ -18,7 +18,7 @@ from cifar10.compat import has_trainer
 from cifar10.data.datamodule import ImageData
 from cifar10.errors import UserError
 from cifar10.models.classifier import Batch, all_gather_object, training_data
-from cifar10.models.prototype import Prototype
+from cifar10.models.prototype import TOLERANCE, Prototype
 from cifar10.networks.base import CIFAR10_CLASSES, to_unit
 
 log = logging.getLogger(__name__)
@@ -33,16 +33,16 @@ class Weiszfeld(Prototype):
 
     Each image is assigned to the nearest of its class's `prototypes_per_class`. Training stops when the duality gap
     (`train/gap`) is `tolerance` at most, in Delta E 1976. One per class is the global minimum, from any start. With
-    several the problem is not convex (k-medians): the result, where no image changes its median any more, is a local
-    minimum that depends on the initial images, and the gap is that of the assignment.
-    `best.ckpt` is of the pass with the lowest validation loss; on few images that can be one before the last.
+    several, the problem is not convex (k-medians): training also continues until no image changes its median. The
+    result is a local minimum that depends on the initial images. The gap is that of the assignment.
+    `best.ckpt` holds the pass with the lowest validation loss; on few images it can precede the last.
     """
 
     def __init__(
         self,
         class_names: Sequence[str] = CIFAR10_CLASSES,
         solver: Literal["weiszfeld"] = "weiszfeld",
-        tolerance: Annotated[float, Gt(0)] = 1e-3,
+        tolerance: Annotated[float, Gt(0)] = TOLERANCE,
         **kwargs: Any,
     ) -> None:
         super().__init__(class_names, **kwargs)
@@ -61,7 +61,7 @@ class Weiszfeld(Prototype):
         return self.medians is not None and self.medians.unchanged and self.medians.gap <= self.tolerance
 
     def setup(self, stage: str) -> None:
-        """Raises UserError for settings with which it would find something else."""
+        """Raises UserError for settings that change the images, the gradients or the weights."""
         if stage == "fit":
             callbacks = self.trainer.callbacks  # type: ignore[attr-defined]  # set by one of Lightning's connectors
             averaged = any(isinstance(callback, WeightAveraging) for callback in callbacks)
@@ -135,7 +135,7 @@ class Weiszfeld(Prototype):
 
 
 def restored(states: list[dict[str, Any]], trainer: Trainer) -> GeometricMedians:
-    """Returns the medians of this rank's saved state on the Trainer's device: the model is not there yet."""
+    """Returns the medians of this rank's saved state on the Trainer's device, to which the model moves later."""
     state = move_data_to_device(states[trainer.global_rank], trainer.strategy.root_device)
     medians = GeometricMedians(state["medians"])
     vars(medians).update(state)
@@ -157,7 +157,7 @@ def nearest(medians: Tensor, colors: Tensor, labels: Tensor, per_class: int) -> 
 
 
 def lab_batches(data: ImageData) -> list[Batch]:
-    """Returns all training batches in L*a*b*, or an empty list where they would take too much memory."""
+    """Returns all training batches in L*a*b*, or an empty list if they exceed LAB_BYTES."""
     if 4 * data.train_images.numel() > LAB_BYTES:
         return []
     # In the order of the first epoch, resumed or not, so that the sums are bit-identical.

@@ -260,6 +260,13 @@ def test_mean_difference_matches_mean_of_reference(delta):
 
 
 @pytest.mark.parametrize("delta", FUNCTIONS)
+def test_empty_batch_has_zero_gradient(delta):
+    prototypes = random_images(2, 3, 4, 4).requires_grad_()
+    mean_difference(torch.rand(0, 3, 4, 4), prototypes, delta).sum().backward()
+    assert prototypes.grad.abs().sum() == 0
+
+
+@pytest.mark.parametrize("delta", FUNCTIONS)
 def test_equal_images_have_zero_distance(delta):
     images = to_color_space(random_images(30, 3, 32, 32), delta)  # from 26 on, cdist defaults to matrix products
     assert mean_difference(images, images, delta).diagonal().tolist() == [0.0] * 30

@@ -160,6 +160,13 @@ def test_checkpoint_of_other_images_raises_user_error(random_data):
         other.load_state_dict(data.state_dict())
 
 
+def test_checkpoint_of_earlier_version_raises_user_error(random_data):
+    data = random_data(BALANCED, val_size=10)
+    data.setup()
+    with pytest.raises(UserError, match=r"earlier version.*overwrite=true"):
+        data.load_state_dict({"checksum": data.checksum})
+
+
 def test_trainer_gets_each_training_image_once_per_epoch(random_data, quiet_trainer):
     data, model = random_data(range(50), val_size=7, batch_size=8), Recorder()
     quiet_trainer(max_epochs=3, num_sanity_val_steps=0).fit(model, data)

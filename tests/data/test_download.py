@@ -16,7 +16,7 @@ from cifar10.data import download
 from cifar10.data.cifar10 import CIFAR10Data, ensure_cifar10
 from cifar10.data.download import ARCHIVE
 from cifar10.errors import UserError
-from cifar10.training.config import check_arguments, compose_settings
+from cifar10.training.config import check_arguments
 
 ALTERNATIVES = "or set another mirror (data.mirrors=[URL]), or use synthetic images (data=synthetic)"
 DISK = "make room or choose another folder with data.root=PATH"
@@ -219,10 +219,6 @@ def test_connection_timeout(serve, archive, monkeypatch):
 
 def test_unreachable_mirrors_cost_few_seconds():
     assert len(download.MIRRORS) * download.CONNECT_S <= 6
-
-
-def test_default_mirrors_are_those_of_the_settings():
-    assert tuple(compose_settings("data=cifar10")["data"]["mirrors"]) == download.MIRRORS
 
 
 def test_failure_of_all_mirrors_is_one_line_without_passwords(serve, archive, monkeypatch):

@@ -1,4 +1,4 @@
-"""A model from settings, and from a checkpoint."""
+"""Builds models from settings and from checkpoints."""
 
 import pytest
 import torch
@@ -9,7 +9,7 @@ from cifar10.models.cnn import CNN
 from cifar10.models.prototype import Prototype
 from cifar10.models.weiszfeld import Weiszfeld
 
-PROTOTYPE = {"_target_": "cifar10.models.prototype.Prototype", "learning_rate": 3.0, "tolerance": 0.01}
+PROTOTYPE = {"_target_": "cifar10.models.prototype.Prototype", "learning_rate": 3.0}
 
 
 @pytest.mark.parametrize(("solver", "cls"), [("gradient", Prototype), ("weiszfeld", Weiszfeld)])
@@ -17,13 +17,19 @@ def test_the_solver_chooses_the_class(solver, cls):
     model = build_model({**PROTOTYPE, "solver": solver}, ["a", "b"])
     assert type(model) is cls
     assert model.network.name == "Prototype"
-    expected = {"class_names": ["a", "b"], "learning_rate": 3.0, "tolerance": 0.01, "solver": solver}
+    expected = {"class_names": ["a", "b"], "learning_rate": 3.0, "solver": solver}
     assert {name: model.hparams[name] for name in expected} == expected
 
 
 def test_prototype_refuses_solver_weiszfeld():
     with pytest.raises(UserError, match=r"model.solver=weiszfeld is the class cifar10.models.weiszfeld.Weiszfeld"):
         Prototype(solver="weiszfeld")
+
+
+def test_tolerance_needs_solver_weiszfeld():
+    with pytest.raises(UserError, match=r"model.tolerance=0.1 .*solver=weiszfeld"):
+        Prototype(tolerance=0.1)
+    assert Weiszfeld(tolerance=0.1).tolerance == 0.1
 
 
 def test_any_other_model_is_its_target():

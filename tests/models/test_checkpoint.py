@@ -1,4 +1,4 @@
-"""A checkpoint is enough: weights-only loading, no data and no configuration beside it."""
+"""Loads checkpoints weights-only, without data and configuration."""
 
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,7 @@ from cifar10.networks.checkpoint import load_network
 
 @pytest.fixture(scope="module", params=[Prototype, Weiszfeld, MLP, CNN])
 def trained(request, random_data, quiet_trainer, tmp_path_factory) -> tuple[Classifier, Path]:
-    """A model after one epoch, and its checkpoint."""
+    """Returns a model after one epoch, and its checkpoint."""
     data = random_data([0, 1, 2, 3] * 10, batch_size=16, val_size=8)
     data.setup()
     model = request.param(class_names=data.class_names)
@@ -30,7 +30,7 @@ def trained(request, random_data, quiet_trainer, tmp_path_factory) -> tuple[Clas
 
 
 def walk(value: Any) -> list[Any]:
-    """The leaves of nested dicts, lists and tuples, keys among them."""
+    """Returns the leaves of nested dicts, lists and tuples, including keys."""
     if isinstance(value, dict):
         return [leaf for item in value.items() for leaf in walk(item)]
     if isinstance(value, list | tuple):

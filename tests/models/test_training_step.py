@@ -6,8 +6,10 @@ import pytest
 import torch
 from hydra import compose, initialize
 from lightning import Callback
+from torch.utils.data import DataLoader, IterableDataset
 
 from cifar10.models import classifier
+from cifar10.models.mlp import MLP
 from cifar10.training.run import train
 
 SMALL = ("data=synthetic", "data.train_size=165", "data.val_size=40", "data.test_size=20", "epochs=2", "batch_size=10")
@@ -23,6 +25,11 @@ def flat(value, name=""):
                 yield from flat(inner, f"{name}/{key}")
     else:
         yield name, value.tolist() if isinstance(value, torch.Tensor) else value
+
+
+class IterableImages(IterableDataset):
+    def __iter__(self):
+        return ((torch.rand(3, 32, 32), label) for label in [*range(10), 0, 1])
 
 
 @pytest.fixture
@@ -72,12 +79,41 @@ def test_result_is_independent_of_steps_per_call(overrides, ends, run):
         assert {name for name in values if values[name] != found[file].get(name)} == set()
 
 
+class Steps(Callback):
+    """Records the step after each call that Lightning counts as a batch."""
+
+    def __init__(self):
+        self.steps = []
+
+    def on_train_batch_end(self, trainer, *args):
+        self.steps.append(trainer.global_step)
+
+
 def test_callback_that_acts_on_batches_gets_each_step(run):
+    callback = Steps()
+    run(1e9, "model=mlp", callbacks=[callback])
+    assert callback.steps == STEPS
+
+
+@pytest.mark.parametrize("callbacks", [[], [Steps()]])
+def test_loader_without_length_ends_the_epoch(callbacks, quiet_trainer):
+    loader = DataLoader(IterableImages(), batch_size=4)
+    trainer = quiet_trainer(max_epochs=2, callbacks=callbacks)
+    trainer.fit(MLP(), loader)
+    progress = trainer.fit_loop.epoch_loop.batch_progress
+    assert (trainer.global_step, progress.total.completed, progress.current.completed) == (6, 6, 3)
+
+
+def test_trainer_with_max_steps_stops_exactly(quiet_trainer):
+    trainer = quiet_trainer(max_epochs=9, max_steps=5)
+    trainer.fit(MLP(), DataLoader(IterableImages(), batch_size=4))
+    assert trainer.global_step == 5
+
+
+def test_validation_within_an_epoch(quiet_trainer, monkeypatch):
+    monkeypatch.setattr(classifier, "SECONDS_PER_CALL", 1e9)
     steps = []
-
-    class Steps(Callback):
-        def on_train_batch_end(self, trainer, *args):
-            steps.append(trainer.global_step)
-
-    run(1e9, "model=mlp", callbacks=[Steps()])
-    assert steps == STEPS
+    monkeypatch.setattr(MLP, "on_validation_epoch_end", lambda self: steps.append(self.trainer.global_step))
+    loader = DataLoader(list(IterableImages()), batch_size=2)
+    quiet_trainer(max_epochs=1, val_check_interval=2, num_sanity_val_steps=0).fit(MLP(), loader, loader)
+    assert steps == [2, 4, 6]

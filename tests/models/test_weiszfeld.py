@@ -97,7 +97,7 @@ def test_warning_if_training_ended_before_convergence(random_data, quiet_trainer
 
 
 def test_no_convergence_while_images_change_their_prototype(quiet_trainer, caplog):
-    """The gap alone, small enough for this tolerance from the second pass on, says nothing of another assignment."""
+    """The gap meets this tolerance from the second pass on, while images still change their median."""
     data = SyntheticData(train_size=400, val_size=40, test_size=20, batch_size=100)
     data.setup()
     torch.manual_seed(0)
@@ -180,7 +180,7 @@ def test_a_resumed_run_that_had_converged_trains_no_batch(per_class, exact, quie
 
 
 def test_state_is_restored_on_the_trainer_s_device():
-    """When it is loaded the model is not there yet. `meta` stands in for a GPU."""
+    """The model moves there later. `meta` replaces a GPU."""
     trainer = SimpleNamespace(strategy=SimpleNamespace(root_device=torch.device("meta")), global_rank=0)
     medians = restored([vars(GeometricMedians(torch.rand(2, 3, 4, 4)))], trainer)
     tensors = [medians.medians, *medians.previous, *medians.sums()]
