@@ -12,11 +12,11 @@ pytestmark = pytest.mark.slow  # tests/training/loggers/test_tensorboard.py chec
 
 
 @pytest.fixture(scope="module")
-def address(drawn_runs, tmp_path_factory):
+def address(synthetic_runs, tmp_path_factory):
     """Starts TensorBoard on a free local port with two MLP runs and a prototype run; returns its address."""
     folder = tmp_path_factory.mktemp("runs")
     for name in ("model=mlp", "model=mlp/seed=2", "model=prototype"):
-        shutil.copytree(drawn_runs / name, folder / name.replace("/", ","), ignore=shutil.ignore_patterns("seed=2"))
+        shutil.copytree(synthetic_runs / name, folder / name.replace("/", ","), ignore=shutil.ignore_patterns("seed=2"))
     write_embedding(SavedRun(folder / "model=mlp"), 50)
     server = program.TensorBoard(default.get_plugins())
     options = {"logdir": folder, "host": "127.0.0.1", "port": 0, "load_fast": "false", "reload_interval": 0}

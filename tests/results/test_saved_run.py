@@ -17,9 +17,9 @@ from cifar10.training.run import train
 
 
 @pytest.fixture
-def mlp(drawn_runs, tmp_path):
+def mlp(synthetic_runs, tmp_path):
     folder = tmp_path / "mlp"
-    shutil.copytree(drawn_runs / "model=mlp", folder, ignore=shutil.ignore_patterns("seed=2", "tensorboard"))
+    shutil.copytree(synthetic_runs / "model=mlp", folder, ignore=shutil.ignore_patterns("seed=2", "tensorboard"))
     return folder
 
 
@@ -54,13 +54,13 @@ def test_history_excludes_columns_with_empty_cells(mlp):
     assert SavedRun(mlp).history == {"epoch": [1, 2], "train/loss": [2.5, 2.25]}
 
 
-def test_snapshots_from_initial_to_final_prototypes(drawn_runs):
-    run = SavedRun(drawn_runs / "model=prototype")
+def test_snapshots_from_initial_to_final_prototypes(synthetic_runs):
+    run = SavedRun(synthetic_runs / "model=prototype")
     steps = list(run.snapshots)
     assert steps == [0, 1, 2, 4, 8, 10]  # two epochs of five batches
     assert run.snapshots[0].shape == (1, 10, 3, 32, 32)
     torch.testing.assert_close(run.snapshots[10][0], run.prototypes[:, 0], rtol=0, atol=0.5 / 255 + 1e-6)
-    assert SavedRun(drawn_runs / "model=mlp").snapshots == {}
+    assert SavedRun(synthetic_runs / "model=mlp").snapshots == {}
 
 
 def change_record(folder, **changes):

@@ -74,9 +74,9 @@ class IgnorePredictions(doctest.OutputChecker):
 
 
 @pytest.mark.parametrize("page", SCRIPT["PAGES"])
-def test_documented_python_runs(page, drawn_runs, tmp_path, monkeypatch, run_script):
+def test_documented_python_runs(page, synthetic_runs, tmp_path, monkeypatch, run_script):
     (tmp_path / "runs/cnn").mkdir(parents=True)
-    (tmp_path / "runs/cnn/seed=1").symlink_to(drawn_runs / "model=cnn")
+    (tmp_path / "runs/cnn/seed=1").symlink_to(synthetic_runs / "model=cnn")
     monkeypatch.chdir(tmp_path)
     run_script(str(ROOT / "scripts/photos.py"), "photos")
     blocks = "".join(SCRIPT["PYTHON"].findall(PAGES[page]))

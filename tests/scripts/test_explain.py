@@ -11,8 +11,8 @@ SCRIPT = str(Path(__file__).resolve().parents[2] / "scripts/explain.py")
 
 
 @pytest.fixture(scope="module")
-def run(drawn_runs):
-    return drawn_runs / "model=prototype"
+def run(synthetic_runs):
+    return synthetic_runs / "model=prototype"
 
 
 def explain(monkeypatch, *arguments):
@@ -44,9 +44,9 @@ def test_folder_without_a_run_is_reported(tmp_path, monkeypatch):
         explain(monkeypatch, tmp_path)
 
 
-def test_run_of_another_model_is_reported(drawn_runs, monkeypatch):
+def test_run_of_another_model_is_reported(synthetic_runs, monkeypatch):
     with pytest.raises(SystemExit, match=r"explain.py: .*: expected a run of model=prototype, got MLP"):
-        explain(monkeypatch, drawn_runs / "model=mlp")
+        explain(monkeypatch, synthetic_runs / "model=mlp")
 
 
 def test_damaged_weights_are_reported(run, tmp_path, monkeypatch):

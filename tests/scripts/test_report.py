@@ -54,12 +54,12 @@ def test_table_is_sorted_by_validation_accuracy(report, tmp_path, capsys):
 
 
 @pytest.fixture(scope="module")
-def real_runs(drawn_runs, tmp_path_factory):
+def real_runs(synthetic_runs, tmp_path_factory):
     """Small runs on synthetic images, relabelled as CIFAR-10; one has two prototypes per class."""
     folder = tmp_path_factory.mktemp("runs")
     for name in ("prototype", "mlp"):
         skipped = shutil.ignore_patterns("tensorboard", "seed=2")
-        shutil.copytree(drawn_runs / f"model={name}", folder / name, ignore=skipped)
+        shutil.copytree(synthetic_runs / f"model={name}", folder / name, ignore=skipped)
     several = ["model=prototype", "model.prototypes_per_class=2"]
     small = ["data=synthetic", "data.train_size=140", "data.test_size=30", "data.val_size=40", "epochs=2"]
     train(OmegaConf.create(compose_settings(*several, *small, "trainer.enable_progress_bar=false")), folder / "several")

@@ -165,8 +165,8 @@ def test_explanation_draws_the_nearest_classes_on_one_scale():
         assert part.images[0].get_clim() == (0, float(maps.max()))
 
 
-def test_label_of_training_curves(drawn_runs):
-    run = SavedRun(drawn_runs / "model=cnn")
+def test_label_of_training_curves(synthetic_runs):
+    run = SavedRun(synthetic_runs / "model=cnn")
     run.record |= {"best_epoch": 2}
     run.history = {"epoch": [1, 2, 3], "val/loss": [2.5, 1.25, 1.0], "val/accuracy": [0.1, 0.75, 0.5]}
     label = FIGURES["training_curves"](run).get_label()
@@ -174,8 +174,8 @@ def test_label_of_training_curves(drawn_runs):
     assert label.endswith("loss 2.5, 1.25, 1, validation accuracy 10.0%, 75.0%, 50.0%")
 
 
-def test_label_of_prototypes(drawn_runs):
-    run = SavedRun(drawn_runs / "model=prototype")
+def test_label_of_prototypes(synthetic_runs):
+    run = SavedRun(synthetic_runs / "model=prototype")
     counts = np.zeros((10, 10), int)
     counts[:, 2], counts[:, 7], counts[:, 0] = 5, 3, 2
     run.record["test"]["confusion"] = counts.tolist()
@@ -183,8 +183,10 @@ def test_label_of_prototypes(drawn_runs):
     assert FIGURES["prototypes"](run).get_label().endswith(f": {names[2]} (50%) and {names[7]} (30%)")
 
 
-def test_tensorboard_figures_are_logged_and_freed(drawn_runs, tmp_path, monkeypatch):
-    shutil.copytree(drawn_runs / "model=mlp", tmp_path / "run", ignore=shutil.ignore_patterns("tensorboard", "seed=2"))
+def test_tensorboard_figures_are_logged_and_freed(synthetic_runs, tmp_path, monkeypatch):
+    shutil.copytree(
+        synthetic_runs / "model=mlp", tmp_path / "run", ignore=shutil.ignore_patterns("tensorboard", "seed=2")
+    )
     record = json.loads((tmp_path / "run/metrics.json").read_text())
     (tmp_path / "run/metrics.json").unlink()  # train writes it last
     figures, original = [], SummaryWriter.add_figure
@@ -204,15 +206,15 @@ def test_tensorboard_figures_are_logged_and_freed(drawn_runs, tmp_path, monkeypa
     assert "matplotlib.pyplot" not in sys.modules or not sys.modules["matplotlib.pyplot"].get_fignums()
 
 
-def test_prototype_runs_have_all_figures_except_first_layer(drawn_runs):
-    run = SavedRun(drawn_runs / "model=prototype")
+def test_prototype_runs_have_all_figures_except_first_layer(synthetic_runs):
+    run = SavedRun(synthetic_runs / "model=prototype")
     drawn = {name for name, draw in FIGURES.items() if (figure := draw(run)) is not None and figure.get_label()}
     assert drawn == FIGURES.keys() - {"first_layer"}
 
 
 @pytest.mark.parametrize(("name", "shown"), [("a$$b", "a$$b"), ("$5", "$5"), ("caf\udce9", "caf?")])
-def test_class_names_are_drawn_literally(name, shown, drawn_runs):
-    run = SavedRun(drawn_runs / "model=prototype")
+def test_class_names_are_drawn_literally(name, shown, synthetic_runs):
+    run = SavedRun(synthetic_runs / "model=prototype")
     accuracies = list(run.record["test"]["class_accuracy"].values())
     names = [name, "$10", *"cdefghij"]
     test = run.record["test"] | {"class_accuracy": dict(zip(names, accuracies, strict=True))}
