@@ -65,7 +65,7 @@ def read_runs(paths: str | PathLike[str] | Iterable[str | PathLike[str]]) -> pd.
     for path in map(Path, [paths] if isinstance(paths, str | PathLike) else paths):
         files = [path] if path.is_file() else list(_walk(path, skipped))
         unfinished = [file.parent for file in files if file.name == CONFIG and not file.with_name(RESULT).exists()]
-        files = [file for file in files if file.suffix == ".json" and file.name != MODEL_CARD]
+        files = [file for file in files if file == path or (file.suffix == ".json" and file.name != MODEL_CARD)]
         skipped += [f"{folder}: {_why_unfinished(folder)}" for folder in unfinished]
         if not files and not unfinished:
             skipped.append(f"{path}: no finished run found")

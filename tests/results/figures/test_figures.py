@@ -11,10 +11,12 @@ import numpy as np
 import pytest
 import torch
 from omegaconf import OmegaConf
+from records import record
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from torch.utils.tensorboard import SummaryWriter
 from torchmetrics.functional.classification import multiclass_calibration_error
 
+from cifar10.errors import UserError
 from cifar10.networks.prototype import PrototypeNetwork
 from cifar10.results.figures import log_figures
 from cifar10.results.figures.confusion import confusion_figure, confusions_figure
@@ -144,7 +146,7 @@ def test_reliability_diagram_shows_accuracy_by_confidence():
     assert [(bar.get_x(), bar.get_height()) for bar in upper.patches] == [(0.6, 0.5), (0.9, 0.75)]
     np.testing.assert_allclose(upper.lines[1].get_xydata(), [(0.7, 0.5), (0.95, 0.75)])
     assert [round(bar.get_height(), 2) for bar in lower.patches] == [0, 0, 0, 0, 0, 0, 0.2, 0, 0, 0.8]
-    assert upper.texts[0].get_text() == "ECE 20.0%"  # 0.8 * 0.2 + 0.2 * 0.2
+    assert upper.get_title() == "ECE 20.0%"  # 0.8 * 0.2 + 0.2 * 0.2
 
 
 def test_explanation_draws_the_nearest_classes_on_one_scale():
@@ -172,6 +174,23 @@ def test_label_of_training_curves(synthetic_runs):
     label = FIGURES["training_curves"](run).get_label()
     assert label.startswith("best epoch 2 of 3")
     assert label.endswith("loss 2.5, 1.25, 1, validation accuracy 10.0%, 75.0%, 50.0%")
+
+
+def test_training_curves_of_a_truncated_table_are_refused(synthetic_runs):
+    run = SavedRun(synthetic_runs / "model=mlp")
+    run.record |= {"best_epoch": 3}
+    for name in ("val/loss", "lr"):  # epoch 3 is missing, then the column
+        run.history = {"epoch": [1, 2] if name == "val/loss" else [2, 3], name: [2.5, 1.25]}
+        with pytest.raises(UserError, match=r"metrics\.csv: expected val/loss"):
+            FIGURES["training_curves"](run)
+
+
+@pytest.mark.parametrize(("counts", "errors"), [([[3, 2], [0, 5]], "cat as dog (40%)"), ([[5, 0], [0, 5]], "none")])
+def test_label_of_confusion_errors_has_no_absent_errors(counts, errors, tmp_path):
+    run = record(0.8, 1)
+    run["test"]["confusion"] = counts
+    label = FIGURES["confusion_errors"](SavedRun(tmp_path, run)).get_label()
+    assert label == f"80.0% correct; most frequent errors: {errors}"
 
 
 def test_label_of_prototypes(synthetic_runs):
