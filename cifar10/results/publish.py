@@ -26,8 +26,9 @@ from cifar10.results.table import aggregate, best_of, class_accuracy, study_of, 
 from cifar10.training.run_folder import RESULT
 
 TABLE = re.compile(r"(<!-- results -->\n).*?(<!-- /results -->)", re.DOTALL)
-PLOTS = ("confusion", "training_curves", "calibration")
-IMAGES = ("prototypes", "first_and_last", "snapshots", "confused_pair", "confident_errors", "first_layer")
+PUBLISHED = ("prototypes", "first_and_last", "snapshots", "confused_pair", "confident_errors", "first_layer")
+PUBLISHED += ("confusion", "training_curves", "calibration")
+"""Figures in docs/pictures: PNG, except the confusion matrix, which is SVG."""
 
 
 def publish(runs: pd.DataFrame, root: Path) -> list[str]:
@@ -53,9 +54,9 @@ def publish(runs: pd.DataFrame, root: Path) -> list[str]:
     _draw_prototypes(list(first.values()), root / "docs")
     for run in filter(None, (first.get(settings_key(row.records[0])) for row in study)):
         try:
-            for name in (*PLOTS, *IMAGES):
+            for name in PUBLISHED:
                 if (figure := FIGURES[name](run)) is not None:
-                    suffix = "svg" if name in PLOTS else "png"
+                    suffix = "svg" if name == "confusion" else "png"
                     _save(figure, root / f"docs/pictures/{run.record['model'].lower()}_{name}.{suffix}")
         except UserError as error:
             skipped.append(str(error))
