@@ -65,17 +65,13 @@ def publish(runs: pd.DataFrame, root: Path) -> list[str]:
 
 def _write_tables(rows: pd.DataFrame, root: Path) -> list[str]:
     """Replaces the text between the markers of README.md and docs/results.md; returns a line per page without them."""
-    tables = {root / "README.md": to_summary(rows), root / "docs/results.md": to_markdown(rows)}
-    missing = [path for path, table in tables.items() if not _replace_table(path, table)]
-    return [f"{path}: no table between <!-- results --> and <!-- /results -->" for path in missing]
-
-
-def _replace_table(path: Path, table: str) -> bool:
-    """Replaces the table of a page; returns whether the page has one."""
-    text, count = TABLE.subn(lambda part: f"{part[1]}{table}\n{part[2]}", path.read_text() if path.exists() else "")
-    if count:
-        path.write_text(text)
-    return bool(count)
+    skipped = []
+    for path, table in {root / "README.md": to_summary(rows), root / "docs/results.md": to_markdown(rows)}.items():
+        if path.exists() and TABLE.search(page := path.read_text()):
+            path.write_text(TABLE.sub(lambda part, table=table: f"{part[1]}{table}\n{part[2]}", page))
+        else:
+            skipped.append(f"{path}: no table between <!-- results --> and <!-- /results -->")
+    return skipped
 
 
 def _write_records(records: Sequence[Record], folder: Path) -> None:

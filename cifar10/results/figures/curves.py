@@ -51,8 +51,7 @@ def class_accuracy_figure(accuracies: Mapping[str, np.ndarray], class_names: Seq
     values = np.array(list(accuracies.values()))
     order = values.mean(0).argsort()
     figure = Figure(figsize=(WIDTH, 0.3 * len(class_names) + 0.2 * len(accuracies) + 0.6), layout="constrained")
-    axes = figure.subplots()
-    positions = range(len(class_names))
+    axes, positions = figure.subplots(), range(len(class_names))
     axes.hlines(positions, values.min(0)[order], values.max(0)[order], color="gray", linewidth=1, zorder=1)
     for run, (name, row) in enumerate(zip(accuracies, values, strict=True)):
         color, marker = COLORS[run % len(COLORS)], MARKERS[run % len(MARKERS)]
