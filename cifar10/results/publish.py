@@ -26,8 +26,8 @@ from cifar10.results.table import aggregate, best_of, class_accuracy, study_of, 
 from cifar10.training.run_folder import RESULT
 
 TABLE = re.compile(r"(<!-- results -->\n).*?(<!-- /results -->)", re.DOTALL)
-PUBLISHED = ("prototypes", "first_and_last", "snapshots", "confused_pair", "confident_errors", "first_layer")
-PUBLISHED += ("confusion", "training_curves", "calibration")
+PUBLISHED = ["prototypes", "first_and_last", "snapshots", "confused_pair", "confident_errors", "first_layer"]
+PUBLISHED += ["confusion", "training_curves", "calibration"]
 """Figures in docs/pictures: PNG, except the confusion matrix, which is SVG."""
 
 
@@ -68,7 +68,8 @@ def _write_tables(rows: pd.DataFrame, root: Path) -> list[str]:
     skipped = []
     for path, table in {root / "README.md": to_summary(rows), root / "docs/results.md": to_markdown(rows)}.items():
         if path.exists() and TABLE.search(page := path.read_text()):
-            path.write_text(TABLE.sub(lambda part, table=table: f"{part[1]}{table}\n{part[2]}", page))
+            escaped = table.replace("\\", r"\\")
+            path.write_text(TABLE.sub(rf"\g<1>{escaped}\n\g<2>", page))
         else:
             skipped.append(f"{path}: no table between <!-- results --> and <!-- /results -->")
     return skipped
