@@ -1,7 +1,6 @@
 """Runs the examples of README.md and docs/use.md and updates their outputs.
 
-python scripts/examples.py runs                    needs runs/prototype, runs/mlp and runs/cnn, each with seed=1
-python scripts/examples.py runs --only predict.py  only commands that contain this word, no Python
+python scripts/examples.py runs          needs runs/prototype, runs/mlp and runs/cnn, each with seed=1
 
 A ```console block holds commands, on lines that start with $, and their outputs; ```pycon holds a Python session.
 The table between <!-- corruptions --> and <!-- /corruptions --> is computed from scripts/evaluate.py.
@@ -38,7 +37,6 @@ EVALUATE = "python scripts/evaluate.py runs/{0}/seed=1 --corruptions --json {0}.
 def main() -> None:
     parser = make_parser(__doc__)
     parser.add_argument("runs", type=Path, help="folder that contains prototype/seed=1, mlp/seed=1 and cnn/seed=1")
-    parser.add_argument("--only", default="", metavar="WORD", help="update only commands that contain WORD")
     args = parser.parse_args()
     with one_line_errors(), tempfile.TemporaryDirectory() as temporary:
         for name in MODELS:
@@ -51,15 +49,14 @@ def main() -> None:
         with contextlib.chdir(temporary):
             run_command("python scripts/photos.py photos")  # other commands use the photos
             for page in PAGES:
-                (ROOT / page).write_text(update((ROOT / page).read_text(), args.only))
+                (ROOT / page).write_text(update((ROOT / page).read_text()))
 
 
-def update(text: str, only: str = "") -> str:
-    """Returns a page's text with updated outputs of the commands that contain `only`."""
-    text = CONSOLE.sub(lambda block: update_commands(block[0], run_command, only), text)
-    if only in EVALUATE:
-        text = TABLE.sub(lambda _: corruption_table([evaluate(name) for name in MODELS]), text)
-    return text if only else PYTHON.sub(partial(update_python, variables={}), text)
+def update(text: str) -> str:
+    """Returns a page's text with updated outputs and table."""
+    text = CONSOLE.sub(lambda block: update_commands(block[0], run_command), text)
+    text = TABLE.sub(lambda _: corruption_table([evaluate(name) for name in MODELS]), text)
+    return PYTHON.sub(partial(update_python, variables={}), text)
 
 
 @cache
@@ -83,10 +80,9 @@ def commands(block: str) -> list[tuple[str, str]]:
     return [(part.partition("\n")[0], part.partition("\n")[2]) for part in parts]
 
 
-def update_commands(block: str, run: Callable[[str], str], only: str = "") -> str:
-    """Returns a ```console block with updated outputs of the commands that contain `only`."""
-    outputs = [(command, run(command) if only in command else before) for command, before in commands(block)]
-    return "".join(f"$ {command}\n{output}" for command, output in outputs)
+def update_commands(block: str, run: Callable[[str], str]) -> str:
+    """Returns a ```console block with updated outputs."""
+    return "".join(f"$ {command}\n{run(command)}" for command, _ in commands(block))
 
 
 def update_python(block: re.Match[str], variables: dict[str, Any]) -> str:

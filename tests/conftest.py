@@ -140,20 +140,20 @@ def compiler() -> None:
 
 
 @pytest.fixture(scope="session")
-def drawn_runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def synthetic_runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Finished runs on a few synthetic images: each model, an MLP with another seed, an experiment. Read-only."""
     from filelock import FileLock
 
     base = tmp_path_factory.getbasetemp()
     base = base.parent if "PYTEST_XDIST_WORKER" in os.environ else base  # the workers share them
-    with FileLock(base / "drawn_runs.lock"):
-        if not (base / "drawn_runs").exists():
-            _train_drawn_runs(base / "unfinished")
-            (base / "unfinished").rename(base / "drawn_runs")
-    return base / "drawn_runs"
+    with FileLock(base / "synthetic_runs.lock"):
+        if not (base / "synthetic_runs").exists():
+            _train_synthetic_runs(base / "unfinished")
+            (base / "unfinished").rename(base / "synthetic_runs")
+    return base / "synthetic_runs"
 
 
-def _train_drawn_runs(folder: Path) -> None:
+def _train_synthetic_runs(folder: Path) -> None:
     from hydra import compose, initialize
 
     from cifar10.results.figures import log_figures
@@ -169,9 +169,9 @@ def _train_drawn_runs(folder: Path) -> None:
 
 
 @pytest.fixture(scope="session")
-def drawn_page(drawn_runs: Path) -> tuple[str, list[str]]:
-    """Returns the report page of `drawn_runs`, and the reasons for skipped runs."""
+def synthetic_page(synthetic_runs: Path) -> tuple[str, list[str]]:
+    """Returns the report page of `synthetic_runs`, and the reasons for skipped runs."""
     from cifar10.results import load
     from cifar10.results.page.build import page
 
-    return page(load([drawn_runs]))
+    return page(load([synthetic_runs]))

@@ -26,8 +26,9 @@ from cifar10.results.table import aggregate, best_of, class_accuracy, study_of, 
 from cifar10.training.run_folder import RESULT
 
 TABLE = re.compile(r"(<!-- results -->\n).*?(<!-- /results -->)", re.DOTALL)
-PLOTS = ("confusion", "training_curves", "calibration")
-IMAGES = ("prototypes", "first_and_last", "snapshots", "confused_pair", "confident_errors", "first_layer")
+PUBLISHED = ["prototypes", "first_and_last", "snapshots", "confused_pair", "confident_errors", "first_layer"]
+PUBLISHED += ["confusion", "training_curves", "calibration"]
+"""Figures in docs/pictures: PNG, except the confusion matrix, which is SVG."""
 
 
 def publish(runs: pd.DataFrame, root: Path) -> list[str]:
@@ -53,9 +54,9 @@ def publish(runs: pd.DataFrame, root: Path) -> list[str]:
     _draw_prototypes(list(first.values()), root / "docs")
     for run in filter(None, (first.get(settings_key(row.records[0])) for row in study)):
         try:
-            for name in (*PLOTS, *IMAGES):
+            for name in PUBLISHED:
                 if (figure := FIGURES[name](run)) is not None:
-                    suffix = "svg" if name in PLOTS else "png"
+                    suffix = "svg" if name == "confusion" else "png"
                     _save(figure, root / f"docs/pictures/{run.record['model'].lower()}_{name}.{suffix}")
         except UserError as error:
             skipped.append(str(error))
@@ -64,17 +65,14 @@ def publish(runs: pd.DataFrame, root: Path) -> list[str]:
 
 def _write_tables(rows: pd.DataFrame, root: Path) -> list[str]:
     """Replaces the text between the markers of README.md and docs/results.md; returns a line per page without them."""
-    tables = {root / "README.md": to_summary(rows), root / "docs/results.md": to_markdown(rows)}
-    missing = [path for path, table in tables.items() if not _replace_table(path, table)]
-    return [f"{path}: no table between <!-- results --> and <!-- /results -->" for path in missing]
-
-
-def _replace_table(path: Path, table: str) -> bool:
-    """Replaces the table of a page; returns whether the page has one."""
-    text, count = TABLE.subn(lambda part: f"{part[1]}{table}\n{part[2]}", path.read_text() if path.exists() else "")
-    if count:
-        path.write_text(text)
-    return bool(count)
+    skipped = []
+    for path, table in {root / "README.md": to_summary(rows), root / "docs/results.md": to_markdown(rows)}.items():
+        if path.exists() and TABLE.search(page := path.read_text()):
+            escaped = table.replace("\\", r"\\")
+            path.write_text(TABLE.sub(rf"\g<1>{escaped}\n\g<2>", page))
+        else:
+            skipped.append(f"{path}: no table between <!-- results --> and <!-- /results -->")
+    return skipped
 
 
 def _write_records(records: Sequence[Record], folder: Path) -> None:

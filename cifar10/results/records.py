@@ -11,6 +11,7 @@ from typing import Any, Self
 import pandas as pd
 from pydantic import BaseModel, ValidationError, model_validator
 
+from cifar10.errors import one_line
 from cifar10.training.config import flatten
 from cifar10.training.run_folder import CONFIG, DEFAULT_DATA, RESULT, STATUS, WITHOUT_EFFECT
 
@@ -65,7 +66,7 @@ def read_runs(paths: str | PathLike[str] | Iterable[str | PathLike[str]]) -> pd.
     for path in map(Path, [paths] if isinstance(paths, str | PathLike) else paths):
         files = [path] if path.is_file() else list(_walk(path, skipped))
         unfinished = [file.parent for file in files if file.name == CONFIG and not file.with_name(RESULT).exists()]
-        files = [file for file in files if file.suffix == ".json" and file.name != MODEL_CARD]
+        files = [file for file in files if file == path or (file.suffix == ".json" and file.name != MODEL_CARD)]
         skipped += [f"{folder}: {_why_unfinished(folder)}" for folder in unfinished]
         if not files and not unfinished:
             skipped.append(f"{path}: no finished run found")
@@ -73,7 +74,7 @@ def read_runs(paths: str | PathLike[str] | Iterable[str | PathLike[str]]) -> pd.
             try:
                 records[file.resolve()] = _read_record(file)
             except (OSError, ValueError) as error:
-                skipped.append(f"{file}: not a run's metrics.json ({_one_line(error)})")
+                skipped.append(f"{file}: not a run's metrics.json ({_reason(error)})")
     rows = [_row(file, records[file]) for file in _drop_duplicates(records, skipped)]
     runs = pd.DataFrame(rows, columns=COLUMNS).astype({"loss": float, "val_loss": float})
     runs.attrs["skipped"] = skipped
@@ -177,8 +178,8 @@ def _why_unfinished(folder: Path) -> str:
         return "not finished; repeat its command to resume it"
 
 
-def _one_line(error: Exception) -> str:
+def _reason(error: Exception) -> str:
     if isinstance(error, ValidationError):
         first = error.errors()[0]
         return f"{'.'.join(map(str, first['loc']))}: {first['msg']}"
-    return " ".join(f"{type(error).__name__}: {error}".split())
+    return one_line(error)

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from cifar10.data.cifar10 import CIFAR10Data
 from cifar10.data.datamodule import ImageData
-from cifar10.errors import UserError
+from cifar10.errors import UserError, one_line
 from cifar10.models.test_predictions import TestPredictions
 from cifar10.networks.base import Network
 from cifar10.networks.checkpoint import load_network, weights_path
@@ -110,10 +110,8 @@ class SavedRun:
 
 def _damaged(path: Path, error: Exception) -> UserError:
     if isinstance(error, OSError) and error.filename:
-        return UserError(f"{error.filename}: {error.strerror}")
-    return UserError(
-        f"{path}: damaged or from an incompatible version ({' '.join(f'{type(error).__name__}: {error}'.split())})"
-    )
+        return UserError(one_line(error))
+    return UserError(f"{path}: damaged or from an incompatible version ({type(error).__name__}: {one_line(error)})")
 
 
 @torch.inference_mode(False)  # cached images are also used with gradients
@@ -124,12 +122,9 @@ def _load_data(path: Path, record: Record) -> ImageData:
         cls = get_class(arguments.pop("_target_"))
         if not issubclass(cls, ImageData):
             raise ValueError(f"config.data._target_={cls.__name__}: expected a subclass of ImageData")
-    except (KeyError, ValueError, TypeError, ImportError) as error:
-        raise _damaged(path, error) from error
-    check_arguments("data", cls, arguments)
-    try:
+        check_arguments("data", cls, arguments)
         data = cls(**arguments)
-    except TypeError as error:  # published records lack data.root
+    except (KeyError, ValueError, TypeError, ImportError) as error:  # TypeError: published records lack data.root
         raise _damaged(path, error) from error
     try:
         data.setup()  # does not download missing files

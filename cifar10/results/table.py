@@ -99,10 +99,9 @@ def to_markdown(rows: pd.DataFrame) -> str:
 
 def to_summary(rows: pd.DataFrame) -> str:
     """Renders the README's Markdown table: the study's protocol and the best experiment of each model on CIFAR-10."""
-    label = {"Prototype": "prototype"}
     cells = [
         {
-            "model": label.get(model, model) + (" best" if best else ""),
+            "model": model.replace("Prototype", "prototype") + (" best" if best else ""),
             "parameters": f"{row.parameters:,}",
             "test accuracy, mean ± std (n)": f"{format_accuracy(row)} (n={row.n})",
             "2019 study": "" if best else f"{STUDY[model]:.1%}",
@@ -137,14 +136,11 @@ def _sweep_table(rows: pd.DataFrame) -> pd.DataFrame:
     cells = rows[["model", "experiment", "data", "changes"]].rename(columns={"changes": "settings"})
     cells["n"] = rows["n"].astype(str)
     cells["seeds"] = [" ".join(map(str, seeds)) for seeds in rows["seeds"]]
-    for name, column, scale, digits in (
-        ("val_accuracy", "val_accuracy", 100, 2),
-        ("val_loss", "val_loss", 1, 4),
-        ("test_accuracy", "accuracy", 100, 2),
-    ):
-        cells[name] = [f"{scale * value:.{digits}f}" for value in rows[column]]
-        deviations = zip(rows[f"{column}_std"], rows["n"], strict=True)
-        cells[f"{name}_std"] = [f"{scale * value:.{digits}f}" if n > 1 else "" for value, n in deviations]
+    for name in ("val_accuracy", "val_loss", "accuracy"):
+        scale, digits = (1, 4) if name == "val_loss" else (100, 2)
+        column = "test_accuracy" if name == "accuracy" else name
+        cells[column] = (scale * rows[name]).map(f"{{:.{digits}f}}".format)
+        cells[f"{column}_std"] = (scale * rows[f"{name}_std"]).map(f"{{:.{digits}f}}".format).where(rows["n"] > 1, "")
     cells["minutes"] = ["; ".join(f"{minutes:.1f}" for minutes in hardware.values()) for hardware in rows["hardware"]]
     cells["hardware"] = ["; ".join(hardware) for hardware in rows["hardware"]]
     return cells

@@ -23,6 +23,7 @@ from cifar10.training.precision import autocast, best_device
 def choices(data: str, rounds: int) -> dict[str, Rows]:
     cnn = partial(steps, CNN, torch.channels_last, 8)
     mlp = partial(steps, MLP, torch.contiguous_format, 300)
+    compiled, blocks, pairwise = map(differences, (compiled_mean_difference, mean_difference, cdist))
     pairs = {
         "cnn: channels_last memory format": (cnn(), steps(CNN, torch.contiguous_format, 8)),
         "cnn: bfloat16 (used only on hardware that supports it)": (cnn(precision="bf16-mixed"), cnn()),
@@ -30,12 +31,9 @@ def choices(data: str, rounds: int) -> dict[str, Rows]:
         "cnn: evaluation in batches of 500 instead of 32": (evaluation(500), evaluation(32)),
         "mlp: fused Adam": (mlp(), mlp(fused=False)),
         "mlp: torch.compile (not used)": (mlp(compiled=True), mlp()),
-        "prototypes: blocks instead of cdist": (differences(mean_difference), differences(cdist)),
-        "prototypes: compiled kernels instead of cdist": (differences(compiled_mean_difference), differences(cdist)),
-        "prototypes: compiled kernels instead of blocks": (
-            differences(compiled_mean_difference),
-            differences(mean_difference),
-        ),
+        "prototypes: blocks instead of cdist": (blocks, pairwise),
+        "prototypes: compiled kernels instead of cdist": (compiled, pairwise),
+        "prototypes: compiled kernels instead of blocks": (compiled, blocks),
     }
     rows: Rows = {}
     for choice, (chosen, other) in pairs.items():

@@ -16,13 +16,13 @@ PHONE = {"width": 390, "height": 844}
 
 
 @pytest.fixture(scope="module")
-def models(drawn_runs):
-    return {name: cifar10.load(drawn_runs / f"model={name}", "cpu") for name in ("prototype", "mlp", "cnn")}
+def models(synthetic_runs):
+    return {name: cifar10.load(synthetic_runs / f"model={name}", "cpu") for name in ("prototype", "mlp", "cnn")}
 
 
 @pytest.fixture(scope="module")
-def samples(drawn_runs):
-    images = SavedRun(drawn_runs / "model=mlp").data.test_images[:12]
+def samples(synthetic_runs):
+    images = SavedRun(synthetic_runs / "model=mlp").data.test_images[:12]
     return [(image, f"sample {place}") for place, image in enumerate(images)]
 
 

@@ -8,9 +8,9 @@ LIGHT, DARK = "rgb(27, 28, 30)", "rgb(232, 230, 225)"
 
 
 @pytest.fixture(scope="module")
-def address(drawn_page, tmp_path_factory):
+def address(synthetic_page, tmp_path_factory):
     file = tmp_path_factory.mktemp("page") / "runs.html"
-    file.write_text(drawn_page[0])
+    file.write_text(synthetic_page[0])
     return file.as_uri()
 
 

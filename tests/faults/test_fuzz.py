@@ -58,10 +58,10 @@ def one_line(error):
 
 @few_and_many
 @pytest.mark.parametrize("name", ["best.ckpt", "last.ckpt"])
-def test_damaged_checkpoints(cases, name, drawn_runs, tmp_path, tally):
-    whole = (drawn_runs / "model=prototype" / name).read_bytes()
+def test_damaged_checkpoints(cases, name, synthetic_runs, tmp_path, tally):
+    whole = (synthetic_runs / "model=prototype" / name).read_bytes()
     images = torch.randint(256, (5, 3, 32, 32), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
-    expected = cifar10.load(drawn_runs / "model=prototype" / name, "cpu").logits(images)
+    expected = cifar10.load(synthetic_runs / "model=prototype" / name, "cpu").logits(images)
     path = tmp_path / name
     found = {"refused in one line": 0, "unaffected": 0}
 

@@ -21,8 +21,8 @@ ROOT = Path(cifar10.__file__).parent.parent
 
 
 @pytest.fixture(scope="module")
-def model(drawn_runs):
-    return cifar10.load(drawn_runs / "model=mlp", "cpu")
+def model(synthetic_runs):
+    return cifar10.load(synthetic_runs / "model=mlp", "cpu")
 
 
 @pytest.fixture(scope="module")
@@ -32,8 +32,8 @@ def pixels():
 
 @pytest.mark.parametrize("name", ["prototype", "mlp", "cnn"])
 @pytest.mark.parametrize("file", ["", "best.ckpt"])
-def test_predictions_match_the_run(name, file, drawn_runs):
-    run = SavedRun(drawn_runs / f"model={name}")
+def test_predictions_match_the_run(name, file, synthetic_runs):
+    run = SavedRun(synthetic_runs / f"model={name}")
     predictions = cifar10.load(run.folder / file).predict(run.data.test_images)
     # The run may be in bfloat16, which has three digits; predictions are always in float32.
     tolerance = 1e-6 if run.record["precision"] == "32-true" else 0.02
@@ -60,10 +60,10 @@ def test_importing_cifar10_does_not_import_torch():
     assert not modules_after("import cifar10; cifar10.UserError") & {"torch", "numpy"}
 
 
-def test_predict_py_imports_no_training_library(drawn_runs, pixels, tmp_path):
+def test_predict_py_imports_no_training_library(synthetic_runs, pixels, tmp_path):
     Image.fromarray(pixels[0].transpose(1, 2, 0)).save(tmp_path / "one.png")
     code = f"import runpy; runpy.run_path({str(ROOT / 'scripts/predict.py')!r}, run_name='__main__')"
-    found = modules_after(code, drawn_runs / "model=mlp", tmp_path / "one.png", "--device", "cpu")
+    found = modules_after(code, synthetic_runs / "model=mlp", tmp_path / "one.png", "--device", "cpu")
     assert "torch" in found
     unused = {"lightning", "torchmetrics", "torchvision", "hydra", "omegaconf", "matplotlib", "pandas", "kornia"}
     assert not found & unused
@@ -193,9 +193,9 @@ def write_files(folder, run):
 @pytest.mark.fault(
     "a file that is not a checkpoint, or would run code, passed to cifar10.load", "refused in one line, no code ran"
 )
-def test_other_files_are_refused_in_one_line_without_running_code(name, line, drawn_runs, tmp_path, monkeypatch):
+def test_other_files_are_refused_in_one_line_without_running_code(name, line, synthetic_runs, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    write_files(tmp_path, drawn_runs / "model=mlp")
+    write_files(tmp_path, synthetic_runs / "model=mlp")
     with pytest.raises(cifar10.UserError) as error:
         cifar10.load(name)
     assert line in str(error.value)
@@ -203,6 +203,6 @@ def test_other_files_are_refused_in_one_line_without_running_code(name, line, dr
     assert not (tmp_path / "harm").exists()
 
 
-def test_unknown_device_raises_one_line(drawn_runs):
+def test_unknown_device_raises_one_line(synthetic_runs):
     with pytest.raises(cifar10.UserError, match=r"^device warp: "):
-        cifar10.load(drawn_runs / "model=mlp", "warp")
+        cifar10.load(synthetic_runs / "model=mlp", "warp")

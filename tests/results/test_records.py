@@ -98,6 +98,7 @@ def test_unfinished_runs_are_skipped_with_their_status(tmp_path):
 
 def test_duplicates_are_counted_once(tmp_path):
     copy = write(tmp_path / "copies/mlp.json", record(0.5, 1))
+    assert len(cifar10.results.load(write(tmp_path / "copies/mlp.txt", record(0.5, 1)))) == 1  # any name, if given
     first = write(tmp_path / "runs/a/metrics.json", record(0.5, 1))
     second = write(tmp_path / "runs/b/metrics.json", record(0.6, 1))
     runs = cifar10.results.load([first.parent, copy.parent])

@@ -129,15 +129,15 @@ def test_search_is_summarized_by_its_complete_trials():
     assert found["best, %"] == pytest.approx(60)
 
 
-def test_latency_is_measured_on_one_image(drawn_runs, monkeypatch, tmp_path):
+def test_latency_is_measured_on_one_image(synthetic_runs, monkeypatch, tmp_path):
     monkeypatch.setattr(predict, "CALLS", 2)
     monkeypatch.setattr(predict, "export_network", lambda network: network)  # exports are tested in test_export
     monkeypatch.setattr(predict, "to_onnx", lambda network, class_names: network)
     monkeypatch.setattr(predict, "onnx_runtime", lambda network: network)
-    image = SavedRun(drawn_runs / "model=mlp").data.test_images[:1]
+    image = SavedRun(synthetic_runs / "model=mlp").data.test_images[:1]
     path = tmp_path / "image.png"
     Image.fromarray(image[0].permute(1, 2, 0).numpy()).save(path)
-    trained = cifar10.load(drawn_runs / "model=mlp", "cpu")
+    trained = cifar10.load(synthetic_runs / "model=mlp", "cpu")
     batch_sizes = []
     logits = trained.logits
     monkeypatch.setattr(trained, "logits", lambda batch, *size: batch_sizes.append(len(batch)) or logits(batch, *size))

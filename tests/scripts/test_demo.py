@@ -28,36 +28,36 @@ def test_missing_run_raises_one_line(command, tmp_path):
     assert command(tmp_path / "nowhere")[0].startswith(f"demo.py: {tmp_path}/nowhere not found; ")
 
 
-def test_networks_of_different_classes_are_refused(drawn_runs, tmp_path):
-    content = torch.load(drawn_runs / "model=mlp/best.ckpt", weights_only=True)
+def test_networks_of_different_classes_are_refused(synthetic_runs, tmp_path):
+    content = torch.load(synthetic_runs / "model=mlp/best.ckpt", weights_only=True)
     arguments = content["network"]["arguments"] if "network" in content else content["hyper_parameters"]
     arguments["class_names"] = list("abcdefghij")
     torch.save(content, tmp_path / "other.ckpt")
     with pytest.raises(UserError, match="different classes"):
-        load_predictors([drawn_runs / "model=mlp", tmp_path / "other.ckpt"], "cpu")
+        load_predictors([synthetic_runs / "model=mlp", tmp_path / "other.ckpt"], "cpu")
 
 
-def test_duplicate_titles_include_the_path(drawn_runs, tmp_path):
+def test_duplicate_titles_include_the_path(synthetic_runs, tmp_path):
     other = tmp_path / "other"
-    shutil.copytree(drawn_runs / "model=mlp", other, ignore=shutil.ignore_patterns("seed=2", "tensorboard"))
-    predictors = load_predictors([drawn_runs / "model=mlp", other, drawn_runs / "model=cnn/best.ckpt"], "cpu")
+    shutil.copytree(synthetic_runs / "model=mlp", other, ignore=shutil.ignore_patterns("seed=2", "tensorboard"))
+    predictors = load_predictors([synthetic_runs / "model=mlp", other, synthetic_runs / "model=cnn/best.ckpt"], "cpu")
     title = SavedRun(other).title
-    assert list(predictors) == [title, f"{title}, {other}", SavedRun(drawn_runs / "model=cnn").title]
+    assert list(predictors) == [title, f"{title}, {other}", SavedRun(synthetic_runs / "model=cnn").title]
     names = [type(one.network).__name__.removesuffix("Network") for one in predictors.values()]
     assert names == ["MLP", "MLP", "CNN"]
 
 
-def test_samples_are_from_the_first_run_with_data(drawn_runs, tmp_path):
-    shutil.copy(drawn_runs / "model=mlp/best.ckpt", tmp_path)
+def test_samples_are_from_the_first_run_with_data(synthetic_runs, tmp_path):
+    shutil.copy(synthetic_runs / "model=mlp/best.ckpt", tmp_path)
     assert first_samples(load_predictors([tmp_path / "best.ckpt"], "cpu")) == []
-    samples = first_samples(load_predictors([tmp_path / "best.ckpt", drawn_runs / "model=cnn"], "cpu"))
-    data = SavedRun(drawn_runs / "model=cnn").data
+    samples = first_samples(load_predictors([tmp_path / "best.ckpt", synthetic_runs / "model=cnn"], "cpu"))
+    data = SavedRun(synthetic_runs / "model=cnn").data
     assert torch.equal(torch.stack([image for image, _ in samples]), data.test_images[:20])
     assert [name for _, name in samples] == [data.class_names[label] for label in data.test_labels[:20]]
 
 
-def test_port_in_use_raises_one_line(command, drawn_runs, tmp_path):
-    shutil.copy(drawn_runs / "model=mlp/best.ckpt", tmp_path)
+def test_port_in_use_raises_one_line(command, synthetic_runs, tmp_path):
+    shutil.copy(synthetic_runs / "model=mlp/best.ckpt", tmp_path)
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
@@ -67,18 +67,18 @@ def test_port_in_use_raises_one_line(command, drawn_runs, tmp_path):
     assert command(tmp_path / "best.ckpt", "--port", 99999)[0] == 2
 
 
-def test_missing_first_image_raises_one_line(command, drawn_runs, tmp_path):
-    assert command(drawn_runs / "model=mlp", "--image", tmp_path / "no.png", "--device", "cpu")[0].startswith(
+def test_missing_first_image_raises_one_line(command, synthetic_runs, tmp_path):
+    assert command(synthetic_runs / "model=mlp", "--image", tmp_path / "no.png", "--device", "cpu")[0].startswith(
         "demo.py: 1 of 1 files cannot be read as images"
     )
 
 
 @pytest.mark.parametrize("name", ["http_proxy", "all_proxy", "HTTP_PROXY"])
-def test_local_requests_use_no_proxy(name, command, drawn_runs, monkeypatch):
+def test_local_requests_use_no_proxy(name, command, synthetic_runs, monkeypatch):
     monkeypatch.setenv(name, "http://127.0.0.1:9")  # refuses connections
     monkeypatch.setenv("no_proxy", "example.com")
     monkeypatch.setattr(gradio.Blocks, "block_thread", lambda page: page.close(verbose=False))
-    status, text = command(drawn_runs / "model=mlp", "--device", "cpu")
+    status, text = command(synthetic_runs / "model=mlp", "--device", "cpu")
     assert status == 0
     assert text.startswith("http://127.0.0.1:")
 

@@ -28,8 +28,8 @@ def command(run_script):
 
 
 @pytest.mark.parametrize("name", ["prototype", "mlp", "cnn"])
-def test_results_are_bit_identical_to_the_run(name, command, drawn_runs, tmp_path):
-    run = SavedRun(drawn_runs / f"model={name}")
+def test_results_are_bit_identical_to_the_run(name, command, synthetic_runs, tmp_path):
+    run = SavedRun(synthetic_runs / f"model={name}")
     code, text = command(run.folder, "--json", tmp_path / "found.json")
     found = json.loads((tmp_path / "found.json").read_text())
     assert code == 0
@@ -38,8 +38,8 @@ def test_results_are_bit_identical_to_the_run(name, command, drawn_runs, tmp_pat
     assert "same accuracy and confusion matrix" in text
 
 
-def test_checkpoint_without_run_is_tested_on_given_data(command, drawn_runs, tmp_path):
-    run = SavedRun(drawn_runs / "model=mlp")
+def test_checkpoint_without_run_is_tested_on_given_data(command, synthetic_runs, tmp_path):
+    run = SavedRun(synthetic_runs / "model=mlp")
     shutil.copy(run.folder / "best.ckpt", tmp_path / "mine.ckpt")
     settings = ["data=synthetic", "data.train_size=140", "data.test_size=100", "data.val_size=40"]
     code, text = command(tmp_path / "mine.ckpt", *settings, "--json", tmp_path / "found.json")
@@ -48,17 +48,17 @@ def test_checkpoint_without_run_is_tested_on_given_data(command, drawn_runs, tmp
     assert "metrics.json" not in text
 
 
-def test_different_results_are_reported(command, drawn_runs, tmp_path):
+def test_different_results_are_reported(command, synthetic_runs, tmp_path):
     folder = tmp_path / "run"
-    shutil.copytree(drawn_runs / "model=mlp", folder, ignore=shutil.ignore_patterns("seed=2", "tensorboard"))
+    shutil.copytree(synthetic_runs / "model=mlp", folder, ignore=shutil.ignore_patterns("seed=2", "tensorboard"))
     record = json.loads((folder / "metrics.json").read_text())
     record["test"]["accuracy"] = 0.999
     (folder / "metrics.json").write_text(json.dumps(record))
     assert f"99.90% on {record['device']} in 32-true: results differ" in command(folder)[1]
 
 
-def test_corruptions_are_evaluated_at_five_strengths(command, drawn_runs, tmp_path):
-    code, text = command(drawn_runs / "model=mlp", "--corruptions", "--json", tmp_path / "found.json")
+def test_corruptions_are_evaluated_at_five_strengths(command, synthetic_runs, tmp_path):
+    code, text = command(synthetic_runs / "model=mlp", "--corruptions", "--json", tmp_path / "found.json")
     found = json.loads((tmp_path / "found.json").read_text())["corruptions"]
     assert code == 0
     assert list(found) == list(STRENGTHS)
@@ -66,13 +66,13 @@ def test_corruptions_are_evaluated_at_five_strengths(command, drawn_runs, tmp_pa
     for kind, strengths in found.items():
         assert [f"{one['accuracy']:.1%}" for one in strengths] == rows[kind].split(" | ")[1:6]
         assert f"{mean(one['accuracy'] for one in strengths):.1%}" == rows[kind].split(" | ")[6]
-    run = SavedRun(drawn_runs / "model=mlp")
+    run = SavedRun(synthetic_runs / "model=mlp")
     predicted = run.network(corruption("JPEG", 3)(run.data.test_images)).argmax(1)
     assert found["JPEG"][2]["accuracy"] == pytest.approx((predicted == run.data.test_labels).double().mean().item())
 
 
-def test_tta_flip_averages_logits_over_flips(command, drawn_runs, tmp_path):
-    run = SavedRun(drawn_runs / "model=mlp")
+def test_tta_flip_averages_logits_over_flips(command, synthetic_runs, tmp_path):
+    run = SavedRun(synthetic_runs / "model=mlp")
     command(run.folder, "--tta-flip", "--images", 30, "--json", tmp_path / "found.json")
     images = run.data.test_images[:30]
     flipped = flip_and_shift(images, images.new_ones(30), images.new_zeros(30, 2).long())
@@ -81,8 +81,8 @@ def test_tta_flip_averages_logits_over_flips(command, drawn_runs, tmp_path):
     assert json.loads((tmp_path / "found.json").read_text())["test"]["accuracy"] == pytest.approx(accuracy)
 
 
-def test_bfloat16_changes_probabilities_slightly(drawn_runs):
-    run = SavedRun(drawn_runs / "model=mlp")
+def test_bfloat16_changes_probabilities_slightly(synthetic_runs):
+    run = SavedRun(synthetic_runs / "model=mlp")
     model = load_model(run.folder / "best.ckpt")
     full, half = (evaluate(model, run.data, precision).predictions for precision in ("32-true", "bf16-mixed"))
     difference = np.abs(full.probabilities - half.probabilities).max()
@@ -98,16 +98,16 @@ def other_classes(tmp_path):
     return tmp_path / "images"
 
 
-def test_class_names_in_nfc_and_nfd_are_equal(drawn_runs, other_classes):
+def test_class_names_in_nfc_and_nfd_are_equal(synthetic_runs, other_classes):
     for split in ("train", "test"):
         (other_classes / split / "dog").rename(other_classes / split / "cha\u0302t")
-    predictor = SimpleNamespace(checkpoint=drawn_runs / "best.ckpt", class_names=["cat", "ch\u00e2t"])
+    predictor = SimpleNamespace(checkpoint=synthetic_runs / "best.ckpt", class_names=["cat", "ch\u00e2t"])
     data = load_data(predictor, ["data=folder", f"data.root={other_classes}", "data.val_size=1"])
     assert len(data.test_labels) == 4
 
 
-def test_user_errors_are_one_line(command, drawn_runs, other_classes, tmp_path):
-    mlp = drawn_runs / "model=mlp"
+def test_user_errors_are_one_line(command, synthetic_runs, other_classes, tmp_path):
+    mlp = synthetic_runs / "model=mlp"
     for arguments, *parts in (
         ([mlp, "data=folder", f"data.root={other_classes}"], "data=folder", "'cat', 'dog'", "'balloon', 'boat', 'car'"),
         ([mlp, "data=cifar100"], "data=cifar100", "cifar10, folder, synthetic"),

@@ -1,7 +1,6 @@
 """scripts/explain.py: difference maps of one test image."""
 
-import runpy
-import sys
+import re
 from pathlib import Path
 
 import pytest
@@ -11,19 +10,15 @@ SCRIPT = str(Path(__file__).resolve().parents[2] / "scripts/explain.py")
 
 
 @pytest.fixture(scope="module")
-def run(drawn_runs):
-    return drawn_runs / "model=prototype"
+def run(synthetic_runs):
+    return synthetic_runs / "model=prototype"
 
 
-def explain(monkeypatch, *arguments):
-    monkeypatch.setattr(sys, "argv", [SCRIPT, *map(str, arguments)])
-    runpy.run_path(SCRIPT, run_name="__main__")
-
-
-def test_figure_and_predicted_class(run, tmp_path, monkeypatch, capsys):
-    explain(monkeypatch, run, "--image", 3, "--out", tmp_path / "why.png")
+def test_figure_and_predicted_class(run, tmp_path, run_script):
+    status, output = run_script(SCRIPT, run, "--image", 3, "--out", tmp_path / "why.png")
+    assert status == 0
     assert imread(tmp_path / "why.png").shape[1] > 500
-    assert capsys.readouterr().out.startswith(f"{tmp_path / 'why.png'}: test image 3: ")
+    assert output.startswith(f"{tmp_path / 'why.png'}: test image 3: ")
 
 
 @pytest.mark.parametrize(
@@ -34,23 +29,13 @@ def test_figure_and_predicted_class(run, tmp_path, monkeypatch, capsys):
         (["--out", f"{__file__}/why.png"], f"explain.py: cannot write {__file__}/why.png: "),
     ],
 )
-def test_invalid_arguments_are_reported(arguments, message, run, monkeypatch):
-    with pytest.raises(SystemExit, match=message):
-        explain(monkeypatch, run, *arguments)
+def test_invalid_arguments_are_reported(arguments, message, run, run_script):
+    assert re.match(message, run_script(SCRIPT, run, *arguments)[0])
 
 
-def test_folder_without_a_run_is_reported(tmp_path, monkeypatch):
-    with pytest.raises(SystemExit, match=r"explain.py: .*: no finished run"):
-        explain(monkeypatch, tmp_path)
-
-
-def test_run_of_another_model_is_reported(drawn_runs, monkeypatch):
-    with pytest.raises(SystemExit, match=r"explain.py: .*: expected a run of model=prototype, got MLP"):
-        explain(monkeypatch, drawn_runs / "model=mlp")
-
-
-def test_damaged_weights_are_reported(run, tmp_path, monkeypatch):
+def test_other_folders_are_reported(run, synthetic_runs, tmp_path, run_script):
+    assert "no finished run" in run_script(SCRIPT, tmp_path)[0]
+    assert "expected a run of model=prototype, got MLP" in run_script(SCRIPT, synthetic_runs / "model=mlp")[0]
     for name in ("metrics.json", "config.yaml", "best.ckpt"):
         (tmp_path / name).write_bytes((run / name).read_bytes()[: 1000 if name == "best.ckpt" else None])
-    with pytest.raises(SystemExit, match=r"explain.py: .*best.ckpt: "):
-        explain(monkeypatch, tmp_path)
+    assert re.match(r"explain.py: .*best.ckpt: ", run_script(SCRIPT, tmp_path)[0])

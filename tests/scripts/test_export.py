@@ -35,28 +35,28 @@ def command(run_script):
 
 
 @pytest.fixture(scope="module")
-def exported(drawn_runs, tmp_path_factory):
+def exported(synthetic_runs, tmp_path_factory):
     """Exports a run of each model once; returns its folder. Read-only."""
 
     @cache
     def export(name):
         folder = tmp_path_factory.mktemp("exported")
-        runpy.run_path(SCRIPT)["export"](drawn_runs / f"model={name}", [], folder)
+        runpy.run_path(SCRIPT)["export"](synthetic_runs / f"model={name}", [], folder)
         return folder
 
     return export
 
 
 @pytest.fixture
-def copied_run(drawn_runs, tmp_path):
+def copied_run(synthetic_runs, tmp_path):
     return shutil.copytree(
-        drawn_runs / "model=mlp", tmp_path / "run", ignore=shutil.ignore_patterns("seed=2", "tensorboard")
+        synthetic_runs / "model=mlp", tmp_path / "run", ignore=shutil.ignore_patterns("seed=2", "tensorboard")
     )
 
 
 @pytest.mark.parametrize("name", ["prototype", "mlp", "cnn"])
-def test_both_files_match_the_logits_of_the_run(name, exported, drawn_runs):
-    run, folder = SavedRun(drawn_runs / f"model={name}"), exported(name)
+def test_both_files_match_the_logits_of_the_run(name, exported, synthetic_runs):
+    run, folder = SavedRun(synthetic_runs / f"model={name}"), exported(name)
     images = run.data.test_images
     expected = run.network(images).detach().numpy()
     onnx.checker.check_model(onnx.load(folder / "model.onnx"), full_check=True)
@@ -136,8 +136,8 @@ def test_card_of_prototypes_warns_about_calibration(exported):
         assert ("not calibrated" not in (exported(name) / "card.md").read_text()) is calibrated
 
 
-def test_code_on_the_card_runs(exported, drawn_runs, monkeypatch, capsys):
-    run = SavedRun(drawn_runs / "model=mlp")
+def test_code_on_the_card_runs(exported, synthetic_runs, monkeypatch, capsys):
+    run = SavedRun(synthetic_runs / "model=mlp")
     monkeypatch.chdir(exported("mlp"))
     code = Path("card.md").read_text().split("```python\n")[1].split("```")[0]
     images = run.data.test_images[:3].numpy()
@@ -147,8 +147,8 @@ def test_code_on_the_card_runs(exported, drawn_runs, monkeypatch, capsys):
     np.testing.assert_allclose(found["logits"].detach(), run.network(run.data.test_images[:3]).detach(), atol=1e-4)
 
 
-def test_card_of_checkpoint_without_run_has_no_training(command, drawn_runs, tmp_path):
-    shutil.copy(drawn_runs / "model=mlp/best.ckpt", tmp_path / "mine.ckpt")
+def test_card_of_checkpoint_without_run_has_no_training(command, synthetic_runs, tmp_path):
+    shutil.copy(synthetic_runs / "model=mlp/best.ckpt", tmp_path / "mine.ckpt")
     assert command(tmp_path / "mine.ckpt", "data=synthetic", "data.test_size=30")[0] == 0
     card = json.loads((tmp_path / "export/card.json").read_text())
     assert card["training"] is None
@@ -169,9 +169,9 @@ def test_card_of_another_checkpoint_has_its_own_results(command, copied_run, tmp
     assert test["loss"] != pytest.approx(run.record["test"]["loss"])
 
 
-def test_user_errors_are_one_line(command, drawn_runs, tmp_path, monkeypatch):
+def test_user_errors_are_one_line(command, synthetic_runs, tmp_path, monkeypatch):
     assert command(tmp_path)[0].startswith(f"export.py: {tmp_path}: not a finished run")
-    assert command(drawn_runs / "model=mlp", "--out", __file__)[0].startswith(
+    assert command(synthetic_runs / "model=mlp", "--out", __file__)[0].startswith(
         f"export.py: cannot write {__file__}/model"
     )
     monkeypatch.setitem(sys.modules, "onnxscript", None)

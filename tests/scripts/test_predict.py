@@ -32,10 +32,10 @@ def folder(tmp_path, monkeypatch):
 
 
 @pytest.fixture
-def predict(drawn_runs, monkeypatch, capsys, folder):
+def predict(synthetic_runs, monkeypatch, capsys, folder):
     """Runs the script with the MLP; returns its exit status or message, standard output and standard error."""
 
-    def run(*arguments, model=drawn_runs / "model=mlp"):
+    def run(*arguments, model=synthetic_runs / "model=mlp"):
         monkeypatch.setattr(sys, "argv", [SCRIPT, str(model), *arguments])
         code = 0
         try:
@@ -50,8 +50,8 @@ def predict(drawn_runs, monkeypatch, capsys, folder):
 NAMES = ["a.png", "photos/b.jpg", "photos/more/c.webp"]
 
 
-def test_all_output_formats_agree(predict, drawn_runs):
-    expected = cifar10.load(drawn_runs / "model=mlp").predict(NAMES).top(2)
+def test_all_output_formats_agree(predict, synthetic_runs):
+    expected = cifar10.load(synthetic_runs / "model=mlp").predict(NAMES).top(2)
     code, text, _ = predict("a.png", "photos", "--top", "2", "--json")
     found = json.loads(text)
     assert code == 0
@@ -119,8 +119,8 @@ def test_line_break_in_a_name_is_escaped_in_the_table_only(predict, folder):
 
 
 @pytest.mark.parametrize("option", ["--top=1", "--csv"])
-def test_unencodable_class_names_are_escaped(option, predict, drawn_runs, folder, monkeypatch):
-    checkpoint = torch.load(drawn_runs / "model=mlp/best.ckpt", weights_only=True)
+def test_unencodable_class_names_are_escaped(option, predict, synthetic_runs, folder, monkeypatch):
+    checkpoint = torch.load(synthetic_runs / "model=mlp/best.ckpt", weights_only=True)
     checkpoint["network"]["arguments"]["class_names"] = [f"\u043a\u043e\u0442{label}" for label in range(10)]
     torch.save(checkpoint, folder / "other.ckpt")
     output = io.BytesIO()
@@ -129,10 +129,10 @@ def test_unencodable_class_names_are_escaped(option, predict, drawn_runs, folder
     assert rb"\u043a\u043e\u0442" in output.getvalue()
 
 
-def test_images_in_several_blocks(predict, drawn_runs):
+def test_images_in_several_blocks(predict, synthetic_runs):
     predict_rows = runpy.run_path(SCRIPT)["predict"]
     predict_rows.__globals__["BLOCK"] = 2
-    model = cifar10.load(drawn_runs / "model=mlp")
+    model = cifar10.load(synthetic_runs / "model=mlp")
     rows = list(predict_rows(model, [Path(name) for name in NAMES], 1, []))
     assert [name for name, _ in rows] == NAMES
     for (_, [(label, probability)]), image in zip(rows, NAMES, strict=True):

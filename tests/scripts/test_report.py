@@ -54,12 +54,12 @@ def test_table_is_sorted_by_validation_accuracy(report, tmp_path, capsys):
 
 
 @pytest.fixture(scope="module")
-def real_runs(drawn_runs, tmp_path_factory):
+def real_runs(synthetic_runs, tmp_path_factory):
     """Small runs on synthetic images, relabelled as CIFAR-10; one has two prototypes per class."""
     folder = tmp_path_factory.mktemp("runs")
     for name in ("prototype", "mlp"):
         skipped = shutil.ignore_patterns("tensorboard", "seed=2")
-        shutil.copytree(drawn_runs / f"model={name}", folder / name, ignore=skipped)
+        shutil.copytree(synthetic_runs / f"model={name}", folder / name, ignore=skipped)
     several = ["model=prototype", "model.prototypes_per_class=2"]
     small = ["data=synthetic", "data.train_size=140", "data.test_size=30", "data.val_size=40", "epochs=2"]
     train(OmegaConf.create(compose_settings(*several, *small, "trainer.enable_progress_bar=false")), folder / "several")
@@ -85,15 +85,9 @@ def test_publish_writes_records_tables_and_figures(report, real_runs, tmp_path):
     assert [run["model"] for run in kept] == ["MLP", "Prototype", "Prototype"]
     assert not any("root" in run["config"]["data"] or "runs" in run["config"] for run in kept)
     assert all(text.startswith("model") for run in kept for text in run["overrides"])
-    plots = ["calibration", "confusion", "training_curves"]
-    expected = {f"{model}_{name}.svg" for model in ("mlp", "prototype") for name in plots} | {"class_accuracy.svg"}
-    expected |= {
-        f"{model}_{name}.png" for model in ("mlp", "prototype") for name in ("confused_pair", "confident_errors")
-    }
-    expected |= {
-        "mlp_first_layer.png",
-        *(f"prototype_{name}.png" for name in ("first_and_last", "prototypes", "snapshots")),
-    }
+    both = ("confused_pair.png", "confident_errors.png", "calibration.png", "training_curves.png", "confusion.svg")
+    expected = {"class_accuracy.svg", "mlp_first_layer.png", *(f"mlp_{name}" for name in both)}
+    expected |= {f"prototype_{name}" for name in (*both, "first_and_last.png", "prototypes.png", "snapshots.png")}
     assert {file.name for file in (root / "docs/pictures").iterdir()} == expected
     figures = {"confusions.svg", "prototypes.png", "prototypes_study_2.png"}
     assert {file.name for file in (root / "docs").iterdir() if file.is_file()} == {*figures, "results.md"}

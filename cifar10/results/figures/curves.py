@@ -51,12 +51,11 @@ def class_accuracy_figure(accuracies: Mapping[str, np.ndarray], class_names: Seq
     values = np.array(list(accuracies.values()))
     order = values.mean(0).argsort()
     figure = Figure(figsize=(WIDTH, 0.3 * len(class_names) + 0.2 * len(accuracies) + 0.6), layout="constrained")
-    axes = figure.subplots()
-    positions = range(len(class_names))
+    axes, positions = figure.subplots(), range(len(class_names))
     axes.hlines(positions, values.min(0)[order], values.max(0)[order], color="gray", linewidth=1, zorder=1)
     for run, (name, row) in enumerate(zip(accuracies, values, strict=True)):
         color, marker = COLORS[run % len(COLORS)], MARKERS[run % len(MARKERS)]
-        axes.plot(row[order], positions, marker, color=color, label=name, markersize=6)
+        axes.plot(row[order], positions, marker, color=color, label=name, markersize=6, clip_on=False)
     axes.set_yticks(positions, [class_names[label] for label in order])
     axes.set_xlim(0, 1)
     axes.xaxis.set_major_formatter("{x:.0%}")
@@ -100,9 +99,9 @@ def reliability_figure(result: Calibration, title: str = "") -> Figure:
     left, occupied = np.arange(bins) / bins, result.fraction > 0
     upper.plot([0, 1], [0, 1], color="gray", linewidth=1, linestyle=":")
     upper.bar(left[occupied], result.accuracy[occupied], 1 / bins, align="edge", color=COLORS[5], edgecolor=COLORS[0])
-    upper.plot(result.confidence[occupied], result.accuracy[occupied], "o", color=COLORS[4], markersize=4)
-    upper.text(0.04, 0.93, f"ECE {result.ece:.1%}", transform=upper.transAxes, va="top")
-    upper.set(xlim=(0, 1), ylim=(0, 1), ylabel="accuracy")
+    points = result.confidence[occupied], result.accuracy[occupied]
+    upper.plot(*points, "o", color=COLORS[4], markersize=4, clip_on=False)
+    upper.set(xlim=(0, 1), ylim=(0, 1), ylabel="accuracy", title=f"ECE {result.ece:.1%}")
     lower.bar(left, result.fraction, 1 / bins, align="edge", color="gray")
     lower.set(xlabel="confidence", ylabel="fraction")
     for axes in (upper, lower):

@@ -30,16 +30,12 @@ def tile(images: Tensor, row_gap: int = GAP) -> np.ndarray:
 
 
 def image_rows_figure(
-    images: Tensor, row_titles: Sequence[str], column_titles: Sequence[str], title: str = "", side: float = 0.72
+    images: Tensor, row_titles: Sequence[str], column_titles: Sequence[str], title: str = ""
 ) -> Figure:
-    """Draws images in rows and columns with titles. images: (R, C, 3, H, W) float in [0, 1].
-
-    side: size of an image in inches.
-    """
+    """Draws images in rows and columns with titles. images: (R, C, 3, H, W) float in [0, 1]."""
     rows, columns = images.shape[:2]
-    figure = Figure(
-        figsize=(side * columns + 1.4 * any(row_titles), side * rows + 0.4 + 0.25 * bool(title)), layout="constrained"
-    )
+    size = 0.72 * columns + 1.4 * any(row_titles), 0.72 * rows + 0.4 + 0.25 * bool(title)
+    figure = Figure(figsize=size, layout="constrained")
     axes = figure.subplots()
     height, width = _draw_tiled(axes, images)
     axes.set_xticks([column * width + width / 2 - GAP / 2 for column in range(columns)], column_titles)

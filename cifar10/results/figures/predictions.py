@@ -25,9 +25,9 @@ def confusion_errors(run: SavedRun) -> Figure:
     figure = confusions_figure([test["confusion"]], [run.title], names)
     counts = np.array(test["confusion"])
     rates = counts / counts.sum(1, keepdims=True).clip(min=1) * (1 - np.eye(len(counts)))
-    worst = [divmod(index, len(counts)) for index in rates.ravel().argsort()[::-1][:3]]
-    errors = ", ".join(f"{names[true]} as {names[label]} ({rates[true, label]:.0%})" for true, label in worst)
-    figure.set_label(f"{test['accuracy']:.1%} correct; most frequent errors: {errors}")
+    worst = [divmod(index, len(counts)) for index in rates.ravel().argsort()[::-1][:3] if rates.flat[index]]
+    errors = [f"{names[true]} as {names[label]} ({rates[true, label]:.0%})" for true, label in worst]
+    figure.set_label(f"{test['accuracy']:.1%} correct; most frequent errors: {', '.join(errors) or 'none'}")
     return figure
 
 
@@ -56,7 +56,7 @@ def confident_errors(run: SavedRun) -> Figure | None:
     captions = [f"{guess}, {confidence:.0%}\ntrue: {true}" for guess, confidence, true in errors]
     images = to_unit(run.data.test_images[torch.from_numpy(worst)])
     figure = captioned_figure(images, captions, columns=5, title=run.title)
-    first = ", ".join(f"{true} predicted {guess} ({confidence:.0%})" for guess, confidence, true in errors[:3])
+    first = ", ".join(f"{true} predicted as {guess} ({confidence:.0%})" for guess, confidence, true in errors[:3])
     figure.set_label(f"most confident errors: {first}")
     return figure
 

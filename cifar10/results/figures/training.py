@@ -3,6 +3,7 @@
 import numpy as np
 import torch
 
+from cifar10.errors import UserError
 from cifar10.networks.prototype import PrototypeNetwork
 from cifar10.results.figures import MAX_CLASSES, Figure
 from cifar10.results.figures.curves import history_figure
@@ -22,9 +23,12 @@ def training_curves(run: SavedRun) -> Figure | None:
     if len(epochs) < 2:
         return None
     figure = history_figure(columns, best, run.title)
-    rows = (0, epochs.index(best), -1)
-    loss = ", ".join(f"{columns['val/loss'][row]:.3g}" for row in rows)
-    accuracy = ", ".join(f"{columns['val/accuracy'][row]:.1%}" for row in rows)
+    try:
+        rows = (0, epochs.index(best), -1)
+        loss = ", ".join(f"{columns['val/loss'][row]:.3g}" for row in rows)
+        accuracy = ", ".join(f"{columns['val/accuracy'][row]:.1%}" for row in rows)
+    except (KeyError, ValueError) as error:
+        raise UserError(f"{run.folder}/metrics.csv: expected val/loss and val/accuracy of epoch {best}") from error
     figure.set_label(
         f"best epoch {best} of {len(epochs)}; after the first, best and last epoch: validation loss {loss}, "
         f"validation accuracy {accuracy}"

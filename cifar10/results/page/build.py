@@ -17,24 +17,18 @@ from cifar10.results.table import aggregate, best_of, format_accuracy, results_t
 MAX_RUNS = 6
 """Maximum number of runs with figures: each adds up to a megabyte, and the page should stay below five."""
 
-PROTOTYPES = ("first_and_last", "prototypes", "snapshots", "explanation")
-
 
 class Section(NamedTuple):
     id: str
     heading: str
     figures: Sequence[str] = ()
 
-    @property
-    def text(self) -> str:
-        return TEXTS.get(self.id, "")
-
 
 SECTIONS = (
     Section("accuracy", "Accuracy"),
     Section("confusion", "Confusion matrices", ["confusion_errors"]),
     Section("curves", "Training curves", ["training_curves"]),
-    Section("prototypes", "Prototypes", PROTOTYPES),
+    Section("prototypes", "Prototypes", ["first_and_last", "prototypes", "snapshots", "explanation"]),
     Section("pairs", "Most confused pair", ["confused_pair"]),
     Section("classes", "Per-class accuracy"),
     Section("errors", "Most confident errors", ["confident_errors"]),
@@ -88,13 +82,9 @@ def page(runs: pd.DataFrame) -> tuple[str, list[str]]:
     skipped = [f"{name}, without {', '.join(what)}: {reason}" for (name, reason), what in missing.items()]
     skipped += [f"{run.name}, without figures: the page shows those of {MAX_RUNS} runs" for run in every[MAX_RUNS:]]
     others = dict.fromkeys(rows["data"][rows["data_sha256"] != data])
-    environment = Environment(
-        loader=PackageLoader("cifar10.results.page", ""),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
+    loader = PackageLoader("cifar10.results.page", "")
+    environment = Environment(loader=loader, autoescape=True, undefined=StrictUndefined)
+    environment.trim_blocks = environment.lstrip_blocks = True
     environment.filters["breakable"] = _breakable
     text = environment.get_template("page.html.jinja").render(
         data=name,
@@ -102,7 +92,7 @@ def page(runs: pd.DataFrame) -> tuple[str, list[str]]:
         runs=len(runs),
         bars=_bars(every),
         sections=[section for section in SECTIONS if figures[section.id] or section.id in table_of],
-        study=STUDY if name == "cifar10" else "",
+        texts=TEXTS | ({"confusion": TEXTS["confusion"] + STUDY} if name == "cifar10" else {}),
         panels=figures,
         tables=table_of,
         skipped=[*runs.attrs["skipped"], *skipped],

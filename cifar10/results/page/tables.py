@@ -35,25 +35,19 @@ def confusions(rows: pd.DataFrame) -> Table:
         counts = np.sum([record["test"]["confusion"] for record in row.records], 0)
         rates = counts / counts.sum(1, keepdims=True).clip(min=1)
         first, second = most_confused(counts)
-        cells.append(
-            {"model": f"{row.model}, {row.name}"}
-            | {f"{true} as {label}": f"{rates[names.index(true), names.index(label)]:.1%}" for true, label in pairs}
-            | {
-                "most confused pair": ", ".join(
-                    f"{names[true]} as {names[label]} {rates[true, label]:.1%}"
-                    for true, label in ((first, second), (second, first))
-                )
-            }
-        )
+        both = ((first, second), (second, first))
+        worst = ", ".join(f"{names[true]} as {names[label]} {rates[true, label]:.1%}" for true, label in both)
+        shares = {f"{true} as {label}": f"{rates[names.index(true), names.index(label)]:.1%}" for true, label in pairs}
+        cells.append({"model": f"{row.model}, {row.name}", **shares, "most confused pair": worst})
     return Table("named", "Fraction of the true class's test images, over all seeds", pd.DataFrame(cells))
 
 
 def class_accuracies(rows: pd.DataFrame) -> Table:
     """Returns a column per class, limited to the MAX_CLASSES classes of lowest mean accuracy."""
-    names = list(rows["records"].iloc[0][0]["test"]["class_accuracy"])
+    names = np.array(list(rows["records"].iloc[0][0]["test"]["class_accuracy"]))
     values = np.array([class_accuracy(row) for row in rows.itertuples()])
     kept = np.sort(values.mean(0).argsort()[:MAX_CLASSES])
-    cells = pd.DataFrame(values[:, kept], columns=[names[label] for label in kept]).map("{:.1%}".format)
+    cells = pd.DataFrame(values[:, kept], columns=names[kept]).map("{:.1%}".format)
     cells.insert(0, "model", list(rows["model"] + ", " + rows["name"]), allow_duplicates=True)
     lowest = f", the {len(kept)} lowest of {len(names)}" if len(kept) < len(names) else ""
     return Table("by-class", f"Accuracy of each class, mean over seeds{lowest}", cells)

@@ -11,10 +11,12 @@ import numpy as np
 import pytest
 import torch
 from omegaconf import OmegaConf
+from records import record
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from torch.utils.tensorboard import SummaryWriter
 from torchmetrics.functional.classification import multiclass_calibration_error
 
+from cifar10.errors import UserError
 from cifar10.networks.prototype import PrototypeNetwork
 from cifar10.results.figures import log_figures
 from cifar10.results.figures.confusion import confusion_figure, confusions_figure
@@ -144,7 +146,7 @@ def test_reliability_diagram_shows_accuracy_by_confidence():
     assert [(bar.get_x(), bar.get_height()) for bar in upper.patches] == [(0.6, 0.5), (0.9, 0.75)]
     np.testing.assert_allclose(upper.lines[1].get_xydata(), [(0.7, 0.5), (0.95, 0.75)])
     assert [round(bar.get_height(), 2) for bar in lower.patches] == [0, 0, 0, 0, 0, 0, 0.2, 0, 0, 0.8]
-    assert upper.texts[0].get_text() == "ECE 20.0%"  # 0.8 * 0.2 + 0.2 * 0.2
+    assert upper.get_title() == "ECE 20.0%"  # 0.8 * 0.2 + 0.2 * 0.2
 
 
 def test_explanation_draws_the_nearest_classes_on_one_scale():
@@ -165,8 +167,8 @@ def test_explanation_draws_the_nearest_classes_on_one_scale():
         assert part.images[0].get_clim() == (0, float(maps.max()))
 
 
-def test_label_of_training_curves(drawn_runs):
-    run = SavedRun(drawn_runs / "model=cnn")
+def test_label_of_training_curves(synthetic_runs):
+    run = SavedRun(synthetic_runs / "model=cnn")
     run.record |= {"best_epoch": 2}
     run.history = {"epoch": [1, 2, 3], "val/loss": [2.5, 1.25, 1.0], "val/accuracy": [0.1, 0.75, 0.5]}
     label = FIGURES["training_curves"](run).get_label()
@@ -174,8 +176,25 @@ def test_label_of_training_curves(drawn_runs):
     assert label.endswith("loss 2.5, 1.25, 1, validation accuracy 10.0%, 75.0%, 50.0%")
 
 
-def test_label_of_prototypes(drawn_runs):
-    run = SavedRun(drawn_runs / "model=prototype")
+def test_training_curves_of_a_truncated_table_are_refused(synthetic_runs):
+    run = SavedRun(synthetic_runs / "model=mlp")
+    run.record |= {"best_epoch": 3}
+    for name in ("val/loss", "lr"):  # epoch 3 is missing, then the column
+        run.history = {"epoch": [1, 2] if name == "val/loss" else [2, 3], name: [2.5, 1.25]}
+        with pytest.raises(UserError, match=r"metrics\.csv: expected val/loss"):
+            FIGURES["training_curves"](run)
+
+
+@pytest.mark.parametrize(("counts", "errors"), [([[3, 2], [0, 5]], "cat as dog (40%)"), ([[5, 0], [0, 5]], "none")])
+def test_label_of_confusion_errors_has_no_absent_errors(counts, errors, tmp_path):
+    run = record(0.8, 1)
+    run["test"]["confusion"] = counts
+    label = FIGURES["confusion_errors"](SavedRun(tmp_path, run)).get_label()
+    assert label == f"80.0% correct; most frequent errors: {errors}"
+
+
+def test_label_of_prototypes(synthetic_runs):
+    run = SavedRun(synthetic_runs / "model=prototype")
     counts = np.zeros((10, 10), int)
     counts[:, 2], counts[:, 7], counts[:, 0] = 5, 3, 2
     run.record["test"]["confusion"] = counts.tolist()
@@ -183,8 +202,10 @@ def test_label_of_prototypes(drawn_runs):
     assert FIGURES["prototypes"](run).get_label().endswith(f": {names[2]} (50%) and {names[7]} (30%)")
 
 
-def test_tensorboard_figures_are_logged_and_freed(drawn_runs, tmp_path, monkeypatch):
-    shutil.copytree(drawn_runs / "model=mlp", tmp_path / "run", ignore=shutil.ignore_patterns("tensorboard", "seed=2"))
+def test_tensorboard_figures_are_logged_and_freed(synthetic_runs, tmp_path, monkeypatch):
+    shutil.copytree(
+        synthetic_runs / "model=mlp", tmp_path / "run", ignore=shutil.ignore_patterns("tensorboard", "seed=2")
+    )
     record = json.loads((tmp_path / "run/metrics.json").read_text())
     (tmp_path / "run/metrics.json").unlink()  # train writes it last
     figures, original = [], SummaryWriter.add_figure
@@ -204,15 +225,15 @@ def test_tensorboard_figures_are_logged_and_freed(drawn_runs, tmp_path, monkeypa
     assert "matplotlib.pyplot" not in sys.modules or not sys.modules["matplotlib.pyplot"].get_fignums()
 
 
-def test_prototype_runs_have_all_figures_except_first_layer(drawn_runs):
-    run = SavedRun(drawn_runs / "model=prototype")
+def test_prototype_runs_have_all_figures_except_first_layer(synthetic_runs):
+    run = SavedRun(synthetic_runs / "model=prototype")
     drawn = {name for name, draw in FIGURES.items() if (figure := draw(run)) is not None and figure.get_label()}
     assert drawn == FIGURES.keys() - {"first_layer"}
 
 
 @pytest.mark.parametrize(("name", "shown"), [("a$$b", "a$$b"), ("$5", "$5"), ("caf\udce9", "caf?")])
-def test_class_names_are_drawn_literally(name, shown, drawn_runs):
-    run = SavedRun(drawn_runs / "model=prototype")
+def test_class_names_are_drawn_literally(name, shown, synthetic_runs):
+    run = SavedRun(synthetic_runs / "model=prototype")
     accuracies = list(run.record["test"]["class_accuracy"].values())
     names = [name, "$10", *"cdefghij"]
     test = run.record["test"] | {"class_accuracy": dict(zip(names, accuracies, strict=True))}

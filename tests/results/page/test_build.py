@@ -69,8 +69,8 @@ def published():
 
 
 @pytest.fixture(scope="module")
-def drawn(drawn_page):
-    text, skipped = drawn_page
+def synthetic(synthetic_page):
+    text, skipped = synthetic_page
     return text, Reader(text), skipped
 
 
@@ -121,8 +121,8 @@ def test_records_without_run_folders_give_confusion_matrices_only(published):
     assert all(line in shown.text for line in skipped)
 
 
-def test_all_figures_have_alt_texts(drawn):
-    text, shown, skipped = drawn
+def test_all_figures_have_alt_texts(synthetic):
+    text, shown, skipped = synthetic
     assert not skipped
     expected = ["accuracy", "confusion", "curves", "prototypes", "pairs", "classes", "errors", "calibration", "layers"]
     assert [name for name in shown.ids if name in {*expected, "provenance", "skipped"}] == [*expected, "provenance"]
@@ -132,16 +132,16 @@ def test_all_figures_have_alt_texts(drawn):
     assert len(text.encode()) < 5e6
 
 
-def test_page_is_self_contained(drawn):
-    text, shown, _ = drawn
+def test_page_is_self_contained(synthetic):
+    text, shown, _ = synthetic
     assert not re.findall(r"https?://|<link(?! rel=\"icon\" href=\"data:,\")|@import", text)
     assert re.findall(r"(?:src|srcset)=\"(?!data:)[^\"]*", text) == []
     assert len(shown.ids) == len(set(shown.ids))
 
 
-def test_synthetic_data_are_not_compared_with_the_study(drawn):
-    assert "2019 study" not in re.sub(r"<th[^>]*>2019 study</th>", "", drawn[0])
-    assert "do not transfer to CIFAR-10" in drawn[1].text
+def test_synthetic_data_are_not_compared_with_the_study(synthetic):
+    assert "2019 study" not in re.sub(r"<th[^>]*>2019 study</th>", "", synthetic[0])
+    assert "do not transfer to CIFAR-10" in synthetic[1].text
 
 
 def test_figures_show_one_data_set_and_tables_show_all(tmp_path):
@@ -177,9 +177,11 @@ def test_skipped_files_are_listed(tmp_path):
     assert f"{tmp_path}/damaged.json: not a run's metrics.json" in shown.text
 
 
-def test_figures_with_missing_or_damaged_files_are_listed(drawn_runs, tmp_path):
+def test_figures_with_missing_or_damaged_files_are_listed(synthetic_runs, tmp_path):
     for name in ("model=prototype", "model=mlp"):
-        shutil.copytree(drawn_runs / name, tmp_path / name, ignore=shutil.ignore_patterns("last.ckpt", "tensorboard"))
+        shutil.copytree(
+            synthetic_runs / name, tmp_path / name, ignore=shutil.ignore_patterns("last.ckpt", "tensorboard")
+        )
     (tmp_path / "model=mlp/best.ckpt").write_bytes(b"damaged")
     (tmp_path / "model=mlp/metrics.csv").unlink()
     (tmp_path / "model=prototype/predictions.npz").write_bytes(b"damaged")

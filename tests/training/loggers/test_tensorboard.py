@@ -48,8 +48,8 @@ def test_hyperparameters_are_named_as_on_the_command_line():
     }
 
 
-def test_run_has_one_hparams_row_without_a_list_of_columns(drawn_runs):
-    run = drawn_runs / "model=mlp"
+def test_run_has_one_hparams_row_without_a_list_of_columns(synthetic_runs):
+    run = synthetic_runs / "model=mlp"
     record = json.loads((run / "metrics.json").read_text())
     found = events(run)
     content = found.SummaryMetadata("_hparams_/session_start_info").plugin_data.content
@@ -90,8 +90,8 @@ def test_resumed_run_shows_each_epoch_once(epochs_done, truncated, tmp_path):
     assert [event.step for event in events(tmp_path).Images("prototypes")] == [1, 2, 3, 4, 5]
 
 
-def test_results_are_replaced_and_a_new_run_removes_old_events(drawn_runs, tmp_path):
-    record = json.loads((drawn_runs / "model=mlp/metrics.json").read_text())
+def test_results_are_replaced_and_a_new_run_removes_old_events(synthetic_runs, tmp_path):
+    record = json.loads((synthetic_runs / "model=mlp/metrics.json").read_text())
     log_training(tmp_path, None, [1, 2])
     for _ in range(2):
         remove_events(tmp_path, of_training=False)
@@ -115,9 +115,9 @@ def embed(monkeypatch, *arguments):
 
 
 @pytest.fixture
-def projected(drawn_runs, tmp_path, monkeypatch, capsys):
+def projected(synthetic_runs, tmp_path, monkeypatch, capsys):
     run = tmp_path / "run"
-    shutil.copytree(drawn_runs / "model=mlp", run)
+    shutil.copytree(synthetic_runs / "model=mlp", run)
     for _ in range(2):  # the second call replaces the first
         embed(monkeypatch, run, "--images", 50)
     assert capsys.readouterr().out.startswith(f"{run}: wrote 50 embeddings")
