@@ -80,7 +80,7 @@ def test_argument_in_another_encoding_is_one_line(command):
 
 def test_home_folder_is_expanded(command, monkeypatch, tmp_path):
     monkeypatch.setenv("HOME", str(tmp_path / "home"))
-    command("data=synthetic", "data.val_size=2600", "runs='~/runs'")
+    command("data=synthetic", "data.val_size=3600", "runs='~/runs'")
     assert list((tmp_path / "home/runs").iterdir())
     assert not (tmp_path / "~").exists()
 

@@ -15,7 +15,7 @@ class SyntheticData(ImageData):
 
     def __init__(
         self,
-        train_size: Annotated[int, Interval(gt=1, le=1_000_000)] = 2600,
+        train_size: Annotated[int, Interval(gt=1, le=1_000_000)] = 3600,
         test_size: Annotated[int, Interval(gt=0, le=1_000_000)] = 2000,
         data_seed: Annotated[int, Interval(ge=0, lt=2**31)] = 0,
         **kwargs: Any,

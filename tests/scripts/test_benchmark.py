@@ -70,8 +70,8 @@ def test_each_loop_takes_the_given_number_of_steps(model, loop, monkeypatch):
 
 
 def test_per_image_data_set_returns_the_images():
-    data = load_data(compose("model=mlp", "data=synthetic"), at_least=3000)
-    assert len(data.train_labels) == 4000  # 2,000, repeated
+    data = load_data(compose("model=mlp", "data=synthetic"), at_least=4000)
+    assert len(data.train_labels) == 6000  # 3,000, repeated
     pairs = PerImage(data, lambda image: torch.from_numpy(np.array(image)).long().permute(2, 0, 1))
     for index in (0, 7, 1300):
         image, label = pairs[index]
