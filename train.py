@@ -74,7 +74,7 @@ def one_line_errors() -> Iterator[None]:
         from cifar10.training.config import explain
 
         sys.exit(f"train.py: {explain(error)}")
-    except (ValueError, TypeError, AttributeError, AssertionError) as error:
+    except (ValueError, TypeError, AttributeError, AssertionError, NameError) as error:
         place = traceback.extract_tb(error.__traceback__)[-1].filename
         if not Path(place).is_relative_to(Path(hydra.__file__).parent):
             raise

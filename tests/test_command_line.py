@@ -85,10 +85,11 @@ def test_home_folder_is_expanded(command, monkeypatch, tmp_path):
     assert not (tmp_path / "~").exists()
 
 
-def test_syntax_error_is_one_line(command):
-    line = command("model=mlp", "epochs")
+@pytest.mark.parametrize("argument", ["epochs", "epochs\x1e"])
+def test_syntax_error_is_one_line(argument, command):
+    line = command("model=mlp", argument)
     assert line.startswith("train.py: invalid argument epochs: ")
-    assert "\n" not in line
+    assert len(line.splitlines()) == 1
 
 
 def test_missing_data_without_network_names_three_remedies(command, tmp_path):

@@ -168,11 +168,10 @@ def _user_error(key: str, values: Any, error: ValidationError) -> UserError:
 def explain(error: Exception) -> str:
     """Returns `one_line(error)`. Suggests the closest name for an unknown setting, and quotes for other characters."""
     if isinstance(error, OverrideParseException):
-        if "=" not in error.override:
-            return (
-                f"invalid argument {error.override}: expected NAME=VALUE, such as model=cnn; --help lists all settings"
-            )
-        return f"cannot parse {error.override}; quote the value: {_quote(*error.override.split('=', 1))}"
+        override = " ".join(error.override.split())  # without line breaks
+        if "=" not in override:
+            return f"invalid argument {override}: expected NAME=VALUE, such as model=cnn; --help lists all settings"
+        return f"cannot parse {override}; quote the value: {_quote(*override.split('=', 1))}"
     if several := re.match(r"Ambiguous value for argument '(.+?)=(.*)'", str(error)):
         key, values = several.groups()
         return f"{key}={values}: several values need -m, or a list [{values}]; quote text: {_quote(key, values)}"
