@@ -15,7 +15,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from cifar10.errors import EXIT_SIGINT, Interrupted, UserError
+from cifar10.errors import EXIT_SIGINT, Interrupted, UserError, one_line
 from cifar10.sweeps.jobs import JobResult, run_job
 from cifar10.training.run_folder import run_name
 from cifar10.training.signals import sigterm_interrupts
@@ -74,12 +74,12 @@ def one_line_errors() -> Iterator[None]:
         from cifar10.training.config import explain
 
         sys.exit(f"train.py: {explain(error)}")
-    except (ValueError, TypeError, AttributeError, AssertionError, NameError) as error:
+    except (ValueError, TypeError, AttributeError, AssertionError) as error:
         place = traceback.extract_tb(error.__traceback__)[-1].filename
         if not Path(place).is_relative_to(Path(hydra.__file__).parent):
             raise
         # Bugs of Hydra with unexpected input, such as model=[1].
-        sys.exit(f"train.py: invalid settings: {explain(error)}; --help lists all settings")
+        sys.exit(f"train.py: invalid settings: {one_line(error)}; --help lists all settings")
 
 
 if __name__ == "__main__":

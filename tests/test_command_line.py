@@ -85,6 +85,13 @@ def test_home_folder_is_expanded(command, monkeypatch, tmp_path):
     assert not (tmp_path / "~").exists()
 
 
+@pytest.mark.parametrize("argument", ["model=[1]", "trainer=NULL"])
+def test_error_inside_hydra_is_one_line(argument, command):
+    line = command(argument)
+    assert line.startswith("train.py: ")
+    assert len(line.splitlines()) == 1
+
+
 @pytest.mark.parametrize("argument", ["epochs", "epochs\x1e"])
 def test_syntax_error_is_one_line(argument, command):
     line = command("model=mlp", argument)
