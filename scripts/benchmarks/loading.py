@@ -28,7 +28,7 @@ IMAGES, IMAGES_WITH_WORKERS = 40_000, 8192
 def loading(data: str, rounds: int) -> dict[str, Rows]:
     images = load_data(compose(f"data={data}"), at_least=IMAGES)
     pixels, labels = (part[:IMAGES].to(best_device()) for part in (images.train_images, images.train_labels))
-    own = partial(TrainBatches, pixels, labels, BATCH_SIZE, 1, lambda: (0, 0))
+    own = partial(TrainBatches, pixels, labels, BATCH_SIZE, 1, lambda: 0)
     augmented = [transforms.RandomCrop(32, padding=2, padding_mode="reflect"), transforms.RandomHorizontalFlip()]
     loaders: dict[str, dict[str, Callable[[], Iterable[Any]]]] = {
         "as stored": {
