@@ -118,33 +118,37 @@ def difference_function(delta: str) -> Difference:
     return FUNCTIONS[delta]
 
 
-def mean_difference(images: Tensor, prototypes: Tensor, delta: Delta, block: int | None = None) -> Tensor:
+def mean_difference(
+    images: Tensor, prototypes: Tensor, delta: Delta, weights: Tensor | None = None, block: int | None = None
+) -> Tensor:
     """Returns the difference between each image and each prototype, averaged over pixels, (N, P), >= 0.
 
     images: (N, 3, H, W), the reference of cie94; prototypes: (P, 3, H, W); both from `to_color_space(..., delta)`.
+    weights: (H, W), multiply the differences at each pixel.
     block: maximum pixel pairs processed at once, at least one image's; bounds the memory. The default depends on the
     difference and the device. With several blocks, the backward pass recomputes the intermediates.
     """
     images, prototypes = check_shapes(images, prototypes)
     means: Difference = partial(mean_of_pairs, difference_function(delta))
     if torch.compiler.is_exporting():  # a graph cannot depend on the number of images
-        return means(images, prototypes)
+        return means(images, prototypes, weights)
     learning = torch.is_grad_enabled() and (images.requires_grad or prototypes.requires_grad)
     if block is None:  # a CPU's cache has room for the few dozen numbers that a pair takes
         on_cpu = 2**19 if learning else 2**17  # each block adds to the whole gradient: fewer blocks, fewer sums
         block = on_cpu if images.device.type == "cpu" else 2**22
     size = max(1, block // max(1, prototypes[:, 0].numel()))
-    if delta == "cie76" and not images.requires_grad:
+    if delta == "cie76" and weights is None and not images.requires_grad:
         return _MeanDeltaE76.apply(images, prototypes, size)
     blocks = images.split(size)
     if len(blocks) > 1 and learning:
         means = partial(checkpoint, means, use_reentrant=False)
-    return torch.cat([means(part, prototypes) for part in blocks])
+    return torch.cat([means(part, prototypes, weights) for part in blocks])
 
 
-def mean_of_pairs(difference: Difference, images: Tensor, prototypes: Tensor) -> Tensor:
+def mean_of_pairs(difference: Difference, images: Tensor, prototypes: Tensor, weights: Tensor | None = None) -> Tensor:
     """Computes `mean_difference` by broadcasting, with unbounded memory."""
-    return difference(images[:, None], prototypes).mean((-2, -1))
+    differences = difference(images[:, None], prototypes)
+    return (differences if weights is None else differences * weights).mean((-2, -1))
 
 
 class _MeanDeltaE76(torch.autograd.Function):

@@ -23,8 +23,8 @@ log = logging.getLogger(__name__)
 RECOMPUTE: Any = {"realize_reads_threshold": 64, "realize_opcount_threshold": 2000, "realize_acc_reads_threshold": 64}
 
 
-def can_compile(prototypes: Tensor, delta: Delta) -> bool:
-    """Compiles the kernels for prototypes (P, 3, H, W); returns False and logs a warning if compilation fails.
+def can_compile(prototypes: Tensor, delta: Delta, weights: Tensor | None = None) -> bool:
+    """Compiles the kernels for prototypes (P, 3, H, W) and weights; logs a warning and returns False if that fails.
 
     Compiles the backward kernel only if gradients are enabled. Only a trial shows whether the headers of Python and
     OpenMP are installed and whether Triton supports the GPU.
@@ -32,7 +32,8 @@ def can_compile(prototypes: Tensor, delta: Delta) -> bool:
     images, prototypes = prototypes.new_zeros(16, *prototypes.shape[1:]), prototypes.detach()
     try:
         with full_precision(images.device.type):  # else the backward kernel is compiled again outside
-            means = compiled_mean_difference(images, prototypes.requires_grad_(torch.is_grad_enabled()), delta)
+            variable = prototypes.requires_grad_(torch.is_grad_enabled())
+            means = compiled_mean_difference(images, variable, delta, None if weights is None else weights.detach())
             if means.requires_grad:
                 means.sum().backward()
     except Exception as error:
@@ -43,11 +44,12 @@ def can_compile(prototypes: Tensor, delta: Delta) -> bool:
     return True
 
 
-def compiled_mean_difference(images: Tensor, prototypes: Tensor, delta: Delta) -> Tensor:
-    """Computes `mean_difference` to within rounding; differentiable only with respect to the prototypes."""
+def compiled_mean_difference(images: Tensor, prototypes: Tensor, delta: Delta, weights: Tensor | None = None) -> Tensor:
+    """Computes `mean_difference` to within rounding; differentiable with respect to the prototypes and the weights."""
     if delta == "ciede2000":
         raise ValueError("delta='ciede2000' has no compiled kernel; use mean_difference")
-    return _MeanDifference.apply(*check_shapes(images, prototypes), delta)
+    images, prototypes = check_shapes(images, prototypes)
+    return _MeanDifference.apply(images, delta, prototypes, *([] if weights is None else [weights]))
 
 
 def compiled_to_color_space(images: Tensor, delta: Delta) -> Tensor:
@@ -65,16 +67,17 @@ def _rgb_to_lab() -> Callable[[Tensor], Tensor]:
 
 class _MeanDifference(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, images: Tensor, prototypes: Tensor, delta: Delta) -> Tensor:
-        ctx.save_for_backward(images, prototypes)
+    def forward(ctx: Any, images: Tensor, delta: Delta, *variables: Tensor) -> Tensor:
+        ctx.save_for_backward(images, *variables)
         ctx.delta = delta
         with full_precision(images.device.type):
-            return _kernels(delta)[0](_dynamic(images), prototypes.detach())
+            return _kernels(delta)[0](_dynamic(images), *(variable.detach() for variable in variables))
 
     @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> tuple[None, Tensor, None]:
-        images, prototypes = ctx.saved_tensors
-        return None, _kernels(ctx.delta)[1](_dynamic(images), prototypes.detach(), _dynamic(gradient)), None
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
+        images, *variables = ctx.saved_tensors
+        variables = [variable.detach() for variable in variables]
+        return None, None, *_kernels(ctx.delta)[1](_dynamic(images), _dynamic(gradient), *variables)
 
 
 def _dynamic(images: Tensor) -> Tensor:
@@ -85,10 +88,10 @@ def _dynamic(images: Tensor) -> Tensor:
 
 
 @cache
-def _kernels(delta: Delta) -> tuple[Callable[..., Tensor], Callable[..., Tensor]]:
+def _kernels(delta: Delta) -> tuple[Callable[..., Tensor], Callable[..., tuple[Tensor, ...]]]:
     forward = partial(mean_of_pairs, difference_function(delta))
 
-    def backward(images: Tensor, prototypes: Tensor, gradient: Tensor) -> Tensor:
-        return torch.func.vjp(lambda variable: forward(images, variable), prototypes)[1](gradient)[0]
+    def backward(images: Tensor, gradient: Tensor, *variables: Tensor) -> tuple[Tensor, ...]:
+        return torch.func.vjp(lambda *variables: forward(images, *variables), *variables)[1](gradient)
 
     return torch.compile(forward, options=RECOMPUTE), torch.compile(backward, options=RECOMPUTE)

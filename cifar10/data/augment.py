@@ -3,6 +3,8 @@
 The parameters of an epoch depend only on (seed, epoch), not on batch size, world size or resumption.
 """
 
+from collections.abc import Iterator
+from itertools import product
 from typing import Annotated, NamedTuple
 
 import numpy as np
@@ -72,6 +74,16 @@ def flip_and_shift(images: Tensor, flips: Tensor, shifts: Tensor) -> Tensor:
     columns = torch.where(flips[:, None] == 1, width - 1 - columns, columns)
     pixels = (rows[:, :, None] * width + columns[:, None, :]).view(count, 1, -1).expand(-1, channels, -1)
     return images.flatten(2).gather(2, pixels).view_as(images)
+
+
+def augmentations(images: Tensor, flip: bool, shift_px: int) -> Iterator[Tensor]:
+    """Yields the images with each combination of flip and shift, first without either."""
+    yield images
+    shifts = range(-shift_px, shift_px + 1)
+    zeros = images.new_zeros(images.shape[:1], dtype=torch.int64)
+    for flipped, row, column in product((0, 1) if flip else (0,), shifts, shifts):
+        if flipped or row or column:
+            yield flip_and_shift(images, zeros + flipped, torch.stack([zeros + row, zeros + column], 1))
 
 
 def _reflect(positions: Tensor, length: int) -> Tensor:

@@ -11,6 +11,7 @@ from torch.optim.lr_scheduler import CosineAnnealingLR
 
 from cifar10.color.delta_e import Delta
 from cifar10.compat import has_trainer
+from cifar10.data.augment import Pixels
 from cifar10.data.datamodule import ImageData
 from cifar10.errors import UserError
 from cifar10.models.classifier import Classifier, Rate, training_data
@@ -20,6 +21,10 @@ from cifar10.networks.prototype import PrototypeNetwork
 PAIRS_TO_COMPILE = 5_000_000
 """Pairs of a training image and a prototype in a run from which compiled kernels save more than their seconds."""
 
+KMEANS_STEPS = 20
+WEIGHTS_LR_FACTOR = 3
+"""Learning rate of the pixel weights, relative to that of the prototypes."""
+
 TOLERANCE = 1e-3
 """Default of the duality gap at which `Weiszfeld` stops, in Delta E 1976."""
 
@@ -27,8 +32,10 @@ TOLERANCE = 1e-3
 class Prototype(Classifier):
     """Trains the study's first model: an image belongs to the class whose prototype ("typical image") is nearest.
 
-    See `PrototypeNetwork` for `delta` and `tta_flip`. One prototype is initialized as uniform noise, several as random
-    training images of their class.
+    See `PrototypeNetwork` for `delta`, `tta_flip`, `tta_shift_px` and `pixel_weights`.
+    init: initial prototypes of a class: uniform `noise`, random training `images`, or `means`: the mean of its training
+    images, and for several prototypes the centers of 20 steps of k-means from random ones. None chooses noise for one
+    prototype and images for several.
     objective: `typical` prototypes minimize the mean distance to the images of their class (`train/loss`, in units of
     the difference), `discriminative` ones the cross-entropy.
     compile: train with compiled kernels; `auto` does so on a CPU if the run is long enough to save the seconds that
@@ -47,6 +54,9 @@ class Prototype(Classifier):
         solver: Literal["gradient", "weiszfeld"] = "gradient",
         prototypes_per_class: Annotated[int, Gt(0)] = 1,
         tta_flip: bool = False,
+        tta_shift_px: Pixels = 0,
+        pixel_weights: bool = False,
+        init: Literal["noise", "images", "means"] | None = None,
         tolerance: Annotated[float, Gt(0)] = TOLERANCE,
         compile: bool | Literal["auto"] = "auto",
     ) -> None:
@@ -58,8 +68,16 @@ class Prototype(Classifier):
             raise UserError("model.compile=true has no kernel for model.delta=ciede2000; set model.compile=auto")
         discriminative = objective == "discriminative"
         chosen = compile is True
-        super().__init__(PrototypeNetwork(class_names, delta, discriminative, prototypes_per_class, tta_flip, chosen))
+        if pixel_weights and not discriminative:
+            raise UserError("model.pixel_weights=true needs model.objective=discriminative; set both")
+        arguments = {"prototypes_per_class": prototypes_per_class, "tta_flip": tta_flip, "tta_shift_px": tta_shift_px}
+        super().__init__(
+            PrototypeNetwork(
+                class_names, delta, discriminative, pixel_weights=pixel_weights, compile=chosen, **arguments
+            )
+        )
         self.save_hyperparameters(logger=False)
+        self.init = init or ("noise" if prototypes_per_class == 1 else "images")
         self.learning_rate, self.compile_if_worth = learning_rate, compile == "auto" and delta != "ciede2000"
 
     def loss(self, logits: Tensor, labels: Tensor) -> Tensor:
@@ -73,9 +91,10 @@ class Prototype(Classifier):
             images = len(data.train_labels) * (self.trainer.max_epochs or 0) if isinstance(data, ImageData) else 0
             self.network.arguments["compile"] = images * len(self.network.prototypes) >= PAIRS_TO_COMPILE
         self.network.use_compiled(True)
-        if stage == "fit" and self.network.per_class > 1:
+        if stage == "fit" and self.init != "noise":
             with torch.no_grad():
-                self.network.prototypes.copy_(to_unit(self._random_images()))
+                images = to_unit(self._random_images())
+                self.network.prototypes.copy_(images if self.init == "images" else self._class_means(images))
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         super().on_load_checkpoint(checkpoint)
@@ -98,9 +117,27 @@ class Prototype(Classifier):
         chosen = [shuffled[labels == label][:wanted] for label in range(len(self.class_names))]
         return data.train_images[torch.cat(chosen)]
 
+    def _class_means(self, means: Tensor) -> Tensor:
+        """Returns the k-means of each class's training images, from the given ones; (C * K, 3, 32, 32)."""
+        data, per_class = training_data(self.trainer), self.network.per_class
+        found = []
+        for label, centers in enumerate(means.flatten(1).split(per_class)):
+            images = to_unit(data.train_images[data.train_labels == label]).flatten(1)
+            for _ in range(KMEANS_STEPS if per_class > 1 else 1):
+                nearest = (centers.square().sum(1) - 2 * images @ centers.T).argmin(1)
+                members = F.one_hot(nearest, per_class).T.to(images.dtype)
+                centers = torch.where(members.any(1, keepdim=True), members @ images, centers)
+                centers = centers / members.sum(1, keepdim=True).clamp(min=1)
+            found.append(centers)
+        return torch.cat(found).view_as(means)
+
     def configure_optimizers(self) -> Any:
         kind = torch.optim.Adam if self.network.discriminative else torch.optim.SGD
-        optimizer = kind(self.parameters(), lr=self.learning_rate)
+        logits = self.network.weight_logits
+        groups = [{"params": [p for p in self.parameters() if p is not logits], "lr": self.learning_rate}]
+        if logits is not None:
+            groups.append({"params": [logits], "lr": WEIGHTS_LR_FACTOR * self.learning_rate})
+        optimizer = kind(groups)
         # Batches replace the study's full-batch steps. Their noise decays to zero with the learning rate.
         schedule = CosineAnnealingLR(optimizer, T_max=int(self.trainer.estimated_stepping_batches))
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}

@@ -2,12 +2,11 @@
 
 from abc import abstractmethod
 from collections.abc import Iterator, Sequence
-from itertools import product
 
 import torch
 from torch import Tensor, nn
 
-from cifar10.data.augment import flip_and_shift
+from cifar10.data.augment import augmentations
 from cifar10.networks.base import CIFAR10_CLASSES, Network, to_unit
 
 
@@ -45,16 +44,8 @@ class FeedForwardNetwork(Network):
     def forward(self, images: Tensor) -> Tensor:
         if self.training or not (self.tta_flip or self.tta_shift_px):
             return self.layers(self.scale(images))
-        return torch.stack([self.layers(self.scale(augmented)) for augmented in self._augmentations(images)]).mean(0)
-
-    def _augmentations(self, images: Tensor) -> Iterator[Tensor]:
-        """Yields the images with each combination of flip and shift, first without either."""
-        yield images
-        shifts = range(-self.tta_shift_px, self.tta_shift_px + 1)
-        zeros = images.new_zeros(images.shape[:1], dtype=torch.int64)
-        for flipped, row, column in product((0, 1) if self.tta_flip else (0,), shifts, shifts):
-            if flipped or row or column:
-                yield flip_and_shift(images, zeros + flipped, torch.stack([zeros + row, zeros + column], 1))
+        augmented = augmentations(images, self.tta_flip, self.tta_shift_px)
+        return torch.stack([self.layers(self.scale(some)) for some in augmented]).mean(0)
 
     def embed(self, images: Tensor) -> Tensor:
         """Returns the last layer's input without TTA, (N, D): D = 150 for the MLP, 64 for the CNN."""

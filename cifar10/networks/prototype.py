@@ -7,6 +7,7 @@ from torch import Tensor, nn
 
 from cifar10.color.delta_e import Delta, difference_function, mean_difference, to_color_space
 from cifar10.color.kernels import can_compile, compiled_mean_difference, compiled_to_color_space
+from cifar10.data.augment import augmentations
 from cifar10.networks.base import CIFAR10_CLASSES, Network, to_unit
 
 
@@ -15,7 +16,9 @@ class PrototypeNetwork(Network):
 
     prototypes: parameter (C * K, 3, 32, 32), sRGB in [0, 1], grouped by class; initialized with uniform noise. K is
     `prototypes_per_class`. The distance of two images is the mean color difference (`delta`) over their pixels.
-    `tta_flip` also compares the flipped image.
+    `tta_flip` also compares the flipped image. In evaluation mode, `tta_shift_px` averages the logits over shifts of
+    the image by up to this many pixels. `pixel_weights` multiplies the differences at each pixel by a learned weight,
+    the same for all prototypes (relevance: Hammer and Villmann, Neural Networks 15, 2002).
     The logit of a class is the negative distance to its nearest prototype. With `discriminative` it is the log-sum-exp
     of the negative distances to its prototypes, times a learned inverse temperature exp(`log_temperature`), as in
     robust soft learning vector quantization (Seo and Obermayer, Neural Computation 15, 2003).
@@ -29,23 +32,38 @@ class PrototypeNetwork(Network):
         discriminative: bool = False,
         prototypes_per_class: int = 1,
         tta_flip: bool = False,
+        tta_shift_px: int = 0,
+        pixel_weights: bool = False,
         compile: bool = False,
     ) -> None:
-        arguments = {"prototypes_per_class": prototypes_per_class, "tta_flip": tta_flip, "compile": compile}
+        arguments = {"prototypes_per_class": prototypes_per_class, "tta_flip": tta_flip, "tta_shift_px": tta_shift_px}
+        arguments |= {"pixel_weights": pixel_weights, "compile": compile}
         super().__init__(class_names, delta=delta, discriminative=discriminative, **arguments)
         difference_function(delta)  # raises ValueError if unknown
         self.delta, self.discriminative, self.per_class = delta, discriminative, prototypes_per_class
-        self.tta_flip = tta_flip
+        self.tta_flip, self.tta_shift_px = tta_flip, tta_shift_px
         self.compiled: bool | None = False  # None: decide at the next batch
         self.prototypes = nn.Parameter(torch.rand(len(class_names) * prototypes_per_class, 3, 32, 32))
         if discriminative:
             self.log_temperature = nn.Parameter(torch.zeros(()))
+        self.weight_logits = nn.Parameter(torch.zeros(32, 32)) if pixel_weights else None
 
     def use_compiled(self, enabled: bool) -> None:
         """Enables compiled kernels if `compile` allows them, or disables them, the default. Compiling takes seconds."""
         self.compiled = None if enabled and self.arguments["compile"] else False
 
+    def weights(self) -> Tensor | None:
+        """Returns the weight of each pixel, (32, 32), with mean 1; None without `pixel_weights`."""
+        logits = self.weight_logits
+        return None if logits is None else logits.flatten().softmax(0).view_as(logits) * logits.numel()
+
     def forward(self, images: Tensor) -> Tensor:
+        if self.training or not self.tta_shift_px:
+            return self._logits(images)
+        shifted = augmentations(images, flip=False, shift_px=self.tta_shift_px)
+        return torch.stack([self._logits(augmented) for augmented in shifted]).mean(0)
+
+    def _logits(self, images: Tensor) -> Tensor:
         distances = self._distances(images)
         if self.discriminative:
             return (-distances * self.log_temperature.exp()).logsumexp(2)
@@ -58,11 +76,12 @@ class PrototypeNetwork(Network):
     def _distances(self, images: Tensor) -> Tensor:
         """Returns the distance to every prototype, (N, C, K), or (N, C, 2 K) with `tta_flip`."""
         if self.compiled is None:  # at the first batch, so that timers include the compilation
-            self.compiled = self.arguments["compile"] = can_compile(self.prototypes, self.delta)
+            self.compiled = self.arguments["compile"] = can_compile(self.prototypes, self.delta, self.weights())
         measure = compiled_mean_difference if self.compiled else mean_difference
         colors, prototypes = self._colors(images)
         augmented = [colors, colors.flip(-1)] if self.tta_flip else [colors]
-        distances = torch.stack([measure(batch, prototypes, self.delta) for batch in augmented], 2)
+        weights = self.weights()
+        distances = torch.stack([measure(batch, prototypes, self.delta, weights) for batch in augmented], 2)
         return distances.unflatten(1, (len(self.class_names), -1)).flatten(2)
 
     def _colors(self, images: Tensor) -> tuple[Tensor, Tensor]:
@@ -71,15 +90,16 @@ class PrototypeNetwork(Network):
 
     @torch.no_grad()
     def difference_maps(self, images: Tensor) -> tuple[Tensor, Tensor]:
-        """Returns the color difference to every prototype at each pixel, (N, C * K, 32, 32), and a mask (N, C * K).
+        """Returns the weighted difference to every prototype at each pixel, (N, C * K, 32, 32), and a mask (N, C * K).
 
         images: as in `forward`. The mean of a map is the distance. The mask is true where the flipped prototype is
         nearer, with `tta_flip` only.
         """
         colors, prototypes = self._colors(images)
         difference = difference_function(self.delta)
-        maps = difference(colors[:, None], prototypes)
-        flipped = difference(colors[:, None], prototypes.flip(-1)) if self.tta_flip else maps
+        weights = self.weights() if self.weight_logits is not None else torch.ones_like(prototypes[0, 0])
+        maps = difference(colors[:, None], prototypes) * weights
+        flipped = difference(colors[:, None], prototypes.flip(-1)) * weights.flip(-1) if self.tta_flip else maps
         nearer = flipped.mean((2, 3)) < maps.mean((2, 3))
         return torch.where(nearer[..., None, None], flipped, maps), nearer
 

@@ -9,17 +9,20 @@ from cifar10.color.kernels import can_compile, compiled_mean_difference, compile
 SLOW = [pytest.param(delta, marks=pytest.mark.slow) for delta in ("cie94", "redmean")]  # a compilation each
 
 
+@pytest.mark.parametrize("weighted", [False, True])
 @pytest.mark.parametrize("delta", ["cie76", *SLOW])
-def test_differences_and_gradients_match_eager_functions(delta, compiler):
-    rgb = torch.rand(10, 3, 32, 32, generator=torch.Generator().manual_seed(0))
+def test_differences_and_gradients_match_eager_functions(delta, weighted, compiler):
+    generator = torch.Generator().manual_seed(0)
+    rgb = torch.rand(10, 3, 32, 32, generator=generator)
+    weights = torch.rand(32, 32, generator=generator) if weighted else torch.ones(32, 32)
     images, prototypes = to_color_space(rgb, delta).split(9)
     prototypes = torch.cat([prototypes, images[:1]])  # one pair is equal: difference and gradient are 0
     results = []
     for function in (mean_difference, compiled_mean_difference):
-        variable = prototypes.clone().requires_grad_()
-        means = function(images, variable, delta)
+        variables = prototypes.clone().requires_grad_(), weights.clone().requires_grad_()
+        means = function(images, variables[0], delta, *(variables[1:] if weighted else ()))
         means.square().sum().backward()
-        results.append((means.detach(), variable.grad))
+        results.append((means.detach(), *(variable.grad for variable in variables if variable.grad is not None)))
     for eager, compiled in zip(*results, strict=True):
         torch.testing.assert_close(compiled, eager, rtol=1e-4, atol=1e-5)
     assert results[1][0][0, -1] == 0

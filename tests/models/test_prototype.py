@@ -1,11 +1,14 @@
 """Typical images against scikit-image's color difference and a median found without gradients."""
 
+from itertools import product
+
 import numpy as np
 import pytest
 import torch
 from lightning import Callback
 from reference import geometric_median
 from skimage.color import deltaE_cie76, rgb2lab
+from sklearn.cluster import KMeans
 from torch.utils.data import DataLoader
 
 from cifar10.errors import UserError
@@ -122,6 +125,75 @@ def test_several_prototypes_are_initialized_as_images_of_their_class(random_data
     for place, prototype in enumerate(model.network.prototypes.detach()):
         same = (data.train_images / 255 - prototype).abs().amax((1, 2, 3)) < 1e-6
         assert data.train_labels[same].tolist() == [place // 3]
+
+
+def test_one_prototype_is_initialized_as_the_mean_of_its_class(random_data, quiet_trainer):
+    data = random_data([0, 1, 1, 0] * 4, batch_size=4, val_size=4)
+    data.setup()
+    model = Prototype(data.class_names, init="means", learning_rate=1e-30)
+    quiet_trainer().fit(model, data)
+    expected = [data.train_images[data.train_labels == label].double().mean(0) / 255 for label in (0, 1)]
+    torch.testing.assert_close(model.network.prototypes.detach().double(), torch.stack(expected), rtol=0, atol=1e-6)
+
+
+def test_several_prototypes_are_initialized_by_k_means(random_data, quiet_trainer):
+    """Reference: scikit-learn's k-means from the same images. Three groups of colors per class, with noise."""
+    data = random_data([0, 1, 1, 0] * 15, batch_size=4, val_size=4)
+    data.setup()
+    colors = torch.tensor([30, 128, 220], dtype=torch.uint8)[torch.arange(56) % 3, None, None, None]
+    data.train_images = colors + data.train_images // 20
+    model = Prototype(data.class_names, prototypes_per_class=3, init="means", learning_rate=1e-30)
+    first = []
+    chosen = model._random_images
+    model._random_images = lambda: first.append(chosen()) or first[0]
+    quiet_trainer().fit(model, data)
+    for label, found in enumerate(model.network.prototypes.detach().flatten(1).split(3)):
+        images = (data.train_images[data.train_labels == label].flatten(1) / 255).double().numpy()
+        start = first[0][3 * label : 3 * label + 3].flatten(1).double().numpy() / 255
+        expected = KMeans(3, init=start, n_init=1, max_iter=20, tol=0).fit(images).cluster_centers_
+        np.testing.assert_allclose(found, expected, rtol=0, atol=1e-6)
+
+
+def test_pixel_weights_multiply_the_differences(images):
+    torch.manual_seed(0)
+    model = Prototype(["a", "b"], objective="discriminative", pixel_weights=True, tta_flip=True)
+    assert torch.equal(model.network.weights(), torch.ones(32, 32))
+    model.network.weight_logits.data.normal_()
+    weights = model.network.weights().detach()
+    assert weights.mean().item() == pytest.approx(1, abs=1e-6)
+    prototypes = model.network.prototypes.detach().double().numpy()
+    sums = np.zeros((4, 2))
+    for view in (images, images.flip(-1)):
+        for (i, image), (c, prototype) in product(enumerate(view.numpy()), enumerate(prototypes)):
+            pair = rgb2lab(image, channel_axis=0), rgb2lab(prototype, channel_axis=0)
+            sums[i, c] += np.exp(-(deltaE_cie76(*pair, channel_axis=0) * weights.numpy()).mean())
+    np.testing.assert_allclose(model(images).detach(), np.log(sums), rtol=0, atol=1e-4)
+    maps, flipped = model.network.difference_maps(images)
+    distances = model.network.embed(images).view(4, 2, 2)  # of the image and its flip
+    torch.testing.assert_close(maps.mean((2, 3)), distances.amin(2).detach(), rtol=1e-5, atol=1e-4)
+    assert torch.equal(flipped, distances.argmin(2) == 1)
+
+
+def test_pixel_weights_are_learned_and_need_the_discriminative_objective(random_data, quiet_trainer):
+    data = random_data([0, 1, 1, 0] * 4, batch_size=4, val_size=4)
+    data.setup()
+    model = Prototype(data.class_names, objective="discriminative", pixel_weights=True, learning_rate=0.01)
+    quiet_trainer().fit(model, data)
+    assert model.network.weights().std() > 0.01
+    with pytest.raises(UserError, match="pixel_weights"):
+        Prototype(data.class_names, pixel_weights=True)
+
+
+def test_logits_are_averaged_over_shifts_in_evaluation_mode(images):
+    torch.manual_seed(0)
+    model = Prototype(["a", "b"], tta_shift_px=1)
+    padded = np.pad(images.numpy(), [(0, 0), (0, 0), (1, 1), (1, 1)], "reflect")
+    shifts = [torch.from_numpy(padded[:, :, i : i + 32, j : j + 32]) for i in range(3) for j in range(3)]
+    expected = np.mean([-reference_distances(shifted, model.network.prototypes) for shifted in shifts], 0)
+    np.testing.assert_allclose(model.eval()(images).detach(), expected, rtol=0, atol=1e-4)
+    np.testing.assert_allclose(
+        model.train()(images).detach(), -reference_distances(images, model.network.prototypes), rtol=0, atol=1e-4
+    )
 
 
 def test_more_prototypes_than_images_raise(random_data, quiet_trainer):
