@@ -129,7 +129,7 @@ def mean_difference(
     difference and the device. With several blocks, the backward pass recomputes the intermediates.
     """
     images, prototypes = check_shapes(images, prototypes)
-    means: Difference = partial(mean_of_pairs, difference_function(delta))
+    means: Callable[..., Tensor] = partial(mean_of_pairs, difference_function(delta))
     if torch.compiler.is_exporting():  # a graph cannot depend on the number of images
         return means(images, prototypes, weights)
     learning = torch.is_grad_enabled() and (images.requires_grad or prototypes.requires_grad)

@@ -14,6 +14,7 @@ from cifar10.data.augment import Pixels
 from cifar10.data.batches import TrainBatches
 from cifar10.errors import UserError
 from cifar10.models.classifier import Classifier, Rate
+from cifar10.models.muon import Muon
 from cifar10.networks.base import CIFAR10_CLASSES
 from cifar10.networks.feed_forward import FeedForwardNetwork
 
@@ -21,7 +22,8 @@ from cifar10.networks.feed_forward import FeedForwardNetwork
 class FeedForward(Classifier):
     """Trains a FeedForwardNetwork by cross-entropy; see there for `batch_norm`, `tta_flip` and `tta_shift_px`.
 
-    optimizer: `adam` as in Keras, `adamw`, or `sgd` with Nesterov momentum 0.9.
+    optimizer: `adam` as in Keras, `adamw`, `sgd` with Nesterov momentum 0.9, or `muon`, which is `sgd` with
+    orthogonalized updates of all weights but the first and the last layer's; it needs `batch_norm`.
     warmup_fraction: share of the steps over which the learning rate rises to `learning_rate`, from a 25th of it, then
     falls to nearly 0, both linearly. Without it the rate is constant.
     label_smoothing: probability that is spread over all classes, in training only, so that validation losses stay
@@ -37,11 +39,13 @@ class FeedForward(Classifier):
         tta_flip: bool = False,
         tta_shift_px: Pixels = 0,
         learning_rate: Rate = 1e-3,
-        optimizer: Literal["adam", "adamw", "sgd"] = "adam",
+        optimizer: Literal["adam", "adamw", "sgd", "muon"] = "adam",
         weight_decay: Annotated[float, Ge(0)] = 0.0,
         warmup_fraction: Annotated[float, Interval(gt=0, lt=1)] | None = None,
         label_smoothing: Annotated[float, Interval(ge=0, lt=1)] = 0.0,
     ) -> None:
+        if optimizer == "muon" and not batch_norm:
+            raise UserError("model.optimizer=muon needs model.batch_norm=true, since it keeps the norm of the weights")
         super().__init__(self.network_class(class_names, batch_norm, tta_flip, tta_shift_px))
         self.save_hyperparameters(logger=False)
         self.learning_rate, self.optimizer, self.weight_decay = learning_rate, optimizer, weight_decay
@@ -86,4 +90,10 @@ class FeedForward(Classifier):
             return torch.optim.Adam(self.parameters(), eps=1e-7, **settings)  # Keras's epsilon, not 1e-8
         if self.optimizer == "adamw":
             return torch.optim.AdamW(self.parameters(), **settings)
-        return torch.optim.SGD(self.parameters(), momentum=0.9, nesterov=True, **settings)
+        settings |= {"momentum": 0.9, "nesterov": True}
+        if self.optimizer == "sgd":
+            return torch.optim.SGD(self.parameters(), **settings)
+        hidden = [weight for weight in self.parameters() if weight.ndim > 1][1:-1]
+        others = [parameter for parameter in self.parameters() if all(parameter is not weight for weight in hidden)]
+        dtype = torch.bfloat16 if self.trainer.precision == "bf16-mixed" else torch.float32
+        return Muon(hidden, others, dtype, **settings)

@@ -67,15 +67,11 @@ class Prototype(Classifier):
         if compile is True and delta == "ciede2000":
             raise UserError("model.compile=true has no kernel for model.delta=ciede2000; set model.compile=auto")
         discriminative = objective == "discriminative"
-        chosen = compile is True
         if pixel_weights and not discriminative:
             raise UserError("model.pixel_weights=true needs model.objective=discriminative; set both")
-        arguments = {"prototypes_per_class": prototypes_per_class, "tta_flip": tta_flip, "tta_shift_px": tta_shift_px}
-        super().__init__(
-            PrototypeNetwork(
-                class_names, delta, discriminative, pixel_weights=pixel_weights, compile=chosen, **arguments
-            )
-        )
+        tta: dict[str, Any] = {"tta_flip": tta_flip, "tta_shift_px": tta_shift_px}
+        learned: dict[str, Any] = {"pixel_weights": pixel_weights, "compile": compile is True}
+        super().__init__(PrototypeNetwork(class_names, delta, discriminative, prototypes_per_class, **tta, **learned))
         self.save_hyperparameters(logger=False)
         self.init = init or ("noise" if prototypes_per_class == 1 else "images")
         self.learning_rate, self.compile_if_worth = learning_rate, compile == "auto" and delta != "ciede2000"
@@ -93,8 +89,8 @@ class Prototype(Classifier):
         self.network.use_compiled(True)
         if stage == "fit" and self.init != "noise":
             with torch.no_grad():
-                images = to_unit(self._random_images())
-                self.network.prototypes.copy_(images if self.init == "images" else self._class_means(images))
+                first = to_unit(self._random_images())
+                self.network.prototypes.copy_(first if self.init == "images" else self._class_means(first))
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         super().on_load_checkpoint(checkpoint)

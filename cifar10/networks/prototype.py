@@ -97,7 +97,8 @@ class PrototypeNetwork(Network):
         """
         colors, prototypes = self._colors(images)
         difference = difference_function(self.delta)
-        weights = self.weights() if self.weight_logits is not None else torch.ones_like(prototypes[0, 0])
+        weights = self.weights()
+        weights = torch.ones_like(prototypes[0, 0]) if weights is None else weights
         maps = difference(colors[:, None], prototypes) * weights
         flipped = difference(colors[:, None], prototypes.flip(-1)) * weights.flip(-1) if self.tta_flip else maps
         nearer = flipped.mean((2, 3)) < maps.mean((2, 3))
