@@ -5,20 +5,19 @@ The parameters of an epoch depend only on (seed, epoch), not on batch size, worl
 
 from collections.abc import Iterator
 from itertools import product
-from typing import Annotated, NamedTuple
+from typing import NamedTuple
 
-import numpy as np
 import torch
-from annotated_types import Interval
 from torch import Tensor
 
-Pixels = Annotated[int, Interval(ge=0, le=16)]
 GRAY = 121  # fill value of cutout: the mean value of CIFAR-10's training images, 0 to 255
 FLIP, SHIFT = 1, 2  # last part of a generator's key; `epoch_order` uses the key (seed, epoch)
 
 
 def generator(*key: int) -> torch.Generator:
     """Returns a CPU generator seeded with the key. Trailing zeros of a key have no effect."""
+    import numpy as np  # networks import this module, but need PyTorch only
+
     state = np.random.SeedSequence(key).generate_state(1, dtype=np.uint64)[0]
     return torch.Generator().manual_seed(int(state >> np.uint64(1)))
 

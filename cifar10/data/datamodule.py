@@ -10,10 +10,11 @@ from annotated_types import Gt, Interval
 from lightning import LightningDataModule
 from torch import Tensor
 
-from cifar10.data.augment import Pixels, RandomAugmentation
+from cifar10.data.augment import RandomAugmentation
 from cifar10.data.batches import EvalBatches, TrainBatches, eval_batch_size
 from cifar10.errors import UserError
 
+Pixels = Annotated[int, Interval(ge=0, le=16)]
 ValSize = Annotated[int, Gt(0)] | Annotated[float, Interval(gt=0, lt=1)]
 
 

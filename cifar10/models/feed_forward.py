@@ -10,8 +10,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.optim.lr_scheduler import OneCycleLR
 
-from cifar10.data.augment import Pixels
 from cifar10.data.batches import TrainBatches
+from cifar10.data.datamodule import Pixels
 from cifar10.errors import UserError
 from cifar10.models.classifier import Classifier, Rate
 from cifar10.models.muon import Muon

@@ -11,8 +11,7 @@ from torch.optim.lr_scheduler import CosineAnnealingLR
 
 from cifar10.color.delta_e import Delta
 from cifar10.compat import has_trainer
-from cifar10.data.augment import Pixels
-from cifar10.data.datamodule import ImageData
+from cifar10.data.datamodule import ImageData, Pixels
 from cifar10.errors import UserError
 from cifar10.models.classifier import Classifier, Rate, training_data
 from cifar10.networks.base import CIFAR10_CLASSES, to_unit
