@@ -1,5 +1,6 @@
 """Exports a trained network to ONNX and torch.export, with a model card; checks the files on the whole test set.
 
+python scripts/export.py cnn_best                               writes export/cnn_best/
 python scripts/export.py runs/cnn/seed=1                        writes runs/cnn/seed=1/export/
 python scripts/export.py best.ckpt data=folder data.root=PATH --out exported
 
@@ -20,7 +21,7 @@ def main() -> None:
     parser = make_parser(__doc__)
     add_checkpoint(parser)
     parser.add_argument("data", nargs="*", metavar="data=...", help="data settings of train.py (default: the run's)")
-    parser.add_argument("--out", type=Path, metavar="FOLDER", help="default: export/ beside the checkpoint")
+    parser.add_argument("--out", type=Path, metavar="FOLDER", help="default: export/ in the run, export/NAME for names")
     args = parser.parse_intermixed_args()
     with one_line_errors():
         require_packages("export", "onnx", "onnxscript", "onnxruntime")
@@ -35,8 +36,9 @@ def export(checkpoint: Path, overrides: list[str], out: Path | None) -> None:
     from cifar10.files import write_atomically
     from cifar10.inference.evaluate import evaluate, find_run, load_data
     from cifar10.inference.export import BATCH, Runtime, check, export_network, onnx_runtime, to_onnx, to_pt2
-    from cifar10.inference.model_card import make_card, to_markdown
+    from cifar10.inference.model_card import describe_training, make_card, to_markdown
     from cifar10.models.build import load_model
+    from cifar10.networks.weights import published_entry
 
     predictor = cifar10.load(checkpoint, "cpu")
     data = load_data(predictor, overrides)
@@ -51,9 +53,11 @@ def export(checkpoint: Path, overrides: list[str], out: Path | None) -> None:
     }
     checks = {name: check(name, runtime, data.test_images, expected) for name, runtime in runtimes.items()}
     tested = evaluate(load_model(predictor.checkpoint), data)
-    card = make_card(predictor, find_run(predictor.checkpoint), tested, files, checks)
+    run, published = find_run(predictor.checkpoint), published_entry(predictor.checkpoint)
+    training = describe_training(run.record) if run else published and published["training"]
+    card = make_card(predictor, training, tested, files, checks)
     files |= {"card.json": json.dumps(card, indent=2).encode() + b"\n", "card.md": to_markdown(card).encode()}
-    folder = out or predictor.checkpoint.parent / "export"
+    folder = out or (Path("export") / checkpoint.name if published else predictor.checkpoint.parent / "export")
     for name, content in files.items():
         write_atomically(folder / name, methodcaller("write", content))
         print(f"  {folder / name}  {len(content):,} bytes")

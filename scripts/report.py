@@ -3,7 +3,8 @@
 python scripts/report.py runs                    prints a table of all finished runs, best validation first
 python scripts/report.py runs --csv table.csv    writes the table as CSV
 python scripts/report.py runs --page page.html   writes one HTML file with tables and figures
-python scripts/report.py runs/cnn --publish      adds the records to docs/results/, renders tables and figures
+python scripts/report.py runs/cnn --publish      adds the records to docs/results/, renders tables and figures, and
+                                                 writes the weights to cifar10/weights/
 """
 
 import argparse
@@ -27,7 +28,7 @@ def main() -> None:
     parser.add_argument("--page", type=Path, metavar="FILE", help="write one HTML file with tables and figures")
     parser.add_argument("--csv", type=Path, metavar="FILE", help="write the table as CSV")
     parser.add_argument(
-        "--publish", action="store_true", help="update docs/results, the tables and the figures of README and docs"
+        "--publish", action="store_true", help="update docs/results, cifar10/weights, tables and figures of the docs"
     )
     args = parser.parse_args()
     with one_line_errors():
@@ -49,9 +50,11 @@ def report(args: argparse.Namespace) -> None:
     if args.csv:
         write(args.csv, to_csv(rows))
     if args.publish:
+        from cifar10.inference.publish_weights import publish_weights
         from cifar10.results.publish import publish
 
-        print_skipped(publish(runs, ROOT))
+        skipped = publish(runs, ROOT) + publish_weights(runs, ROOT / "cifar10/weights")
+        print_skipped(list(dict.fromkeys(skipped)))
     print(to_markdown(rows))
 
 

@@ -5,6 +5,7 @@ import os
 import runpy
 import sys
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -166,6 +167,56 @@ def _train_synthetic_runs(folder: Path) -> None:
         with initialize(version_base="1.3", config_path="../conf"):
             cfg = compose("train", overrides)
         train(cfg, folder / choice.replace(" ", "/"), overrides=overrides, on_finish=log_figures)
+
+
+@pytest.fixture(scope="session")
+def miniature_runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Finished runs of the three models in the study's settings, as far as records show, on tiny CIFAR-10 files."""
+    from hydra import compose, initialize
+    from miniature import write_miniature
+
+    from cifar10.training.run import train
+
+    folder = tmp_path_factory.mktemp("miniature")
+    small = [f"data.root={folder}", "data.val_size=4", "batch_size=4", "epochs=1", "precision=32-true"]
+    small += ["trainer.accelerator=cpu", "trainer.enable_progress_bar=false"]
+    with pytest.MonkeyPatch.context() as patch:
+        write_miniature(folder, patch)
+        for model in ("prototype", "mlp", "cnn"):
+            with initialize(version_base="1.3", config_path="../conf"):
+                cfg = compose("train", [f"model={model}", *small])
+            train(cfg, folder / "runs" / model, overrides=[f"model={model}"])
+    return folder / "runs"
+
+
+@pytest.fixture(scope="session")
+def weights_folder(miniature_runs: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder with the published weights of `miniature_runs`."""
+    from miniature import write_miniature
+
+    from cifar10.inference.publish_weights import publish_weights
+    from cifar10.results import load
+
+    folder = tmp_path_factory.mktemp("weights")
+    with pytest.MonkeyPatch.context() as patch:
+        write_miniature(tmp_path_factory.mktemp("data"), patch)
+        assert publish_weights(load([miniature_runs]), folder) == []
+    return folder
+
+
+@pytest.fixture
+def published(weights_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Replaces the published weights and CIFAR-10 by those of `weights_folder`; returns that folder. Read-only."""
+    from miniature import write_miniature
+
+    from cifar10.training.config import compose_settings
+
+    write_miniature(tmp_path, monkeypatch)
+    monkeypatch.setenv("CIFAR10_ROOT", str(tmp_path))
+    small = partial(compose_settings, "data.val_size=4")
+    monkeypatch.setattr("cifar10.inference.evaluate.compose_settings", small)
+    monkeypatch.setattr("cifar10.networks.weights.FOLDER", weights_folder)
+    return weights_folder
 
 
 @pytest.fixture(scope="session")

@@ -10,6 +10,8 @@ from pathlib import Path
 
 from cifar10.errors import UserError
 
+CHECKPOINT = "name of published weights, such as cnn_best, folder of a finished run, or a checkpoint"
+
 
 def make_parser(description: str | None) -> argparse.ArgumentParser:
     """Returns an argument parser. Its --help prints the description with its line breaks."""
@@ -18,7 +20,7 @@ def make_parser(description: str | None) -> argparse.ArgumentParser:
 
 def add_checkpoint(parser: argparse.ArgumentParser) -> None:
     """Adds the positional argument CKPT."""
-    parser.add_argument("checkpoint", type=Path, metavar="CKPT", help="folder of a finished run, or a checkpoint")
+    parser.add_argument("checkpoint", type=Path, metavar="CKPT", help=CHECKPOINT)
 
 
 def add_device(parser: argparse.ArgumentParser) -> None:

@@ -13,19 +13,18 @@ from cifar10.inference.evaluate import Evaluation
 from cifar10.inference.export import Check
 from cifar10.inference.predictor import Predictor
 from cifar10.results.records import command, experiment
-from cifar10.results.saved_run import SavedRun
 
 
 def make_card(
     predictor: Predictor,
-    run: SavedRun | None,
+    training: Mapping[str, Any] | None,
     tested: Evaluation,
     files: Mapping[str, bytes],
     checks: Mapping[str, Check],
 ) -> dict[str, Any]:
     """Returns the model card as plain Python.
 
-    run: the checkpoint's run; without it the training is unknown. tested: test results of the weights in float32, on
+    training: from `describe_training`, or None if unknown. tested: test results of the weights in float32, on
     the images of the checks. files: content by file name. checks: results by runtime.
     """
     network, names = predictor.network, predictor.class_names
@@ -40,14 +39,15 @@ def make_card(
         "output": {"name": "logits", "type": "float32", "shape": ["N", len(names)]},
         "files": {name: {"bytes": len(data), "sha256": sha256(data).hexdigest()} for name, data in files.items()},
         "checks": {name: found._asdict() for name, found in checks.items()},
-        "training": _training(run.record) if run else None,
+        "training": training,
         "test": {"images": len(tested.predictions.labels), "calibration_error": tested.ece, **test},
         "calibrated": getattr(network, "discriminative", True),
         "versions": {name: version(name) for name in ("torch", "onnx", "onnxruntime")},
     }
 
 
-def _training(record: dict[str, Any]) -> dict[str, Any]:
+def describe_training(record: dict[str, Any]) -> dict[str, Any]:
+    """Returns what a model card reports of a run's training."""
     names = ("data", "data_sha256", "images", "seed", "epochs", "device", "commit")
     return {name: record[name] for name in names} | {"experiment": experiment(record), "command": command(record)}
 

@@ -12,6 +12,7 @@ from cifar10.data.batches import eval_batch_size
 from cifar10.data.image_io import Layout, as_batch
 from cifar10.errors import UserError, shorten
 from cifar10.networks.checkpoint import load_network, weights_path
+from cifar10.networks.weights import published_path, read_index
 from cifar10.training.precision import best_device
 
 
@@ -44,9 +45,9 @@ class Predictions(NamedTuple):
 class Predictor:
     """Network in evaluation mode on a device; returned by `cifar10.load`.
 
-    path: a checkpoint, or the folder of a finished run, which contains `best.ckpt`. Attributes: `network` is the
-    `torch.nn.Module` from raw images to logits, `checkpoint` the loaded file. Raises UserError for any other path, and
-    for a device that is not available.
+    path: the name of published weights, a checkpoint, or the folder of a finished run, which contains `best.ckpt`.
+    Attributes: `network` is the `torch.nn.Module` from raw images to logits, `checkpoint` the loaded file. Raises
+    UserError for any other path, and for a device that is not available.
     """
 
     def __init__(self, path: str | PathLike[str], device: str | torch.device | None = None) -> None:
@@ -78,14 +79,21 @@ class Predictor:
 
 
 def find_checkpoint(path: Path) -> Path:
-    """Returns `path` if it is a file, or the `best.ckpt` of a finished run's folder. Raises UserError otherwise.
+    """Returns `path` if it is a file, the `best.ckpt` of a finished run's folder, or the file of published weights.
 
+    A file or folder has precedence over published weights of the same name. Raises UserError for any other path.
     An unfinished run is refused: its `best.ckpt` has the weights of the best epoch so far, and has to be passed itself.
     """
     if path.is_file():
         return path
     if not path.is_dir():
-        raise UserError(f"{path} not found; expected the folder of a finished run, or a checkpoint")
+        if published := published_path(str(path)):
+            return published
+        names = ", ".join(read_index()) or "none yet"
+        raise UserError(
+            f"{path} not found; expected the folder of a finished run, a checkpoint, or the name of published weights "
+            f"({names})"
+        )
     if (path / "metrics.json").exists():
         return weights_path(path)
     if (path / "config.yaml").exists():

@@ -22,10 +22,13 @@ def build_model(settings: Any, class_names: Sequence[str]) -> Classifier:
 
 
 def load_model(path: Path) -> Classifier:
-    """Returns the model of a checkpoint with its weights, on the CPU, in evaluation mode.
+    """Returns the model of a checkpoint or of published weights, on the CPU, in evaluation mode.
 
-    Raises UserError for a file that is not a checkpoint, or of a model that this version does not have.
+    Raises UserError for a file that is neither, or of a model that this version does not have.
     """
-    name = read_checkpoint(path)["model"]
+    checkpoint = read_checkpoint(path)
     with version_errors(path, "model"):
-        return find_class(name, "cifar10.models", Classifier).load_from_checkpoint(path, map_location="cpu").eval()
+        model = find_class(checkpoint["model"], "cifar10.models", Classifier)(**checkpoint["hyper_parameters"])
+        model.on_load_checkpoint(checkpoint)
+        model.load_state_dict(checkpoint["state_dict"])
+    return model.eval()

@@ -15,6 +15,7 @@ import torch
 
 from cifar10.errors import UserError
 from cifar10.networks.base import Network
+from cifar10.networks.weights import SUFFIX, read_weights
 
 Class = TypeVar("Class")
 TENSORS = re.compile(
@@ -26,14 +27,16 @@ OTHER_IMPORTS = ("STACK_GLOBAL", "INST", "EXT1", "EXT2", "EXT4")
 
 
 def read_checkpoint(path: Path) -> dict[str, Any]:
-    """Returns the content of a checkpoint of this project, on the CPU: tensors and plain Python.
+    """Returns the content of a checkpoint or of published weights, on the CPU: tensors and plain Python.
 
     Runs no code in the file and allocates no more memory than the size of the file. Raises UserError if the file is
     missing, damaged, or not a checkpoint of this project.
     """
     checkpoint, cause = None, None
     try:
-        checkpoint = _read(path)
+        checkpoint = read_weights(path) if path.suffix == SUFFIX else _read(path)
+    except UserError:
+        raise
     except OSError as error:
         raise UserError(f"{path}: {error.strerror or error}") from error
     except Exception as error:  # zipfile and pickle raise any exception on damaged files

@@ -27,6 +27,11 @@ class CNNNetwork(FeedForwardNetwork):
         self.register_buffer("std", torch.ones(3, 32, 32))
         self.to(memory_format=torch.channels_last)  # faster on CPUs and tensor cores
 
+    def load_state_dict(self, *args: Any, **kwargs: Any) -> Any:
+        result = super().load_state_dict(*args, **kwargs)
+        self.to(memory_format=torch.channels_last)  # weights that are assigned may have another format
+        return result
+
     def make_layers(self, classes: int, batch_norm: bool) -> nn.Sequential:
         return nn.Sequential(
             *_convolution(3, 64, batch_norm, pool=True),

@@ -79,16 +79,22 @@ def _write_records(records: Sequence[Record], folder: Path) -> None:
     """Writes the records without local paths. An updated record keeps its file name."""
     folder.mkdir(parents=True, exist_ok=True)
     files = {(settings_key(run.record), run.seed): run.path for run in load(folder).itertuples()}
-    for record in map(deepcopy, records):  # the caller's records keep their data paths
-        record["config"].pop("runs", None)
-        record["config"]["data"].pop("root", None)
-        if record.get("overrides") is not None:
-            kept = [text for text in record["overrides"] if override_key(text) != "runs"]
-            record["overrides"] = ["data.root=PATH" if override_key(text) == "data.root" else text for text in kept]
+    for record in map(without_local_paths, records):
         key = settings_key(record)
         digest = hashlib.sha256(key.encode()).hexdigest()[:8]
         name = f"{record['model'].lower()}-{experiment(record)}-{record['data']}-{digest}-seed{record['seed']}.json"
         files.get((key, record["seed"]), folder / name).write_text(json.dumps(record) + "\n")
+
+
+def without_local_paths(record: Record) -> Record:
+    """Returns a copy of a record without the paths of its run folder and its data."""
+    record = deepcopy(record)
+    record["config"].pop("runs", None)
+    record["config"]["data"].pop("root", None)
+    if record.get("overrides") is not None:
+        kept = [text for text in record["overrides"] if override_key(text) != "runs"]
+        record["overrides"] = ["data.root=PATH" if override_key(text) == "data.root" else text for text in kept]
+    return record
 
 
 def _draw_comparisons(study: Sequence[Any], best: Sequence[Any], folder: Path) -> None:

@@ -7,11 +7,15 @@ import pytest
 import torch
 from hydra import compose, initialize
 
+import cifar10
 from cifar10.color.delta_e import to_lab
 from cifar10.data.cifar10 import CIFAR10Data
+from cifar10.inference.evaluate import evaluate
+from cifar10.models.build import load_model
 from cifar10.models.cnn import CNN
 from cifar10.models.mlp import MLP
 from cifar10.networks.base import to_unit
+from cifar10.networks.weights import read_index
 from cifar10.training.run import train
 
 pytestmark = pytest.mark.real_data
@@ -96,3 +100,10 @@ def test_initial_loss_is_near_ln_10(model, tolerance, data):
     with torch.no_grad():
         loss = model.loss(model(data.val_images), data.val_labels).item()
     assert loss == pytest.approx(np.log(10), abs=tolerance)
+
+
+@pytest.mark.parametrize("name", read_index())
+def test_published_accuracy_is_reproduced(name, data):
+    """Devices round differently: a few of the 10,000 predictions may differ from those of the publishing machine."""
+    found = evaluate(load_model(cifar10.load(name, "cpu").checkpoint), data)
+    assert found.test["accuracy"] == pytest.approx(read_index()[name]["test"]["accuracy"], abs=0.001)

@@ -23,6 +23,7 @@ from cifar10.inference.export import check, export_network, onnx_runtime, to_onn
 from cifar10.models.cnn import CNN
 from cifar10.models.mlp import MLP
 from cifar10.models.prototype import Prototype
+from cifar10.networks.weights import read_index
 from cifar10.results.saved_run import SavedRun
 
 SCRIPT = str(Path(__file__).resolve().parents[2] / "scripts/export.py")
@@ -154,6 +155,16 @@ def test_card_of_checkpoint_without_run_has_no_training(command, synthetic_runs,
     assert card["training"] is None
     assert card["test"]["images"] == 30
     assert "Unknown: the checkpoint was exported without its run" in (tmp_path / "export/card.md").read_text()
+
+
+def test_published_weights_are_exported_to_the_current_folder(command, published, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert command("mlp")[0] == 0
+    card = json.loads((tmp_path / "export/mlp/card.json").read_text())
+    entry = read_index()["mlp"]
+    assert card["training"] == entry["training"]
+    assert card["test"]["accuracy"] == entry["test"]["accuracy"]
+    assert "python train.py model=mlp seed=1" in (tmp_path / "export/mlp/card.md").read_text()
 
 
 def test_card_of_another_checkpoint_has_its_own_results(command, copied_run, tmp_path):

@@ -91,6 +91,7 @@ def test_publish_writes_records_tables_and_figures(report, real_runs, tmp_path):
     assert {file.name for file in (root / "docs/pictures").iterdir()} == expected
     figures = {"confusions.svg", "prototypes.png", "prototypes_study_2.png"}
     assert {file.name for file in (root / "docs").iterdir() if file.is_file()} == {*figures, "results.md"}
+    assert list(json.loads((root / "cifar10/weights/weights.json").read_text())) == ["prototype", "mlp"]
     assert imread(root / "docs/prototypes.png").shape[1] == round(8.6 * 192)
 
 
