@@ -1,5 +1,6 @@
 """Tests a checkpoint: accuracy, loss and calibration, on any data and on corrupted images.
 
+python scripts/evaluate.py cnn_best                                 repeats the test and compares with weights.json
 python scripts/evaluate.py runs/cnn/seed=1                          repeats the test and compares with metrics.json
 python scripts/evaluate.py runs/cnn/seed=1 --corruptions            adds noise, blur, brightness, contrast and JPEG
 python scripts/evaluate.py best.ckpt data=folder data.root=PATH     tests on other images of the same classes
@@ -48,6 +49,7 @@ def report(args: argparse.Namespace) -> dict[str, Any]:
     import cifar10
     from cifar10.inference.evaluate import evaluate, find_run, load_data
     from cifar10.models.build import load_model
+    from cifar10.networks.weights import published_entry
     from cifar10.training.record import device_name
 
     predictor = cifar10.load(args.checkpoint, args.device)
@@ -74,8 +76,11 @@ def report(args: argparse.Namespace) -> dict[str, Any]:
         "loss": f"{clean.test['loss']:.4f}",
         "calibration error": f"{clean.ece:.2%}",
     }
-    if run and predictor.checkpoint.name == "best.ckpt" and not (args.data or args.images or args.tta_flip):
-        rows["metrics.json"] = compare_to_record(clean.test, run.record)
+    if not (args.data or args.images or args.tta_flip):
+        if run and predictor.checkpoint.name == "best.ckpt":
+            rows["metrics.json"] = compare_to_record(clean.test, run.record)
+        elif published := published_entry(predictor.checkpoint):
+            rows["weights.json"] = compare_to_record(clean.test, published)
     print("\n".join(f"  {name:<17}  {value}" for name, value in rows.items()), flush=True)
     results: dict[str, Any] = about | {"test": clean.test, "ece": clean.ece}
     if args.corruptions:
@@ -85,9 +90,10 @@ def report(args: argparse.Namespace) -> dict[str, Any]:
 
 
 def compare_to_record(test: dict[str, Any], record: dict[str, Any]) -> str:
-    """Compares test results with the record of the run."""
-    if all(test[name] == record["test"][name] for name in ("accuracy", "class_accuracy", "confusion")):
-        return "same accuracy and confusion matrix"
+    """Compares test results with the record of the run, or with the entry of published weights."""
+    names = [name for name in ("accuracy", "class_accuracy", "confusion") if name in record["test"]]
+    if all(test[name] == record["test"][name] for name in names):
+        return f"same accuracy{' and confusion matrix' if 'confusion' in names else ', overall and by class'}"
     return f"{record['test']['accuracy']:.2%} on {record['device']} in {record['precision']}: results differ"
 
 

@@ -1,6 +1,7 @@
 """Classifies image files of any size with a trained network.
 
-python scripts/predict.py runs/cnn/seed=1 cat.jpg photos/       prints a table; reads folders recursively
+python scripts/predict.py cnn_best cat.jpg                      prints a table; uses published weights
+python scripts/predict.py runs/cnn/seed=1 cat.jpg photos/       uses a finished run; reads folders recursively
 python scripts/predict.py runs/cnn/seed=1 photos/ --csv         prints CSV; or --json
 python scripts/predict.py best.ckpt cat.jpg --top 5             loads a checkpoint without its run folder
 

@@ -15,6 +15,7 @@ from cifar10.data.augment import flip_and_shift
 from cifar10.inference.corruptions import STRENGTHS, corruption
 from cifar10.inference.evaluate import evaluate, load_data
 from cifar10.models.build import load_model
+from cifar10.networks.weights import read_index
 from cifar10.results.figures.curves import calibration
 from cifar10.results.saved_run import SavedRun
 
@@ -36,6 +37,15 @@ def test_results_are_bit_identical_to_the_run(name, command, synthetic_runs, tmp
     assert found["test"] == run.record["test"]
     assert found["ece"] == calibration(run.predictions.probabilities, run.predictions.labels).ece
     assert "same accuracy and confusion matrix" in text
+
+
+@pytest.mark.parametrize("name", ["prototype", "mlp", "cnn"])
+def test_published_weights_have_the_results_of_their_entry(name, command, published, tmp_path):
+    code, text = command(name, "--device", "cpu", "--json", tmp_path / "found.json")
+    found, entry = json.loads((tmp_path / "found.json").read_text()), read_index()[name]
+    assert code == 0
+    assert {key: found["test"][key] for key in entry["test"]} == entry["test"]
+    assert "weights.json       same accuracy, overall and by class" in text
 
 
 def test_checkpoint_without_run_is_tested_on_given_data(command, synthetic_runs, tmp_path):

@@ -21,6 +21,12 @@ def test_figure_and_predicted_class(run, tmp_path, run_script):
     assert output.startswith(f"{tmp_path / 'why.png'}: test image 3: ")
 
 
+def test_published_weights_are_explained(published, tmp_path, run_script):
+    status, output = run_script(SCRIPT, "prototype", "--image", 3, "--out", tmp_path / "why.png")
+    assert status == 0
+    assert output.startswith(f"{tmp_path / 'why.png'}: test image 3: ")
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
@@ -34,8 +40,8 @@ def test_invalid_arguments_are_reported(arguments, message, run, run_script):
 
 
 def test_other_folders_are_reported(run, synthetic_runs, tmp_path, run_script):
-    assert "no finished run" in run_script(SCRIPT, tmp_path)[0]
-    assert "expected a run of model=prototype, got MLP" in run_script(SCRIPT, synthetic_runs / "model=mlp")[0]
+    assert "not a finished run" in run_script(SCRIPT, tmp_path)[0]
+    assert "expected model=prototype, got MLP" in run_script(SCRIPT, synthetic_runs / "model=mlp")[0]
     for name in ("metrics.json", "config.yaml", "best.ckpt"):
         (tmp_path / name).write_bytes((run / name).read_bytes()[: 1000 if name == "best.ckpt" else None])
     assert re.match(r"explain.py: .*best.ckpt: ", run_script(SCRIPT, tmp_path)[0])
