@@ -27,19 +27,6 @@ GALLERY: dict[str, Any] = {"interactive": False, "show_label": False, "buttons":
 EVENT: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
 
 
-def load_predictors(paths: Sequence[Path], device: str | None) -> dict[str, Predictor]:
-    """Returns the loaded networks by page title. Raises UserError if their classes differ."""
-    predictors: dict[str, Predictor] = {}
-    for path in paths:
-        predictor = Predictor(path, device)
-        run = find_run(predictor.checkpoint)
-        title = run.title if run else f"{predictor.network.name}, {path}"
-        predictors[f"{title}, {path}" if title in predictors else title] = predictor
-    if len({tuple(predictor.class_names) for predictor in predictors.values()}) > 1:
-        raise UserError("the networks have different classes; choose networks with the same classes")
-    return predictors
-
-
 def first_samples(predictors: Mapping[str, Predictor]) -> list[tuple[Tensor, str]]:
     """Returns up to 20 test images with their class names, from the first run with available data."""
     for run in filter(None, (find_run(predictor.checkpoint) for predictor in predictors.values())):

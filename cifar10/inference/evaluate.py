@@ -16,6 +16,7 @@ from cifar10.errors import UserError, one_line, shorten
 from cifar10.inference.predictor import Predictor
 from cifar10.models.classifier import Classifier
 from cifar10.models.test_predictions import TestPredictions
+from cifar10.networks.weights import published_entry
 from cifar10.results.figures.curves import calibration
 from cifar10.results.saved_run import SavedRun
 from cifar10.training.config import check_settings, compose_settings
@@ -67,6 +68,22 @@ def evaluate(
 def find_run(checkpoint: Path) -> SavedRun | None:
     """Returns the finished run in the checkpoint's folder, or None."""
     return SavedRun(checkpoint.parent) if (checkpoint.parent / "metrics.json").exists() else None
+
+
+def load_predictors(paths: Sequence[str | Path], device: str | None) -> dict[str, Predictor]:
+    """Returns the networks by title, of paths or names as of `Predictor`. Raises UserError if their classes differ."""
+    predictors: dict[str, Predictor] = {}
+    for path in paths:
+        predictor = Predictor(path, device)
+        title = f"{predictor.network.name}, {path}"
+        if run := find_run(predictor.checkpoint):
+            title = run.title
+        elif published := published_entry(predictor.checkpoint):
+            title = f"{path}, {published['test']['accuracy']:.1%} test accuracy"
+        predictors[f"{title}, {path}" if title in predictors else title] = predictor
+    if len({tuple(predictor.class_names) for predictor in predictors.values()}) > 1:
+        raise UserError("the networks have different classes; choose networks with the same classes")
+    return predictors
 
 
 def load_data(predictor: Predictor, overrides: Sequence[str]) -> ImageData:

@@ -12,7 +12,9 @@ import torch
 gradio = pytest.importorskip("gradio", reason="needs Gradio: pip install -e '.[demo]'")
 
 from cifar10.errors import UserError
-from cifar10.inference.demo import first_samples, launch, load_predictors
+from cifar10.inference.demo import first_samples, launch
+from cifar10.inference.evaluate import load_predictors
+from cifar10.networks.weights import best_names, read_index
 from cifar10.results.saved_run import SavedRun
 
 SCRIPT = str(Path(__file__).resolve().parents[2] / "scripts/demo.py")
@@ -71,6 +73,25 @@ def test_missing_first_image_raises_one_line(command, synthetic_runs, tmp_path):
     assert command(synthetic_runs / "model=mlp", "--image", tmp_path / "no.png", "--device", "cpu")[0].startswith(
         "demo.py: 1 of 1 files cannot be read as images"
     )
+
+
+def test_default_is_the_best_published_weights(published):
+    titles = list(load_predictors(best_names(), "cpu"))
+    assert titles == [f"{name}, {entry['test']['accuracy']:.1%} test accuracy" for name, entry in read_index().items()]
+
+
+def test_no_published_weights_raise_one_line(command, tmp_path, monkeypatch):
+    (tmp_path / "weights.json").write_text("{}")
+    monkeypatch.setattr("cifar10.networks.weights.FOLDER", tmp_path)
+    for arguments in ([], ["--static", tmp_path / "page"]):
+        assert command(*arguments)[0].startswith("demo.py: no weights are published; ")
+
+
+def test_missing_onnxruntime_web_raises_one_line(command, synthetic_runs, tmp_path):
+    message = command(synthetic_runs / "model=mlp", "--static", tmp_path, "--onnxruntime-web", tmp_path)[0]
+    assert message.startswith(f"demo.py: {tmp_path}/dist/ort.wasm.bundle.min.mjs not found; run npm install")
+    assert list(tmp_path.iterdir()) == []
+    assert command("--static", tmp_path, "--port", 7860)[0] == 2
 
 
 @pytest.mark.parametrize("name", ["http_proxy", "all_proxy", "HTTP_PROXY"])
