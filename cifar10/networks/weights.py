@@ -7,7 +7,7 @@ from typing import Any
 
 from safetensors import safe_open
 
-from cifar10.errors import UserError
+from cifar10.errors import UserError, one_line
 
 FOLDER = Path(__file__).resolve().parents[1] / "weights"
 """Holds the files `NAME-DIGITS.safetensors`. DIGITS: the first 8 hexadecimal digits of the file's SHA-256."""
@@ -17,12 +17,12 @@ SUFFIX = ".safetensors"
 
 
 def read_index(folder: Path | None = None) -> dict[str, dict[str, Any]]:
-    """Returns the entries of `weights.json` by name; folder: FOLDER by default. Raises UserError if it is damaged."""
+    """Returns the entries of `weights.json` by name. folder: FOLDER by default. Raises UserError if unreadable."""
     path = (folder or FOLDER) / INDEX
     try:
         return json.loads(path.read_text())
-    except ValueError as error:
-        raise UserError(f"{path}: damaged ({error}); restore it") from error
+    except (OSError, ValueError) as error:
+        raise UserError(f"{path}: missing or damaged ({one_line(error)}); restore it") from error
 
 
 def published_path(name: str) -> Path | None:
@@ -33,7 +33,9 @@ def published_path(name: str) -> Path | None:
 
 def published_entry(path: Path) -> dict[str, Any] | None:
     """Returns the entry of a published file, or None for another file."""
-    return next((entry for entry in read_index().values() if FOLDER / entry["file"] == path), None)
+    if path.resolve().parent != FOLDER:
+        return None
+    return next((entry for entry in read_index().values() if entry["file"] == path.name), None)
 
 
 def best_names() -> list[str]:

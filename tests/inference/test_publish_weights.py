@@ -125,10 +125,13 @@ def test_other_content_with_a_right_checksum_is_refused(content, tmp_path):
         cifar10.load(path)
 
 
-def test_damaged_index_is_reported(copied):
+def test_damaged_or_missing_index_is_reported(copied):
     (copied / "weights.json").write_text('{"mlp": ')
-    with pytest.raises(cifar10.UserError, match=r"weights.json: damaged"):
+    with pytest.raises(cifar10.UserError, match=r"weights.json: missing or damaged"):
         cifar10.load("mlp")
+    (copied / "weights.json").unlink()
+    with pytest.raises(cifar10.UserError, match=r"weights.json: missing or damaged"):
+        cifar10.list_weights()
 
 
 def test_best_seed_is_published_and_replaces_the_file(copied, miniature_runs, tmp_path):
