@@ -75,11 +75,8 @@ def load_predictors(paths: Sequence[str | Path], device: str | None) -> dict[str
     predictors: dict[str, Predictor] = {}
     for path in paths:
         predictor = Predictor(path, device)
-        title = f"{predictor.network.name}, {path}"
-        if run := find_run(predictor.checkpoint):
-            title = run.title
-        elif published := published_entry(predictor.checkpoint):
-            title = f"{path}, {published['test']['accuracy']:.1%} test accuracy"
+        run, published = find_run(predictor.checkpoint), published_entry(predictor.checkpoint)
+        title = run.title if run else str(path) if published else f"{predictor.network.name}, {path}"
         predictors[f"{title}, {path}" if title in predictors else title] = predictor
     if len({tuple(predictor.class_names) for predictor in predictors.values()}) > 1:
         raise UserError("the networks have different classes; choose networks with the same classes")
