@@ -53,8 +53,10 @@ def report(args: argparse.Namespace) -> None:
         from cifar10.inference.publish_weights import publish_weights
         from cifar10.results.publish import publish
 
-        skipped = publish(runs, ROOT) + publish_weights(runs, ROOT / "cifar10/weights")
-        print_skipped(list(dict.fromkeys(skipped)))
+        skipped = publish(runs, ROOT)
+        names, unreadable = publish_weights(runs, ROOT / "cifar10/weights")
+        print_skipped(list(dict.fromkeys(skipped + unreadable)))
+        print(f"published weights: {', '.join(names) or 'none'}", file=sys.stderr)
     print(to_markdown(rows))
 
 

@@ -32,23 +32,24 @@ LIMITS += "The accuracy applies to images like those of CIFAR-10; expect less on
 UNCALIBRATED = " The probabilities rank the classes, but are not calibrated."
 
 
-def publish_weights(runs: pd.DataFrame, folder: Path) -> list[str]:
-    """Writes a file for each of NAMES among `runs` and updates `weights.json`; returns a line per unreadable run.
+def publish_weights(runs: pd.DataFrame, folder: Path) -> tuple[list[str], list[str]]:
+    """Writes a file for each of NAMES among `runs` and updates `weights.json`.
 
-    runs: from `cifar10.results.load`. Among the seeds of a name, the run of highest validation accuracy is published.
-    Names without a run keep their files.
+    Returns the names of the written files, and a line per unreadable run. runs: from `cifar10.results.load`. Among the
+    seeds of a name, the run of highest validation accuracy is published. Names without a run keep their files.
     """
     index = read_index(folder) if (folder / INDEX).exists() else {}
-    skipped = []
+    names, skipped = [], []
     for name, run in _chosen(runs):
         try:
             index[name] = _publish(name, run, folder)
+            names.append(name)
         except UserError as error:
             skipped.append(str(error))
     write_json(folder / INDEX, {name: index[name] for name in NAMES if name in index})
     for file in set(folder.glob(f"*{SUFFIX}")) - {folder / entry["file"] for entry in index.values()}:
         file.unlink()  # of an earlier run
-    return skipped
+    return names, skipped
 
 
 def _chosen(runs: pd.DataFrame) -> Iterator[tuple[str, SavedRun]]:

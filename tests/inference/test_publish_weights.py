@@ -143,7 +143,7 @@ def test_best_seed_is_published_and_replaces_the_file(copied, miniature_runs, tm
     weights["state_dict"]["network.layers.1.bias"] += 1
     torch.save(weights, folder.parent / "2/best.ckpt")
     previous = read_index()
-    assert publish_weights(load([tmp_path / "runs"]), copied) == []
+    assert publish_weights(load([tmp_path / "runs"]), copied) == (["mlp"], [])
     index = read_index()
     assert index["mlp"]["training"]["seed"] == 2
     assert index["mlp"]["file"] != previous["mlp"]["file"]
@@ -156,7 +156,7 @@ def test_other_runs_are_not_published(change, miniature_runs, tmp_path):
     folder = shutil.copytree(miniature_runs / "mlp", tmp_path / "run")
     record = json.loads((folder / "metrics.json").read_text()) | change
     (folder / "metrics.json").write_text(json.dumps(record))
-    assert publish_weights(load([folder]), tmp_path / "weights") == []
+    assert publish_weights(load([folder]), tmp_path / "weights") == ([], [])
     assert read_index(tmp_path / "weights") == {}
 
 

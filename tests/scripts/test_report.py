@@ -102,10 +102,11 @@ def test_unreadable_runs_are_reported_and_others_are_published(report, real_runs
         real_runs / "prototype", tmp_path / "runs/without_weights", ignore=shutil.ignore_patterns("best.ckpt")
     )
     report(real_runs / "mlp", tmp_path / "runs", "--publish", root=tmp_path)
-    damaged, readme, results, without_weights = capsys.readouterr().err.splitlines()
+    damaged, readme, results, without_weights, weights = capsys.readouterr().err.splitlines()
     assert readme == f"skipped: {tmp_path}/README.md: no table between <!-- results --> and <!-- /results -->"
     assert results.startswith(f"skipped: {tmp_path}/docs/results.md: ")
     assert damaged.startswith(f"skipped: {tmp_path / 'runs/damaged/metrics.json'}: not a run's metrics")
+    assert weights == "published weights: mlp"
     assert without_weights.startswith(f"skipped: {tmp_path / 'runs/without_weights/best.ckpt'} not found")
     assert len(list((tmp_path / "docs/results").iterdir())) == 2
 
