@@ -1,6 +1,7 @@
 """User errors, their one-line form, and exit statuses. Imports only the standard library."""
 
 from collections.abc import Sequence
+from importlib.util import find_spec
 
 EXIT_SIGINT = 130
 """Exit status after SIGINT, as in a shell."""
@@ -56,6 +57,13 @@ def one_line(error: Exception) -> str:
     lines = [line.strip() for line in str(error).partition("Config search path:")[0].splitlines()]
     details = ("full_key:", "object_type=", "See https", "Set the env")
     return " ".join(line for line in lines if line and not line.startswith(details))
+
+
+def require_packages(extra: str, *names: str) -> None:
+    """Raises UserError if a package of the optional dependency group `extra` is not installed."""
+    found = {name: find_spec(name) for name in names}  # a folder of that name is a package without origin
+    if missing := [name for name, spec in found.items() if spec is None or spec.origin is None]:
+        raise UserError(f"{', '.join(missing)} not installed; pip install -e '.[{extra}]'")
 
 
 def shorten(names: Sequence[str]) -> str:

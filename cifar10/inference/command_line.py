@@ -4,11 +4,11 @@ import argparse
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from importlib.util import find_spec
 from io import TextIOWrapper
 from pathlib import Path
 
 from cifar10.errors import UserError
+from cifar10.errors import require_packages as require_packages
 
 CHECKPOINT = "name of published weights, such as cnn_best, folder of a finished run, or a checkpoint"
 
@@ -33,12 +33,6 @@ def positive_int(text: str) -> int:
     if not text.isdecimal() or int(text) < 1:
         raise argparse.ArgumentTypeError(f"got {text}, expected an integer of at least 1")
     return int(text)
-
-
-def require_packages(extra: str, *names: str) -> None:
-    """Raises UserError if a package of the optional dependency group `extra` is not installed."""
-    if missing := [name for name in names if find_spec(name) is None]:
-        raise UserError(f"{', '.join(missing)} not installed; pip install -e '.[{extra}]'")
 
 
 @contextmanager

@@ -49,6 +49,29 @@ class CheckpointSettings(_Group):
     every_n_steps: Annotated[int, Gt(0)] | None = None
 
 
+class MLflowSettings(_Group):
+    """Where the MLflow server is, and the experiment that its runs belong to."""
+
+    tracking_uri: str
+    experiment: str
+
+
+class WandbSettings(_Group):
+    """The W&B project of the runs."""
+
+    project: str
+    entity: str | None
+    mode: Literal["online", "offline"]
+
+
+class LoggerSettings(_Group):
+    """Loggers besides `metrics.csv`; `conf/logger/` has one file for each."""
+
+    tensorboard: bool = False
+    mlflow: MLflowSettings | None = None
+    wandb: WandbSettings | None = None
+
+
 class Settings(_Group):
     """Top level of `conf/train.yaml`, which documents each key."""
 
@@ -64,6 +87,7 @@ class Settings(_Group):
     stop_on_divergence: bool
     checkpoint: CheckpointSettings
     trainer: TrainerSettings
+    logger: LoggerSettings = LoggerSettings()
     model: dict[str, Any]
     data: dict[str, Any]
 

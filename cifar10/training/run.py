@@ -12,7 +12,7 @@ from hydra.errors import InstantiationException
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
-from cifar10.errors import Interrupted, UserError, one_line
+from cifar10.errors import Interrupted, UserError, one_line, require_packages
 from cifar10.files import write_json
 from cifar10.training.config import check_settings, fill_defaults
 from cifar10.training.distributed import launched_rank, ranks_to_start, spawn_ranks, unset_stale_rank_variables
@@ -32,6 +32,9 @@ if TYPE_CHECKING:
     from lightning import Callback
 
     from cifar10.models.classifier import Classifier
+    from cifar10.training.loggers.run_logger import RunLogger
+
+    OnFinish = Callable[[Path, "Record", Sequence[RunLogger]], None]
 
 log = logging.getLogger("cifar10")
 
@@ -44,15 +47,16 @@ def train(
     *,
     overrides: Sequence[str] | None = None,
     callbacks: "Iterable[Callback]" = (),
-    on_finish: Callable[[Path, Record], None] | None = None,
+    on_finish: "OnFinish | None" = None,
     test: bool = True,
 ) -> Record:
     """Trains and tests the model of `cfg` in `folder`, or resumes there; returns the record (`metrics.json`).
 
     overrides: Hydra's task overrides, for the record. callbacks: additional ones for the Trainer. on_finish(folder,
-    record): called in rank 0 before `metrics.json` is written; its exceptions are logged as warnings. With several
-    ranks, all three are pickled. test: False for a trial of a search, which returns {}; a later call with True tests it
-    and writes `metrics.json`. Raises UserError for errors that a user can fix, Interrupted after SIGINT or SIGTERM.
+    record, loggers): called in rank 0 before `metrics.json` is written; its exceptions are logged as warnings. With
+    several ranks, all three are pickled. test: False for a trial of a search, which returns {}; a later call with True
+    tests it and writes `metrics.json`. Raises UserError for errors that a user can fix, Interrupted after SIGINT or
+    SIGTERM.
     """
     unset_stale_rank_variables()
     check_settings(cfg)
@@ -60,6 +64,8 @@ def train(
     cfg = OmegaConf.create(fill_defaults(OmegaConf.to_container(cfg, resolve=True)))  # type: ignore[arg-type]
     if finished := _finished_before(folder, cfg):
         return finished
+    for name in {"mlflow", "wandb"} & cfg.get("logger", {}).keys():
+        require_packages(name, name)  # before the data is downloaded
     arguments: dict[str, Any] = {"overrides": overrides, "callbacks": callbacks, "on_finish": on_finish, "test": test}
     if (world_size := ranks_to_start(cfg)) > 1:
         with log_failure_to_status(folder):
@@ -80,7 +86,8 @@ def _fit_and_test(cfg: DictConfig, folder: Path, overrides: Any, callbacks: Any,
     from tqdm.contrib.logging import logging_redirect_tqdm
 
     from cifar10.training.checkpoints import LastCheckpoint, epochs_done
-    from cifar10.training.loggers.tensorboard import log_results, remove_events
+    from cifar10.training.loggers.run_logger import RunLogger, hyperparameters, log_results, started
+    from cifar10.training.loggers.tensorboard import remove_events
     from cifar10.training.record import git_commit, make_record, nan_to_null, summary
     from cifar10.training.signals import StopSignals
     from cifar10.training.trainer import make_trainer, misconfiguration_as_user_error
@@ -92,10 +99,14 @@ def _fit_and_test(cfg: DictConfig, folder: Path, overrides: Any, callbacks: Any,
     last = LastCheckpoint(folder / "last.ckpt", stop, cfg.stop_on_divergence, **cfg.checkpoint)
     resume = last.path if last.path.exists() and not cfg.overwrite else None
     trainer = make_trainer(cfg, folder, last, model, callbacks, epochs_done(resume) if resume else None)
+    loggers: list[RunLogger] = []
     if trainer.is_global_zero:
         init_run_folder(folder, cfg)
         remove_events(folder, of_training=resume is None)
-    with logging_redirect_tqdm(), stop.caught(), misconfiguration_as_user_error():
+        loggers = [logger for logger in trainer.loggers if isinstance(logger, RunLogger)]
+    config = OmegaConf.to_container(cfg, resolve=True)
+    settings = hyperparameters({"model": type(model).__name__, "data": data.name, "config": config})
+    with logging_redirect_tqdm(), stop.caught(), misconfiguration_as_user_error(), started(loggers, settings):
         trainer.fit(model, data, ckpt_path=resume, weights_only=True)
         record: Record = {}
         if test:
@@ -109,8 +120,8 @@ def _fit_and_test(cfg: DictConfig, folder: Path, overrides: Any, callbacks: Any,
                 assert model.test_predictions is not None  # computed by the test
                 model.test_predictions.save(folder)
                 log.info("%s", summary(record, folder))  # before the figures are drawn
-                for log_to_tensorboard in (log_results, on_finish):
-                    _call_on_finish(log_to_tensorboard, folder, record)
+                for log_end in (log_results, on_finish):
+                    _call_on_finish(log_end, folder, record, loggers)
                 write_json(folder / RESULT, nan_to_null(record))
         elif trainer.is_global_zero:
             (folder / STATUS).write_text(f"{VALIDATED}: not tested; repeat its command without -m\n")
@@ -169,10 +180,10 @@ def _make_model(cfg: DictConfig, class_names: Sequence[str]) -> "Classifier":
     return build_model(settings, class_names)
 
 
-def _call_on_finish(on_finish: Callable[[Path, Record], None] | None, folder: Path, record: Record) -> None:
+def _call_on_finish(on_finish: "OnFinish | None", folder: Path, record: Record, loggers: "Sequence[RunLogger]") -> None:
     try:
         if on_finish is not None:
-            on_finish(folder, record)
+            on_finish(folder, record, loggers)
     except Exception as error:
         name = getattr(on_finish, "__name__", on_finish)
         log.warning("%s failed: %s: %s", name, type(error).__name__, one_line(error))

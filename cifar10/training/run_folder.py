@@ -30,7 +30,8 @@ READ_ERRORS = (OSError, ValueError, LookupError, TypeError, ImportError, csv.Err
 WITHOUT_EFFECT = (
     *("runs", "overwrite", "stop_on_divergence", "checkpoint.every_n_minutes", "checkpoint.every_n_steps"),
     *("data.root", "data.mirrors", "data.eval_batch_size", "model.compile"),
-    "trainer.enable_progress_bar",
+    *("trainer.enable_progress_bar", "logger", "logger.tensorboard", "logger.mlflow.tracking_uri"),
+    *("logger.mlflow.experiment", "logger.wandb.project", "logger.wandb.entity", "logger.wandb.mode"),
 )
 """Settings that do not affect the result: locations, display, speed, and handling of failures."""
 RESULT, CONFIG, STATUS = "metrics.json", "config.yaml", "status.txt"
@@ -38,7 +39,10 @@ RESULT, CONFIG, STATUS = "metrics.json", "config.yaml", "status.txt"
 VALIDATED = "validated"
 """Status of a completed trial of a search, which is not tested."""
 # Removed in this order: a kill in between leaves an unfinished run with its own settings.
-RUN_FILES = f"{RESULT} last.ckpt best.ckpt predictions.npz metrics.csv evolution tensorboard {STATUS} {CONFIG}".split()
+RUN_FILES = (
+    *(RESULT, "last.ckpt", "best.ckpt", "predictions.npz", "metrics.csv", "evolution", "tensorboard"),
+    *("mlflow_run_id.txt", "wandb_run_id.txt", "wandb", STATUS, CONFIG),
+)
 
 
 def run_name(choices: Mapping[str, str], overrides: Sequence[str]) -> str:

@@ -23,9 +23,10 @@ from cifar10.errors import UserError
 from cifar10.models.classifier import Classifier
 from cifar10.training.checkpoints import BestCheckpoint, LastCheckpoint, SafeCheckpointIO
 from cifar10.training.ema import MovingAverage
+from cifar10.training.loggers.build import make_run_loggers
 from cifar10.training.loggers.csv_logger import EpochCSVLogger
 from cifar10.training.loggers.prototype_snapshots import PrototypeSnapshots
-from cifar10.training.loggers.tensorboard import TensorBoardImages, tensorboard_logger
+from cifar10.training.loggers.tensorboard import TensorBoardImages
 from cifar10.training.loggers.timer import EpochTimer
 from cifar10.training.precision import chosen_precision
 
@@ -57,7 +58,7 @@ def make_trainer(
         max_epochs=cfg.epochs,
         precision=chosen_precision(cfg.precision, cfg.trainer.accelerator),
         default_root_dir=folder,
-        logger=[tensorboard_logger(folder, epochs_done), EpochCSVLogger(folder / "metrics.csv")],
+        logger=[*make_run_loggers(cfg, folder, epochs_done), EpochCSVLogger(folder / "metrics.csv")],
         callbacks=callbacks,
         plugins=[SafeCheckpointIO(), *_cluster_plugins()],
         sync_batchnorm=cfg.trainer.accelerator != "cpu" and torch.cuda.is_available(),  # GPUs only

@@ -98,7 +98,7 @@ def _train(
             report.send(resources if watch else len(moments))
 
 
-def log_one_figure(folder: Path, record: dict[str, Any]) -> None:
+def log_one_figure(folder: Path, record: dict[str, Any], loggers: Any) -> None:
     """Logs one image to TensorBoard, which is faster than all figures of a run."""
     from torch.utils.tensorboard import SummaryWriter
 

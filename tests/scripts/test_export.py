@@ -7,6 +7,7 @@ import shutil
 import sys
 from functools import cache, partial
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -186,5 +187,7 @@ def test_user_errors_are_one_line(command, synthetic_runs, tmp_path, monkeypatch
         f"export.py: cannot write {__file__}/model"
     )
     monkeypatch.setitem(sys.modules, "onnxscript", None)
-    monkeypatch.setattr("cifar10.inference.command_line.find_spec", lambda name: None if name == "onnxscript" else name)
+    monkeypatch.setattr(
+        "cifar10.errors.find_spec", lambda name: None if name == "onnxscript" else SimpleNamespace(origin=name)
+    )
     assert command(tmp_path)[0] == "export.py: onnxscript not installed; pip install -e '.[export]'"

@@ -1,10 +1,14 @@
 """Draws figures with Matplotlib, without a display. `registry.FIGURES` lists the figures of a run."""
 
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import matplotlib.figure
 from matplotlib.text import Text
+
+if TYPE_CHECKING:
+    from cifar10.training.loggers.run_logger import RunLogger
 
 COLORS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#D55E00", "#56B4E9", "#8C6D31")
 """Colors of lines and points for all types of color vision (Okabe and Ito, "Color universal design", 2008), without
@@ -15,7 +19,7 @@ FONT_SIZE = 9
 WIDTH = 8.6
 """Width of most figures in inches, that of a README: 830 px at 96 dpi."""
 LOGGED = ("confusion", "prototypes", "first_and_last", "snapshots", "calibration", "first_layer")
-"""Figures in TensorBoard: those that need no test images, which take seconds to load, and do not repeat its curves."""
+"""Figures in the loggers: those that need no test images, which take seconds to load, and do not repeat its curves."""
 
 
 class Figure(matplotlib.figure.Figure):
@@ -27,15 +31,13 @@ class Figure(matplotlib.figure.Figure):
         super().draw(renderer)
 
 
-def log_figures(folder: Path, record: dict[str, Any]) -> None:
-    """Writes a run's figures to its TensorBoard folder. record: content of `metrics.json`, which may not exist yet."""
-    from torch.utils.tensorboard import SummaryWriter
-
+def log_figures(folder: Path, record: dict[str, Any], loggers: "Sequence[RunLogger]") -> None:
+    """Logs a run's figures to all loggers. record: content of `metrics.json`, which may not exist yet."""
     from cifar10.results.figures.registry import FIGURES
     from cifar10.results.saved_run import SavedRun
 
     run = SavedRun(folder, record)
-    with SummaryWriter(str(folder / "tensorboard")) as writer:
-        for name in LOGGED:
-            if (figure := FIGURES[name](run)) is not None:
-                writer.add_figure(f"figures/{name}", figure, record["epochs"])
+    for name in LOGGED if loggers else ():
+        if (figure := FIGURES[name](run)) is not None:
+            for logger in loggers:
+                logger.log_figure(f"figures/{name}", figure, record["epochs"])

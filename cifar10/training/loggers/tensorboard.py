@@ -4,39 +4,55 @@ Training writes separate files with the suffix `.train`. A resumed run keeps the
 """
 
 import os
-from collections.abc import Mapping
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from lightning import Callback, Trainer
 from lightning.pytorch.loggers import TensorBoardLogger
-from lightning.pytorch.utilities import rank_zero_only
 from torch.utils.tensorboard import SummaryWriter
 from torch.utils.tensorboard.summary import hparams
 from torchvision.utils import make_grid
 
-from cifar10.training.config import flatten
-from cifar10.training.run_folder import WITHOUT_EFFECT
+from cifar10.training.loggers.run_logger import RunLogger, Status, hyperparameters, result_metrics
 
 FOLDER, SUFFIX = "tensorboard", ".train"
 CHARTS = {
-    "training and validation": {name: ["Multiline", [f"{name}/train", f"{name}/val"]] for name in ("loss", "accuracy")}
+    "training and validation": {name: ["Multiline", [f"train/{name}", f"val/{name}"]] for name in ("loss", "accuracy")}
 }
 """Layout of the tab CUSTOM SCALARS: training and validation curves share a chart."""
 
 
-class CurveLogger(TensorBoardLogger):
-    """Logs `train/loss` as `loss/train`: TensorBoard groups and sorts charts by the first part of a tag."""
+class RunTensorBoardLogger(RunLogger, TensorBoardLogger):
+    """Writes TensorBoard event files into a run folder. TensorBoard purges what was logged after `epochs_done`."""
 
-    @rank_zero_only
-    def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
-        super().log_metrics({"/".join(reversed(name.split("/"))): value for name, value in metrics.items()}, step)
+    def __init__(self, folder: Path, epochs_done: int | None = None) -> None:
+        purge: dict[str, Any] = {} if epochs_done is None else {"purge_step": epochs_done + 1}
+        super().__init__(folder, FOLDER, "", default_hp_metric=False, filename_suffix=SUFFIX, **purge)
 
+    @cached_property
+    def results(self) -> SummaryWriter:
+        """Writer of the results, in another file than training."""
+        return SummaryWriter(self.log_dir)
 
-def tensorboard_logger(folder: Path, epochs_done: int | None) -> TensorBoardLogger:
-    """Returns the logger for training. TensorBoard purges events that an earlier attempt logged after epochs_done."""
-    purge: dict[str, Any] = {} if epochs_done is None else {"purge_step": epochs_done + 1}
-    return CurveLogger(folder, FOLDER, "", default_hp_metric=False, filename_suffix=SUFFIX, **purge)
+    def log_results(self, record: dict[str, Any]) -> None:
+        """Logs results and settings, which the tab HPARAMS lists."""
+        for metrics, epoch in result_metrics(record):
+            for name, value in metrics.items():
+                self.results.add_scalar(name, value, epoch)
+        # Without the list of columns that add_hparams writes: TensorBoard would apply the list of one run to all runs.
+        _, start, end = hparams(hyperparameters(record), {})
+        for summary in (start, end):
+            self.results.file_writer.add_summary(summary)
+        self.results.flush()
+
+    def log_figure(self, name: str, figure: Any, step: int) -> None:
+        self.results.add_figure(name, figure, step)
+        self.results.flush()
+
+    def finish(self, status: Status) -> None:
+        if "results" in vars(self):
+            self.results.close()
 
 
 def remove_events(folder: Path, of_training: bool) -> None:
@@ -69,27 +85,6 @@ class TensorBoardImages(Callback):
             per_class = len(images) // len(pl_module.class_names)
             grid = make_grid(images, nrow=per_class if per_class > 1 else 5)
             writer.add_image("prototypes", grid, trainer.current_epoch + 1)
-
-
-def log_results(folder: Path, record: dict[str, Any]) -> None:
-    """Logs the results, which the tab HPARAMS lists, and the settings. record: the content of `metrics.json`."""
-    # Without the list of columns that add_hparams writes: TensorBoard would apply the list of one run to all runs.
-    _, start, end = hparams(hyperparameters(record), {})
-    with SummaryWriter(folder / FOLDER) as writer:
-        for name in ("loss", "accuracy"):
-            writer.add_scalar(f"results/test_{name}", record["test"][name], record["epochs"])
-            writer.add_scalar(f"results/val_{name}", record[f"val_{name}"], record["best_epoch"])
-        for summary in (start, end):
-            writer.file_writer.add_summary(summary)
-
-
-def hyperparameters(record: dict[str, Any]) -> dict[str, bool | int | float | str]:
-    """Returns the settings that are set and affect the result, by their names on the command line."""
-    return {"model": record["model"], "data": record["data"]} | {
-        name: value if isinstance(value, bool | int | float | str) else str(value)
-        for name, value in flatten(record["config"])
-        if value is not None and name not in WITHOUT_EFFECT and not name.endswith("._target_")
-    }
 
 
 def _writers(trainer: Trainer) -> list[SummaryWriter]:

@@ -27,6 +27,7 @@ from cifar10.results.figures.registry import FIGURES
 from cifar10.results.page.svg import svg
 from cifar10.results.saved_run import SavedRun
 from cifar10.training.config import compose_settings
+from cifar10.training.loggers.tensorboard import RunTensorBoardLogger
 from cifar10.training.run import train
 
 COUNTS = [[8, 2, 0], [1, 6, 3], [0, 0, 5]]
@@ -215,7 +216,7 @@ def test_tensorboard_figures_are_logged_and_freed(synthetic_runs, tmp_path, monk
         original(self, name, figure, step)
 
     monkeypatch.setattr(SummaryWriter, "add_figure", add_figure)
-    log_figures(tmp_path / "run", record)
+    log_figures(tmp_path / "run", record, [RunTensorBoardLogger(tmp_path / "run")])
     events = EventAccumulator(str(tmp_path / "run/tensorboard")).Reload()
     tags = {f"figures/{name}" for name in ("confusion", "calibration", "first_layer")}
     assert set(events.Tags()["images"]) == tags
@@ -250,7 +251,7 @@ def test_tensorboard_failure_does_not_stop_a_run(tmp_path, monkeypatch, caplog):
     def fail(*args):
         raise ValueError("two\nlines")
 
-    monkeypatch.setattr("cifar10.training.loggers.tensorboard.log_results", fail)
+    monkeypatch.setattr("cifar10.training.loggers.run_logger.log_results", fail)
     small = ["data=synthetic", "data.train_size=50", "data.test_size=10", "data.val_size=10", "epochs=1"]
     cfg = compose_settings("model=mlp", *small, "trainer.enable_progress_bar=false")
     record = train(OmegaConf.create(cfg), tmp_path)

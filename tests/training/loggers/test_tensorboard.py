@@ -16,7 +16,8 @@ from tensorboard.plugins.hparams import plugin_data_pb2
 
 from cifar10.networks.base import to_unit
 from cifar10.results.saved_run import SavedRun
-from cifar10.training.loggers.tensorboard import hyperparameters, log_results, remove_events, tensorboard_logger
+from cifar10.training.loggers.run_logger import hyperparameters
+from cifar10.training.loggers.tensorboard import RunTensorBoardLogger, remove_events
 
 SCRIPT = str(Path(__file__).resolve().parents[3] / "scripts/embed.py")
 
@@ -70,7 +71,7 @@ def read_scalars(folder):
 
 
 def log_training(folder, epochs_done, epochs):
-    logger = tensorboard_logger(folder, epochs_done)
+    logger = RunTensorBoardLogger(folder, epochs_done)
     for epoch in epochs:
         logger.log_metrics({"train/loss": 1 / epoch}, epoch)
         logger.experiment.add_image("prototypes", torch.rand(3, 8, 8), epoch)
@@ -86,7 +87,7 @@ def test_resumed_run_shows_each_epoch_once(epochs_done, truncated, tmp_path):
         (path,) = (tmp_path / "tensorboard").glob("*.train")
         path.write_bytes(path.read_bytes()[:-5])
     log_training(tmp_path, epochs_done, range(epochs_done + 1, 6))
-    assert read_scalars(tmp_path) == {"loss/train": [(epoch, pytest.approx(1 / epoch)) for epoch in range(1, 6)]}
+    assert read_scalars(tmp_path) == {"train/loss": [(epoch, pytest.approx(1 / epoch)) for epoch in range(1, 6)]}
     assert [event.step for event in events(tmp_path).Images("prototypes")] == [1, 2, 3, 4, 5]
 
 
@@ -95,9 +96,11 @@ def test_results_are_replaced_and_a_new_run_removes_old_events(synthetic_runs, t
     log_training(tmp_path, None, [1, 2])
     for _ in range(2):
         remove_events(tmp_path, of_training=False)
-        log_results(tmp_path, record)
+        logger = RunTensorBoardLogger(tmp_path)
+        logger.log_results(record)
+        logger.finish("FINISHED")
     assert {tag: len(values) for tag, values in read_scalars(tmp_path).items()} == {
-        "loss/train": 2,
+        "train/loss": 2,
         "results/test_loss": 1,
         "results/test_accuracy": 1,
         "results/val_loss": 1,
