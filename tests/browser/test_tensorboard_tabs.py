@@ -53,7 +53,9 @@ def test_time_series_show_curves_and_images_of_all_runs(opened, tmp_path):
     tab = opened("timeseries")
     for run in ("model=mlp", "model=mlp,seed=2", "model=prototype"):
         tab.get_by_text(f"{run}/tensorboard", exact=True).first.wait_for()
-    tab.get_by_text("/loss", exact=True).first.wait_for()  # of the first groups, which are expanded
+    tab.get_by_text("lr", exact=True).first.wait_for()
+    tab.get_by_text("train", exact=True).first.click()  # only the first groups are expanded
+    tab.get_by_text("/loss", exact=True).first.wait_for()
     tab.locator("image-card img").first.wait_for()
     widths = tab.locator("image-card img").evaluate_all(
         "(images) => Promise.all(images.map((image) => image.decode().then(() => image.naturalWidth)))"

@@ -31,8 +31,8 @@ class RunTensorBoardLogger(RunLogger, TensorBoardLogger):
         super().__init__(folder, FOLDER, "", default_hp_metric=False, filename_suffix=SUFFIX, **purge)
 
     @cached_property
-    def results(self) -> SummaryWriter:
-        """Writer of the results, in another file than training."""
+    def results(self) -> Any:
+        """A SummaryWriter of the results, in another file than training."""
         return SummaryWriter(self.log_dir)
 
     def log_results(self, record: dict[str, Any]) -> None:
