@@ -24,7 +24,7 @@ class WandbTracker(Tracker):
         import wandb
 
         more: dict[str, Any] = {"resume": "allow", "reinit": "create_new"}
-        more |= {"settings": wandb.Settings(console="off", **LIMITS)}
+        more |= {"settings": wandb.Settings(console="off", symlink=False, **LIMITS)}
         run = wandb.init(dir=self.folder, name=self.title, id=run_id, **more, **self.settings)
         run.define_metric("*", step_metric="trainer/global_step")  # the name that Lightning uses
         address = f"wandb sync '{Path(run.dir).parent}'" if run.offline else run.url
