@@ -10,7 +10,7 @@ from PIL import Image
 from cifar10.training.loggers.run_logger import Status
 from cifar10.training.loggers.tracker import Tracker
 
-LIMITS = {"login_timeout": 30, "init_timeout": 30, "finish_timeout": 60, "finish_timeout_raises": True}
+LIMITS: dict[str, Any] = {"login_timeout": 30, "init_timeout": 30, "finish_timeout": 60, "finish_timeout_raises": True}
 """Seconds. By default, the end of a run would wait without limit for a server that does not respond."""
 
 
