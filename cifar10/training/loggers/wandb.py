@@ -27,7 +27,7 @@ class WandbTracker(Tracker):
         more |= {"settings": wandb.Settings(console="off", symlink=False, **LIMITS)}
         run = wandb.init(dir=self.folder, name=self.title, id=run_id, **more, **self.settings)
         run.define_metric("*", step_metric="trainer/global_step")  # the name that Lightning uses
-        address = f"wandb sync '{Path(run.dir).parent}'" if run.offline else run.url
+        address = f"wandb sync '{Path(run.dir).parent}'" if run.offline else str(run.url)
         return WandbLogger(experiment=run), run.id, address
 
     def log_image(self, name: str, image: Image.Image, step: int) -> None:
