@@ -3,6 +3,7 @@
 python scripts/evaluate.py cnn_best                                 repeats the test and compares with weights.json
 python scripts/evaluate.py runs/cnn/seed=1                          repeats the test and compares with metrics.json
 python scripts/evaluate.py runs/cnn/seed=1 --corruptions            adds noise, blur, brightness, contrast and JPEG
+python scripts/evaluate.py runs/prototype/seed=1 --certify          adds the certified accuracy by mean Delta E
 python scripts/evaluate.py best.ckpt data=folder data.root=PATH     tests on other images of the same classes
 python scripts/evaluate.py runs/cnn/seed=1 --tta-flip --json e.json test-time augmentation; writes all results as JSON
 """
@@ -30,6 +31,7 @@ def main() -> None:
     add_checkpoint(parser)
     parser.add_argument("data", nargs="*", metavar="data=...", help="data settings of train.py (default: the run's)")
     parser.add_argument("--corruptions", action="store_true", help="five kinds at five strengths")
+    parser.add_argument("--certify", action="store_true", help="certified accuracy within a mean Delta E")
     parser.add_argument("--tta-flip", action="store_true", help="average the logits over horizontal flips")
     parser.add_argument("--images", type=positive_int, metavar="N", help="test on the first N images only")
     parser.add_argument("--precision", choices=("32-true", "bf16-mixed", "16-mixed"), help="default: the run's")
@@ -46,10 +48,13 @@ def main() -> None:
 
 def report(args: argparse.Namespace) -> dict[str, Any]:
     """Evaluates, prints the results and returns them as plain Python."""
+    import numpy as np
+
     import cifar10
     from cifar10.inference.evaluate import evaluate, find_run, load_data
     from cifar10.models.build import load_model
     from cifar10.networks.weights import published_entry
+    from cifar10.results.figures.robustness import CHANGES, accuracy_table, certified_radii
     from cifar10.training.record import device_name
 
     predictor = cifar10.load(args.checkpoint, args.device)
@@ -83,6 +88,11 @@ def report(args: argparse.Namespace) -> dict[str, Any]:
             rows["weights.json"] = compare_to_record(clean.test, published)
     print("\n".join(f"  {name:<17}  {value}" for name, value in rows.items()), flush=True)
     results: dict[str, Any] = about | {"test": clean.test, "ece": clean.ece}
+    if args.certify:
+        correct = clean.predictions.predicted == clean.predictions.labels
+        radii = certified_radii(network, data.test_images[: args.images], correct)
+        results["certified_accuracy"] = {str(change): float(np.mean(radii > change)) for change in CHANGES}
+        print("\n" + "\n".join(accuracy_table({"certified accuracy": radii})))
     if args.corruptions:
         results["corruptions"] = evaluate_corruptions(classifier, data, precision, args.images)
         print("\n" + "\n".join(table(clean, results["corruptions"])))

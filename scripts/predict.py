@@ -28,8 +28,10 @@ BLOCK = 500
 """Images per call of the network; threads decode the next ones in the meantime."""
 CELL = 18
 """Width of a column in characters."""
-Row = tuple[str, list[tuple[str, float]]]
-"""Path of an image, and its most probable classes with their probabilities."""
+RADIUS = "certified_radius"
+"""Column for prototypes: no image within this mean Delta E 1976 has another prediction."""
+Row = tuple[str, list[tuple[str, float]], list[float]]
+"""Path of an image, its most probable classes with their probabilities, and its certified radius, if there is one."""
 
 
 def main() -> None:
@@ -55,7 +57,8 @@ def run(args: argparse.Namespace) -> None:
         raise cifar10.UserError("no images found")
     predictor = cifar10.load(args.checkpoint, args.device)
     top = min(args.top, len(predictor.class_names))
-    args.show(predict(predictor, paths, top, failed), top, max(len(printable(path)) for path in paths))
+    width = max(len(printable(path)) for path in paths)
+    args.show(predict(predictor, paths, top, failed), top, width, columns(predictor))
     if failed:
         raise cifar10.UserError(f"cannot read {len(failed):,} of {total:,} images")
 
@@ -95,9 +98,17 @@ def predict(predictor: "Predictor", paths: Sequence[Path], top: int, failed: lis
             bar.write(f"{printable(paths[index])}: {image}", file=sys.stderr)
         if block and (len(block) == BLOCK or index == len(paths) - 1):
             bar.clear()  # rows overwrite the bar on a terminal
-            rows = predictor.predict(torch.stack(list(block.values()))).top(top)
-            yield from zip((str(paths[place]) for place in block), rows, strict=True)
+            images = torch.stack(list(block.values()))
+            rows, radii = predictor.predict(images).top(top), [[]] * len(images)
+            if RADIUS in columns(predictor):
+                radii = predictor.network.certified_radius(images.to(predictor.device))[:, None].tolist()
+            yield from zip((str(paths[place]) for place in block), rows, radii, strict=True)
             block = {}
+
+
+def columns(predictor: "Predictor") -> list[str]:
+    """Returns the names of additional columns: the certified radius for prototypes with delta=cie76."""
+    return [RADIUS] * (getattr(predictor.network, "delta", None) == "cie76")
 
 
 def printable(path: Path | str) -> str:
@@ -105,27 +116,33 @@ def printable(path: Path | str) -> str:
     return str(path) if str(path).isprintable() else repr(str(path))
 
 
-def show_table(rows: Iterable[Row], top: int, width: int) -> None:
+def show_table(rows: Iterable[Row], top: int, width: int, more: Sequence[str]) -> None:
     def show(name: str, cells: Iterable[str]) -> None:
         print("  ".join([f"{name:<{width}}", *(f"{cell:<{CELL}}" for cell in cells)]).rstrip())
 
-    show("image", map(str, range(1, top + 1)))
-    for name, classes in rows:
-        show(printable(name), [f"{probability:>6.1%} {label}" for label, probability in classes])
+    show("image", [*map(str, range(1, top + 1)), *(name.replace("_", " ") for name in more)])
+    for name, classes, values in rows:
+        cells = [f"{probability:>6.1%} {label}" for label, probability in classes]
+        show(printable(name), cells + [f"{value:.3f}" for value in values])
 
 
-def show_csv(rows: Iterable[Row], top: int, width: int) -> None:
+def show_csv(rows: Iterable[Row], top: int, width: int, more: Sequence[str]) -> None:
     if isinstance(sys.stdout, TextIOWrapper) and sys.stdout.encoding == "utf-8":
         sys.stdout.reconfigure(errors="surrogateescape")  # writes file names byte by byte
     writer = csv.writer(sys.stdout, lineterminator="\n")
-    writer.writerow(["image", *(f"{name}_{rank}" for rank in range(1, top + 1) for name in ("class", "probability"))])
-    for name, classes in rows:
-        writer.writerow([name, *(value for label, probability in classes for value in (label, f"{probability:.6f}"))])
+    head = [f"{name}_{rank}" for rank in range(1, top + 1) for name in ("class", "probability")]
+    writer.writerow(["image", *head, *more])
+    for name, classes, values in rows:
+        cells = [value for label, probability in classes for value in (label, f"{probability:.6f}")]
+        writer.writerow([name, *cells, *(f"{value:.6f}" for value in values)])
 
 
-def show_json(rows: Iterable[Row], top: int, width: int) -> None:
+def show_json(rows: Iterable[Row], top: int, width: int, more: Sequence[str]) -> None:
     keys = ("class", "probability")
-    found = [{"image": name, "top": [dict(zip(keys, one, strict=True)) for one in classes]} for name, classes in rows]
+    found = []
+    for name, classes, values in rows:
+        image = {"image": name, "top": [dict(zip(keys, one, strict=True)) for one in classes]}
+        found.append(image | dict(zip(more, values, strict=True)))
     print(json.dumps(found, indent=1))
 
 

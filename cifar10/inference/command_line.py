@@ -28,6 +28,18 @@ def add_device(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--device", help="cpu, cuda, ... (default: an available accelerator)")
 
 
+def add_figure(parser: argparse.ArgumentParser, default: str) -> None:
+    """Adds the option --out, the file of a figure."""
+    help = f"output file: .png, .svg or .pdf (default: {default})"
+    parser.add_argument("--out", type=_figure_path, default=Path(default), metavar="FILE", help=help)
+
+
+def _figure_path(text: str) -> Path:
+    if Path(text).suffix not in (".png", ".svg", ".pdf"):
+        raise argparse.ArgumentTypeError(f"got {text}, expected a file name that ends in .png, .svg or .pdf")
+    return Path(text)
+
+
 def positive_int(text: str) -> int:
     """Parses a count. Raises ArgumentTypeError if it is not an integer of at least 1."""
     if not text.isdecimal() or int(text) < 1:

@@ -1,6 +1,7 @@
 """Nearest-prototype classifier in a perceptual color space."""
 
 from collections.abc import Sequence
+from math import log
 
 import torch
 from torch import Tensor, nn
@@ -8,7 +9,13 @@ from torch import Tensor, nn
 from cifar10.color.delta_e import Delta, difference_function, mean_difference, to_color_space
 from cifar10.color.kernels import can_compile, compiled_mean_difference, compiled_to_color_space
 from cifar10.data.augment import augmentations
+from cifar10.errors import UserError
 from cifar10.networks.base import CIFAR10_CLASSES, Network, to_unit
+
+FLOAT32 = 2.0**-24
+"""Unit roundoff of float32."""
+LAB_ROUNDING = 1.5e-3
+"""Bound on the rounding error of a color in L*a*b*, in Delta E 1976; derived in docs/models.md."""
 
 
 class PrototypeNetwork(Network):
@@ -87,6 +94,36 @@ class PrototypeNetwork(Network):
     def _colors(self, images: Tensor) -> tuple[Tensor, Tensor]:
         convert = compiled_to_color_space if self.compiled else to_color_space
         return convert(to_unit(images), self.delta), convert(self.prototypes, self.delta)
+
+    @torch.no_grad()
+    def certified_radius(self, images: Tensor) -> Tensor:
+        """Returns the certified radius of each prediction, (N,) float32, >= 0, in mean Delta E 1976 over the pixels.
+
+        images: as in `forward`. Every image at a smaller distance has the same prediction, in float32. The radius is
+        half the margin between the two highest logits, divided by their slope, less a bound on rounding
+        (docs/models.md; Saralajew, Holdijk and Villmann, NeurIPS 2020). Raises UserError unless delta is cie76.
+        """
+        if self.delta != "cie76":
+            raise UserError(f"a certified radius needs model.delta=cie76, got {self.delta}, which is not a norm")
+        first, second = self(images).topk(2).values.unbind(1)
+        scale = float(self.log_temperature.exp()) if self.discriminative else 1.0
+        terms, shifts = self.per_class * (1 + self.tta_flip), (2 * self.tta_shift_px + 1) ** 2
+        operations = self.prototypes[0, 0].numel() + terms + shifts + 16  # sums in any order, and what surrounds them
+        largest = torch.maximum(first.abs(), second.abs()) + 2 * log(terms) + 1
+        rounding = scale * LAB_ROUNDING + FLOAT32 * operations * largest
+        return (((first - second) / 2 - 2 * rounding) / (scale * self._slope())).clamp(min=0)
+
+    @torch.no_grad()
+    def _slope(self) -> float:
+        """Returns the largest change of a distance per mean Delta E: the largest mean weight of a pixel over shifts."""
+        weights = self.weights()
+        weights = torch.ones_like(self.prototypes[0, 0]) if weights is None else weights
+        weights = torch.maximum(weights, weights.flip(-1)) if self.tta_flip else weights
+        pixels = torch.arange(weights.numel(), device=weights.device).view(1, 1, *weights.shape)
+        total, shifted = torch.zeros_like(weights).flatten(), list(augmentations(pixels, False, self.tta_shift_px))
+        for positions in shifted:
+            total.index_add_(0, positions.flatten(), weights.flatten())
+        return float(total.max()) / len(shifted)
 
     @torch.no_grad()
     def difference_maps(self, images: Tensor) -> tuple[Tensor, Tensor]:

@@ -81,6 +81,18 @@ def test_corruptions_are_evaluated_at_five_strengths(command, synthetic_runs, tm
     assert found["JPEG"][2]["accuracy"] == pytest.approx((predicted == run.data.test_labels).double().mean().item())
 
 
+def test_certified_accuracy_counts_correct_images_by_radius(command, synthetic_runs, tmp_path):
+    run = SavedRun(synthetic_runs / "model=prototype")
+    code, text = command(run.folder, "--certify", "--images", 60, "--json", tmp_path / "found.json")
+    images, labels = run.data.test_images[:60], run.data.test_labels[:60]
+    radius, correct = run.network.certified_radius(images), run.network(images).argmax(1) == labels
+    expected = {name: (correct & (radius > float(name))).double().mean().item() for name in ("0.25", "0.5", "1", "2")}
+    assert code == 0
+    assert json.loads((tmp_path / "found.json").read_text())["certified_accuracy"] == pytest.approx(expected)
+    assert 0 < expected["0.25"] < correct.double().mean()
+    assert text.splitlines()[-1] == f"| certified accuracy | {' | '.join(f'{one:.1%}' for one in expected.values())} |"
+
+
 def test_tta_flip_averages_logits_over_flips(command, synthetic_runs, tmp_path):
     run = SavedRun(synthetic_runs / "model=mlp")
     command(run.folder, "--tta-flip", "--images", 30, "--json", tmp_path / "found.json")
@@ -125,6 +137,7 @@ def test_user_errors_are_one_line(command, synthetic_runs, other_classes, tmp_pa
         ([mlp, "data=folder"], "data.root"),
         ([mlp, "--images", 5, "data=folder"], "data.root"),  # a positional argument after an option
         ([mlp, "data=[1]"], ""),
+        ([mlp, "--certify"], "model=prototype, got MLP"),
         ([mlp, "epochs=3"], "'epochs=3'"),
         ([mlp, "data=synthetic", "data.random_flip=true"], "'data.random_flip=true'"),
         ([mlp, "data=synthetic", "data.test_size=0"], "data.test_size=0"),

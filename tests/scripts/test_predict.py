@@ -14,6 +14,7 @@ from PIL import Image
 from tqdm import tqdm
 
 import cifar10
+from cifar10.data.image_io import read_images
 
 SCRIPT = str(Path(__file__).resolve().parents[2] / "scripts/predict.py")
 
@@ -68,6 +69,18 @@ def test_all_output_formats_agree(predict, synthetic_runs):
         assert [row[0], row[1], row[3]] == [one["image"], *(entry["class"] for entry in one["top"])]
         words = [word for entry in one["top"] for word in (f"{entry['probability']:.1%}", entry["class"])]
         assert line.split() == [one["image"], *words]
+
+
+def test_predictions_of_prototypes_have_a_certified_radius(predict, synthetic_runs):
+    model = cifar10.load(synthetic_runs / "model=prototype")
+    radius = model.network.certified_radius(read_images([Path("a.png")])).item()
+    arguments = {"model": synthetic_runs / "model=prototype"}
+    assert json.loads(predict("a.png", "--json", **arguments)[1])[0]["certified_radius"] == pytest.approx(radius)
+    head, row = csv.reader(io.StringIO(predict("a.png", "--csv", **arguments)[1]))
+    assert dict(zip(head, row, strict=True))["certified_radius"] == f"{radius:.6f}"
+    head, row = predict("a.png", **arguments)[1].splitlines()
+    assert head.endswith("  certified radius")
+    assert row.split()[-1] == f"{radius:.3f}"
 
 
 def test_top_is_limited_to_the_number_of_classes(predict):
@@ -134,8 +147,8 @@ def test_images_in_several_blocks(predict, synthetic_runs):
     predict_rows.__globals__["BLOCK"] = 2
     model = cifar10.load(synthetic_runs / "model=mlp")
     rows = list(predict_rows(model, [Path(name) for name in NAMES], 1, []))
-    assert [name for name, _ in rows] == NAMES
-    for (_, [(label, probability)]), image in zip(rows, NAMES, strict=True):
+    assert [name for name, _, _ in rows] == NAMES
+    for (_, [(label, probability)], _), image in zip(rows, NAMES, strict=True):
         assert [(label, pytest.approx(probability, rel=1e-4))] == model.predict([image]).top(1)[0]
 
 

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any
 import matplotlib.figure
 from matplotlib.text import Text
 
+from cifar10.files import write_atomically
+
 if TYPE_CHECKING:
     from cifar10.training.loggers.run_logger import RunLogger
 
@@ -41,3 +43,8 @@ def log_figures(folder: Path, record: dict[str, Any], loggers: "Sequence[RunLogg
         if (figure := FIGURES[name](run)) is not None:
             for logger in loggers:
                 logger.log_figure(f"figures/{name}", figure, record["epochs"])
+
+
+def save_figure(figure: Figure, path: Path) -> None:
+    """Writes a figure in the format of the file name, at twice the resolution of a page."""
+    write_atomically(path, lambda file: figure.savefig(file, dpi=192, format=path.suffix.removeprefix(".")))

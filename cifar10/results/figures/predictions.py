@@ -5,10 +5,12 @@ import torch
 
 from cifar10.models.test_predictions import most_confused
 from cifar10.networks.base import to_unit
+from cifar10.networks.prototype import PrototypeNetwork
 from cifar10.results.figures import Figure
 from cifar10.results.figures.confusion import confusion_figure, confusions_figure
 from cifar10.results.figures.curves import calibration, reliability_figure
 from cifar10.results.figures.images import captioned_figure, pair_figure
+from cifar10.results.figures.robustness import CHANGES, certified_radii, robustness_figure
 from cifar10.results.saved_run import SavedRun
 
 
@@ -68,4 +70,16 @@ def calibration_curve(run: SavedRun) -> Figure:
     confidence, accuracy = (float(result.fraction @ values) for values in (result.confidence, result.accuracy))
     verdict = "overconfident" if confidence > accuracy else "underconfident"
     figure.set_label(f"{verdict}, ECE {result.ece:.1%}; mean confidence {confidence:.1%}, accuracy {accuracy:.1%}")
+    return figure
+
+
+def certified_accuracy(run: SavedRun) -> Figure | None:
+    """Draws the certified accuracy by radius; None for other networks than prototypes with delta=cie76."""
+    network, predictions = run.network, run.predictions
+    if not isinstance(network, PrototypeNetwork) or network.delta != "cie76":
+        return None
+    radii = certified_radii(network, run.data.test_images, predictions.predicted == predictions.labels)
+    figure = robustness_figure({}, {run.record["model"]: radii}, run.title)
+    shares = ", ".join(f"{np.mean(radii > change):.1%} within {change}" for change in CHANGES)
+    figure.set_label(f"accuracy that no change of an image within a mean Delta E can undercut: {shares}")
     return figure

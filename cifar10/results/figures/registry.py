@@ -16,6 +16,7 @@ FIGURES: dict[str, Callable[[SavedRun], Figure | None]] = {
     "confused_pair": predictions.confused_pair,
     "confident_errors": predictions.confident_errors,
     "calibration": predictions.calibration_curve,
+    "certified_accuracy": predictions.certified_accuracy,
     "first_layer": training.first_layer,
 }
 """Name -> function that draws the figure of a run, or returns None if it does not apply.

@@ -1,0 +1,64 @@
+"""Attacks networks: prints and draws the accuracy by the size of the change, in mean Delta E 1976 over the pixels.
+
+python scripts/robustness.py runs/prototype/seed=1 runs/mlp/seed=1 runs/cnn/seed=1      writes robustness.png
+
+The attack is projected gradient descent in L*a*b*, with the same settings for every network. For prototypes, the
+certified accuracy is added, which no attack can undercut.
+"""
+
+import argparse
+from pathlib import Path
+
+from cifar10.inference.command_line import add_device, add_figure, make_parser, one_line_errors, positive_int
+
+BATCH = 50
+"""Images attacked at once, which bounds the memory."""
+
+
+def main() -> None:
+    parser = make_parser(__doc__)
+    parser.add_argument("runs", nargs="+", type=Path, metavar="RUN", help="folders of finished runs")
+    parser.add_argument("--images", type=positive_int, default=200, metavar="N", help="first N test images (200)")
+    parser.add_argument("--steps", type=positive_int, default=100, metavar="N", help="steps per start (100)")
+    parser.add_argument("--restarts", type=positive_int, default=1, metavar="N", help="starts per image (1)")
+    add_figure(parser, "robustness.png")
+    add_device(parser)
+    args = parser.parse_args()
+    with one_line_errors():
+        print(robustness(args))
+
+
+def robustness(args: argparse.Namespace) -> str:
+    """Attacks the networks, writes the figure and returns the table."""
+    import numpy as np
+    import torch
+    from tqdm import tqdm
+
+    import cifar10
+    from cifar10.inference.attack import smallest_change
+    from cifar10.networks.prototype import PrototypeNetwork
+    from cifar10.results.figures import save_figure
+    from cifar10.results.figures.robustness import CHANGES, accuracy_table, certified_radii, robustness_figure
+    from cifar10.results.saved_run import SavedRun
+
+    attacked: dict[str, np.ndarray] = {}
+    certified: dict[str, np.ndarray] = {}
+    for run in map(SavedRun, args.runs):
+        predictor = cifar10.load(run.folder, args.device)
+        network, device = predictor.network, predictor.device
+        images, labels = run.data.test_images[: args.images], run.data.test_labels[: args.images]
+        found = []
+        for place in tqdm(range(0, len(images), BATCH), run.title, leave=False, disable=None):
+            batch = (values[place : place + BATCH].to(device) for values in (images, labels))
+            found.append(smallest_change(network, *batch, args.steps, args.restarts))
+        attacked[run.title] = torch.cat(found).cpu().numpy()
+        if isinstance(network, PrototypeNetwork) and network.delta == "cie76":
+            certified[run.title] = certified_radii(network, images, attacked[run.title] > 0)
+    save_figure(robustness_figure(attacked, certified), args.out)
+    rows = {f"{name}, attacked": values for name, values in attacked.items()}
+    rows |= {f"{name}, certified": values for name, values in certified.items()}
+    return "\n".join([*accuracy_table(rows, (0, *CHANGES)), "", str(args.out)])
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,52 @@
+"""Tests scripts/robustness.py: accuracy under attack by mean Delta E, and the certified accuracy."""
+
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import pytest
+from matplotlib.image import imread
+
+from cifar10.inference.attack import smallest_change
+from cifar10.results.figures.robustness import accuracy_table, robustness_figure
+from cifar10.results.saved_run import SavedRun
+
+SCRIPT = str(Path(__file__).resolve().parents[2] / "scripts/robustness.py")
+
+
+@pytest.fixture
+def command(run_script):
+    """Runs the script; returns its exit status or message, and its standard output."""
+    return partial(run_script, SCRIPT)
+
+
+def test_table_and_figure_of_two_networks(command, synthetic_runs, tmp_path):
+    folders = [synthetic_runs / "model=prototype", synthetic_runs / "model=mlp"]
+    out = tmp_path / "robustness.png"
+    code, text = command(*folders, "--images", 20, "--steps", 3, "--out", out, "--device", "cpu")
+    assert code == 0
+    assert imread(out).shape[1] > 1000
+    rows = [line.strip("| ").split(" | ") for line in text.splitlines() if line.startswith("|")]
+    assert [row[0].rpartition(", ")[2] for row in rows[2:]] == ["attacked", "attacked", "certified"]
+    run = SavedRun(folders[1])
+    found = smallest_change(run.network, run.data.test_images[:20], run.data.test_labels[:20], steps=3)
+    assert rows[3][1:] == [f"{(found > change).double().mean():.1%}" for change in (0, 0.25, 0.5, 1, 2)]
+    assert all(float(low[:-1]) <= float(high[:-1]) for low, high in zip(rows[4][1:], rows[2][1:], strict=True))
+
+
+def test_table_counts_images_by_change():
+    assert accuracy_table({"a": np.array([0, 0.3, 0.6, np.inf])})[2] == "| a | 75.0% | 50.0% | 25.0% | 25.0% |"
+
+
+def test_figure_draws_the_share_of_images_above_each_change():
+    values = np.array([0, 0.5, 1, 3])
+    attacked, certified = robustness_figure({"a": values}, {"a": values / 2}).axes[0].lines
+    assert attacked.get_xydata().tolist() == [[0, 0.75], [0.5, 0.5], [1, 0.25], [3, 0]]
+    assert certified.get_xydata().tolist() == [[0, 0.75], [0.25, 0.5], [0.5, 0.25], [1.5, 0]]
+    assert attacked.get_color() == certified.get_color()
+
+
+def test_invalid_arguments_are_reported(command, synthetic_runs, tmp_path):
+    assert command(tmp_path)[0].startswith(f"robustness.py: {tmp_path}: no finished run found")
+    assert command(synthetic_runs / "model=mlp", "--out", "why.txt")[0] == 2
+    assert command(synthetic_runs / "model=mlp", "--images", "0")[0] == 2
