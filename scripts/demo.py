@@ -49,7 +49,7 @@ def serve(args: argparse.Namespace) -> None:
     os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"  # Gradio reads it at import
     os.environ.setdefault("HF_HUB_OFFLINE", "1")
     os.environ["no_proxy"] = "*"  # Gradio sends requests to its own server
-    require_packages("demo", "gradio")
+    require_packages("demo", "gradio", "captum")
 
     from cifar10.data.image_io import read_images
     from cifar10.inference.demo import first_samples, launch, make_page

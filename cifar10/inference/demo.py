@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any
 
 import gradio
-import matplotlib
 import numpy as np
 from starlette.middleware import Middleware
 from starlette.middleware.trustedhost import TrustedHostMiddleware
@@ -14,14 +13,12 @@ from torch import Tensor
 
 from cifar10.data.image_io import read_each
 from cifar10.errors import UserError
+from cifar10.inference.demo_pictures import TOP, Picture, comparison, enlarge, explanations, to_pixels
 from cifar10.inference.evaluate import find_run
 from cifar10.inference.predictor import Predictor
 from cifar10.networks.prototype import PrototypeNetwork
-from cifar10.results.figures.explanation import compare
 
 SAMPLES = 20  # test images to choose from
-TOP = 5  # classes shown per network; prototypes shown per comparison
-PIXEL = 8  # screen pixels per image pixel
 IMAGE: dict[str, Any] = {"height": 300, "buttons": [], "format": "png"}
 GALLERY: dict[str, Any] = {"interactive": False, "show_label": False, "buttons": [], "format": "png"}
 EVENT: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
@@ -62,10 +59,14 @@ def make_page(
         for title in compared:
             gradio.Markdown(f"**{title}**: nearest prototypes; below, their color difference maps with the mean")
             comparisons.append(gradio.Gallery(columns=TOP, height="auto", elem_classes="comparison", **GALLERY))
+        gradio.Markdown("**Explanations**: red supports the prediction, blue opposes it; occlusion has a common scale")
+        explained = gradio.Gallery(columns=3, height="auto", elem_classes="explanation", **GALLERY)
         outputs = [resized, *labels, *comparisons]
         # preprocess=False: the project decodes the file itself, which limits its number of pixels.
         predict = classify(predictors, list(compared.values()))
+        explain = explain_all(list(predictors.values()))
         gradio.on([image.change, page.load], predict, image, outputs, preprocess=False, **EVENT)
+        gradio.on([image.change, page.load], explain, image, explained, preprocess=False, **EVENT)
     return page
 
 
@@ -88,7 +89,7 @@ def classify(
     """Returns a function that maps an uploaded file to the values of the page's output components."""
 
     def predict(file: dict[str, Any] | None) -> list[Any]:
-        image = next(read_each([Path(file["path"])])) if file and file["path"] else ""
+        image = read(file)
         if not isinstance(image, Tensor):
             if image:
                 gradio.Warning(f"Cannot read this image: {image}.", title="Error")
@@ -99,24 +100,19 @@ def classify(
     return predict
 
 
-def comparison(network: PrototypeNetwork, image: Tensor) -> list[tuple[np.ndarray, str]]:
-    """Returns the nearest prototypes with their classes, then their difference maps from an image (3, 32, 32) uint8."""
-    found = compare(network, image.to(network.prototypes.device))
-    maps = found.maps[:TOP].numpy()
-    pictures = [*map(to_pixels, (found.prototypes[:TOP] * 255).round().byte())]
-    pictures += [*matplotlib.colormaps["viridis"](maps / maps.max(), bytes=True)[..., :3]]
-    captions = [network.class_names[label] for label in found.classes[:TOP]] + [f"{one.mean():.3g}" for one in maps]
-    return list(zip(map(enlarge, pictures), captions, strict=True))
+def read(file: dict[str, Any] | None) -> Tensor | str:
+    """Returns an uploaded image, (3, 32, 32) uint8, or the reason why it cannot be read; empty without a file."""
+    return next(read_each([Path(file["path"])])) if file and file["path"] else ""
 
 
-def to_pixels(image: Tensor) -> np.ndarray:
-    """Returns an image (3, H, W) uint8 as an array (H, W, 3)."""
-    return image.permute(1, 2, 0).contiguous().numpy()
+def explain_all(predictors: Sequence[Predictor]) -> Callable[[dict[str, Any] | None], list[Picture] | None]:
+    """Returns a function that maps an uploaded file to the pictures of the gallery of explanations."""
 
+    def explain(file: dict[str, Any] | None) -> list[Picture] | None:
+        image = read(file)
+        return explanations(predictors, image) if isinstance(image, Tensor) else None
 
-def enlarge(pixels: np.ndarray) -> np.ndarray:
-    """Enlarges (H, W, 3) to (8 H, 8 W, 3) by repeating pixels."""
-    return pixels.repeat(PIXEL, 0).repeat(PIXEL, 1)
+    return explain
 
 
 def launch(page: gradio.Blocks, port: int | None) -> str:

@@ -7,6 +7,7 @@ import pytest
 from PIL import Image
 
 pytest.importorskip("gradio", reason="needs Gradio: pip install -e '.[demo]'")
+pytest.importorskip("captum", reason="needs Captum: pip install -e '.[demo]'")
 
 import cifar10
 from cifar10.inference.demo import launch, make_page
@@ -66,7 +67,13 @@ def test_predictions_match_predict(opened, models, photo, tmp_path):
     assert len(captions) == 10
     assert captions[0] == models["prototype"].predict(photo).names[0]
     assert all(re.fullmatch(r"[\d.]+", caption) for caption in captions[5:])
-    assert all(tab.evaluate("[...document.images].map((image) => image.complete && image.naturalWidth > 0)"))
+    tab.locator(".explanation img").first.wait_for()
+    assert tab.locator(".explanation .caption-label").all_inner_texts() == [
+        "Prototype: occlusion",
+        *(f"MLP: {method}" for method in ("integrated gradients", "occlusion")),
+        *(f"CNN: {method}" for method in ("Grad-CAM", "integrated gradients", "occlusion")),
+    ]
+    tab.wait_for_function("[...document.images].every((image) => image.complete && image.naturalWidth > 0)")
     tab.screenshot(path=tmp_path / "demo.png", full_page=True)
 
 

@@ -10,6 +10,7 @@ import pytest
 import torch
 
 gradio = pytest.importorskip("gradio", reason="needs Gradio: pip install -e '.[demo]'")
+pytest.importorskip("captum", reason="needs Captum: pip install -e '.[demo]'")
 
 from cifar10.errors import UserError
 from cifar10.inference.demo import first_samples, launch

@@ -39,10 +39,12 @@ def test_table_counts_images_by_change():
 
 
 def test_figure_draws_the_share_of_images_above_each_change():
-    values = np.array([0, 0.5, 1, 3])
+    values = np.array([0, 0.5, 1, 3, np.inf])
     attacked, certified = robustness_figure({"a": values}, {"a": values / 2}).axes[0].lines
-    assert attacked.get_xydata().tolist() == [[0, 0.75], [0.5, 0.5], [1, 0.25], [3, 0]]
-    assert certified.get_xydata().tolist() == [[0, 0.75], [0.25, 0.5], [0.5, 0.25], [1.5, 0]]
+    for line, limits in ((attacked, values), (certified, values / 2)):
+        expected = [(limits > change).mean() for change in line.get_xdata()]
+        np.testing.assert_allclose(line.get_ydata(), expected)
+    assert attacked.get_xdata()[-1] == pytest.approx(np.quantile(values[:4], 0.98))
     assert attacked.get_color() == certified.get_color()
 
 

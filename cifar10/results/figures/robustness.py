@@ -46,20 +46,18 @@ def robustness_figure(
 
     attacked, certified: as for `accuracy_table`. A name has the same color in both.
     """
-    names = list(dict.fromkeys([*attacked, *certified]))
+    curves = [(name, "-", name, values) for name, values in attacked.items()]
+    curves += [(name, "--", f"{name}, certified", values) for name, values in certified.items()]
+    names = list(dict.fromkeys(name for name, *_ in curves))
+    highest = max(np.quantile(values[np.isfinite(values)], 0.98) for *_, values in curves)
+    changes = np.linspace(0, highest or 1, 400)
     figure = Figure(figsize=(6.2, 3.6), layout="constrained")
     axes = figure.subplots()
-    highest = 0.0
-    for curves, style, label in ((attacked, "-", "{}"), (certified, "--", "{}, certified")):
-        for name, values in curves.items():
-            finite = values[np.isfinite(values)]
-            x = np.sort(np.append(0, finite[finite > 0]))
-            y = 1 - np.searchsorted(np.sort(values), x, side="right") / len(values)
-            color = COLORS[names.index(name) % len(COLORS)]
-            axes.step(x, y, style, where="post", color=color, label=label.format(name))
-            highest = max(highest, np.quantile(x, 0.98))
-    axes.set(xlim=(0, highest or 1), ylim=(0, None), xlabel="change of the image, mean Delta E 1976", ylabel="accuracy")
-    axes.yaxis.set_major_formatter(PercentFormatter(1))
+    for name, style, label, values in curves:
+        accuracy = 1 - np.searchsorted(np.sort(values), changes, side="right") / len(values)
+        axes.plot(changes, accuracy, style, color=COLORS[names.index(name) % len(COLORS)], label=label)
+    axes.set(xlim=(0, changes[-1]), ylim=(0, None), xlabel="change of the image, mean Delta E 1976", ylabel="accuracy")
+    axes.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
     axes.spines[["top", "right"]].set_visible(False)
     axes.legend(frameon=False)
     figure.suptitle(title)
