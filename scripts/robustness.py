@@ -57,7 +57,7 @@ def robustness(args: argparse.Namespace) -> str:
     save_figure(robustness_figure(attacked, certified), args.out)
     rows = {f"{name}, attacked": values for name, values in attacked.items()}
     rows |= {f"{name}, certified": values for name, values in certified.items()}
-    return "\n".join([*accuracy_table(rows, (0, *CHANGES)), "", str(args.out)])
+    return "\n".join([*accuracy_table(rows, (0, 0.1, *CHANGES)), "", str(args.out)])
 
 
 if __name__ == "__main__":

@@ -14,7 +14,7 @@ from cifar10.networks.base import CIFAR10_CLASSES, Network, to_unit
 
 FLOAT32 = 2.0**-24
 """Unit roundoff of float32."""
-LAB_ROUNDING = 1.5e-3
+LAB_ROUNDING = 2e-3
 """Bound on the rounding error of a color in L*a*b*, in Delta E 1976; derived in docs/models.md."""
 
 
