@@ -42,7 +42,7 @@ def command(monkeypatch, tmp_path):
             "python train.py --help lists all settings",
         ),
         (["model=resnet"], "train.py: invalid model=resnet: expected one of cnn, mlp, prototype"),
-        (["data=cifar100"], "train.py: invalid data=cifar100: expected one of cifar10, folder, synthetic"),
+        (["data=svhn"], "train.py: invalid data=svhn: expected one of cifar10, cifar100, folder, synthetic"),
         (["epochs=-1"], "train.py: epochs=-1: input should be greater than 0"),
         (["-m", "batch_size=0"], "train.py: 1 of 1 jobs failed: batch_size=0: input should be greater than 0"),
         (["data=folder"], "train.py: Missing mandatory value: data.root"),

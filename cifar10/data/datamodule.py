@@ -173,5 +173,5 @@ class ImageData(LightningDataModule):
 def root_path(root: str) -> Path:
     """Returns the path with `~` expanded. Raises UserError for an empty one, which would name the current folder."""
     if not root.strip():
-        raise UserError(f"data.root={root!r}: expected a folder; set data.root=PATH, or CIFAR10_ROOT for data=cifar10")
+        raise UserError(f"data.root={root!r}: expected a folder; set data.root=PATH, CIFAR10_ROOT or CIFAR100_ROOT")
     return Path(root).expanduser()

@@ -13,7 +13,7 @@ from pydantic import BaseModel, ValidationError, model_validator
 
 from cifar10.errors import one_line
 from cifar10.training.config import flatten
-from cifar10.training.run_folder import CONFIG, DEFAULT_DATA, RESULT, STATUS, WITHOUT_EFFECT
+from cifar10.training.run_folder import CONFIG, OFFICIAL_DATA, RESULT, STATUS, WITHOUT_EFFECT
 
 Record = dict[str, Any]
 """The content of a run's `metrics.json`."""
@@ -129,7 +129,7 @@ def experiment(record: Record) -> str:
 def distinguishing_overrides(record: Record) -> list[str]:
     """Returns a run's overrides other than model, experiment, data set and seed; [] for runs without Hydra."""
     own_columns = ("model", "experiment", "data", "seed", "search")
-    dropped = {*own_columns, *WITHOUT_EFFECT} - ({"data.root"} if record["data"] != DEFAULT_DATA else set())
+    dropped = {*own_columns, *WITHOUT_EFFECT} - ({"data.root"} if record["data"] not in OFFICIAL_DATA else set())
     return sorted(text for text in record.get("overrides") or [] if override_key(text) not in dropped)
 
 

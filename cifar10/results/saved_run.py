@@ -129,11 +129,12 @@ def _load_data(path: Path, record: Record) -> ImageData:
     try:
         data.setup()  # does not download missing files
     except UserError as error:
-        root = os.environ.get("CIFAR10_ROOT")
-        if cls is not CIFAR10Data or root == arguments.get("root"):
+        variable = f"{data.name.upper()}_ROOT"
+        root = os.environ.get(variable)
+        if not isinstance(data, CIFAR10Data) or root == arguments.get("root"):
             raise
         if root is None:
-            raise UserError(f"{error}; if they are in another folder, set CIFAR10_ROOT=FOLDER") from error
+            raise UserError(f"{error}; if they are in another folder, set {variable}=FOLDER") from error
         data = cls(**arguments | {"root": root})  # the run is from another working directory or machine
         data.setup()
     return data

@@ -26,6 +26,8 @@ from cifar10.files import write_atomically
 from cifar10.training.config import fill_defaults, flatten
 
 DEFAULT_DATA = "cifar10"
+OFFICIAL_DATA = (DEFAULT_DATA, "cifar100")
+"""Data sets whose files are fixed by checksums: `data.root` does not affect the result."""
 READ_ERRORS = (OSError, ValueError, LookupError, TypeError, ImportError, csv.Error, YAMLError, OmegaConfBaseException)
 WITHOUT_EFFECT = (
     *("runs", "overwrite", "stop_on_divergence", "checkpoint.every_n_minutes", "checkpoint.every_n_steps"),
@@ -59,7 +61,7 @@ def run_name(choices: Mapping[str, str], overrides: Sequence[str]) -> str:
         key, value = override.key_or_group, override.get_value_element_as_str()
         if key == "seed":
             seed = value.replace("/", "-")
-        elif key == "data.root" and choices["data"] != DEFAULT_DATA:
+        elif key == "data.root" and choices["data"] not in OFFICIAL_DATA:
             # Another data set. The full path is too long for a name.
             path = Path(value.strip("'\"")).expanduser().resolve()
             changes[key] = f"{path.name}-{_hash(path)}"
@@ -74,7 +76,7 @@ def run_name(choices: Mapping[str, str], overrides: Sequence[str]) -> str:
 def result_overrides(overrides: Sequence[str]) -> list[str]:
     """Returns the overrides of a sweep, sorted, without those that do not affect the result."""
     parsed = {str(override.input_line): override.key_or_group for override in _parse(overrides)}
-    other_data = "data" in parsed.values() and f"data={DEFAULT_DATA}" not in parsed
+    other_data = "data" in parsed.values() and not any(f"data={name}" in parsed for name in OFFICIAL_DATA)
     without_effect = set(WITHOUT_EFFECT) - ({"data.root"} if other_data else set())
     return sorted(line for line, key in parsed.items() if key not in without_effect)
 

@@ -11,10 +11,13 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
-from cifar10.data.cifar10 import official_files
-from cifar10.data.download import ARCHIVE
+from torchvision.datasets import CIFAR10
 
-FILES, FOLDER = tuple(official_files()), "cifar-10-batches-py"
+from cifar10.data.cifar10 import CIFAR10Data, official_files
+from cifar10.data.download import Archive
+
+ARCHIVE = CIFAR10Data.archive.name
+FILES, FOLDER = tuple(official_files(CIFAR10)), "cifar-10-batches-py"
 CONTENTS = {name: random.Random(name).randbytes(30_000) for name in FILES}
 
 
@@ -38,6 +41,7 @@ def entry(kind: bytes, link: str = "") -> tarfile.TarInfo:
 OFFICIAL = {FOLDER: entry(tarfile.DIRTYPE), **{f"{FOLDER}/{name}": data for name, data in CONTENTS.items()}}
 BODY = pack(OFFICIAL)
 SIZE, SHA256 = len(BODY), hashlib.sha256(BODY).hexdigest()
+MINIATURE = Archive(ARCHIVE, SIZE, SHA256, ())
 WRONG = bytes(SIZE)
 
 

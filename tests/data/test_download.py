@@ -10,11 +10,25 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
-from mirror_server import BODY, CONTENTS, FILES, FOLDER, OFFICIAL, SHA256, SIZE, WRONG, Mirror, Response, entry, pack
+from mirror_server import (
+    ARCHIVE,
+    BODY,
+    CONTENTS,
+    FILES,
+    FOLDER,
+    MINIATURE,
+    OFFICIAL,
+    SIZE,
+    WRONG,
+    Mirror,
+    Response,
+    entry,
+    pack,
+)
 
 from cifar10.data import download
-from cifar10.data.cifar10 import CIFAR10Data, ensure_cifar10
-from cifar10.data.download import ARCHIVE
+from cifar10.data.cifar10 import CIFAR10Data
+from cifar10.data.cifar100 import CIFAR100Data
 from cifar10.errors import UserError
 from cifar10.training.config import check_arguments
 
@@ -26,8 +40,8 @@ CHUNK = 10_000
 @pytest.fixture(autouse=True)
 def miniature(monkeypatch, no_proxy) -> None:
     """Replaces the official archive by a small one."""
-    for name, value in {"SIZE": SIZE, "SHA256": SHA256, "CHUNK": CHUNK}.items():
-        monkeypatch.setattr(download, name, value)
+    monkeypatch.setattr(download, "CHUNK", CHUNK)
+    monkeypatch.setattr(CIFAR10Data, "archive", MINIATURE)
 
 
 @pytest.fixture
@@ -49,7 +63,7 @@ def names(folder: Path) -> set[str]:
 
 def get(archive: Path, *mirrors: Mirror) -> None:
     """Downloads; asserts that the archive is correct and the only file."""
-    download.download([mirror.url for mirror in mirrors], archive)
+    download.download(MINIATURE._replace(mirrors=[mirror.url for mirror in mirrors]), archive.parent)
     assert archive.read_bytes() == BODY
     assert names(archive.parent) == {ARCHIVE}
 
@@ -57,13 +71,17 @@ def get(archive: Path, *mirrors: Mirror) -> None:
 def fail(archive: Path, *urls: str) -> str:
     """Asserts that the download fails; returns the reasons in the message."""
     with pytest.raises(UserError) as caught:
-        download.download(urls, archive)
+        download.download(MINIATURE._replace(mirrors=urls), archive.parent)
     assert not archive.exists()
     found = re.fullmatch(
         rf"cannot download {ARCHIVE} \((.*)\): put it at {archive}, {re.escape(ALTERNATIVES)}", str(caught.value)
     )
     assert found
     return found[1]
+
+
+def ensure_files(folder: Path, mirrors=()) -> None:
+    CIFAR10Data(str(folder), mirrors).prepare_data()
 
 
 def closed(mirror: Mirror) -> str:
@@ -172,7 +190,7 @@ def test_redirects_keep_the_range(serve, archive, part):
 def test_proxy_from_environment_is_used(serve, archive, monkeypatch):
     proxy = serve()
     monkeypatch.setenv("http_proxy", f"http://{proxy.host}")
-    download.download(["http://mirror.example/file"], archive)
+    download.download(MINIATURE._replace(mirrors=["http://mirror.example/file"]), archive.parent)
     assert proxy.paths == ["http://mirror.example/file"]
 
 
@@ -217,8 +235,9 @@ def test_connection_timeout(serve, archive, monkeypatch):
         assert fail(archive, dead) == f"{dead[7:]}: TimeoutError after 0 of {SIZE} bytes"
 
 
-def test_unreachable_mirrors_cost_few_seconds():
-    assert len(download.MIRRORS) * download.CONNECT_S <= 6
+@pytest.mark.parametrize("data", [CIFAR10Data, CIFAR100Data])
+def test_unreachable_mirrors_cost_few_seconds(data):
+    assert len(data.archive.mirrors) * download.CONNECT_S <= 6
 
 
 def test_failure_of_all_mirrors_is_one_line_without_passwords(serve, archive, monkeypatch):
@@ -270,7 +289,7 @@ def test_full_disk_and_interrupt_leave_a_resumable_file(serve, tmp_path, monkeyp
     with monkeypatch.context() as patch:
         patch.setattr(Path, "open", lambda path, mode: Broken(path, mode))
         with pytest.raises((UserError, KeyboardInterrupt)) as caught:
-            ensure_cifar10(tmp_path / FOLDER, [mirror.url])
+            ensure_files(tmp_path / FOLDER, [mirror.url])
     if isinstance(error, OSError):
         assert str(caught.value) == f"{tmp_path}: No space left on device; {DISK}"
     assert names(tmp_path) == {f"{ARCHIVE}.part"}
@@ -285,13 +304,13 @@ def test_read_only_folder_raises_user_error(serve, tmp_path, monkeypatch):
 
     monkeypatch.setattr(Path, "open", refuse)
     with pytest.raises(UserError, match=f"^{tmp_path}/{ARCHIVE}.part: Permission denied; {DISK}$"):
-        ensure_cifar10(tmp_path / FOLDER, [serve().url])
+        ensure_files(tmp_path / FOLDER, [serve().url])
 
 
 def test_root_below_a_file_raises_user_error(tmp_path):
     (tmp_path / "file").touch()
     with pytest.raises(UserError, match=f"^{tmp_path}/file/data.*: Not a directory; "):
-        ensure_cifar10(tmp_path / "file" / "data" / FOLDER)
+        ensure_files(tmp_path / "file" / "data" / FOLDER)
 
 
 @pytest.mark.fault("two runs that download at once", "one downloads, both use the files")
@@ -299,7 +318,7 @@ def test_concurrent_calls_download_once(serve, tmp_path):
     """Threads replace processes: each opens the lock file and so competes for the lock."""
     mirror = serve(Response(piece=50_000))
     with ThreadPoolExecutor() as pool:
-        list(pool.map(lambda _: ensure_cifar10(tmp_path / FOLDER, [mirror.url]), range(2)))
+        list(pool.map(lambda _: ensure_files(tmp_path / FOLDER, [mirror.url]), range(2)))
     assert mirror.ranges == [None]
     assert_unpacked(tmp_path)
 
@@ -314,13 +333,13 @@ def assert_unpacked(root: Path, *others: str) -> None:
     assert paths == {ARCHIVE, FOLDER, *(f"{FOLDER}/{name}" for name in FILES), *others}
 
 
-def test_ensure_downloads_and_unpacks_once(serve, tmp_path):
+def test_prepare_data_downloads_and_unpacks_once(serve, tmp_path):
     mirror, root = serve(), tmp_path / "not" / "yet"
-    ensure_cifar10(root / FOLDER, [mirror.url])
+    ensure_files(root / FOLDER, [mirror.url])
     assert_unpacked(root)
     assert (root / FOLDER).stat().st_mode == root.stat().st_mode  # permissions follow the umask
     (root / ARCHIVE).unlink()
-    ensure_cifar10(root / FOLDER, [mirror.url])
+    ensure_files(root / FOLDER, [mirror.url])
     assert mirror.ranges == [None]
 
 
@@ -329,7 +348,7 @@ def test_local_archive_completes_folder_and_keeps_other_files(tmp_path):
     (tmp_path / FOLDER).mkdir()
     (tmp_path / FOLDER / "notes.txt").write_text("mine")
     (tmp_path / FOLDER / "test_batch").write_text("half")
-    ensure_cifar10(tmp_path / FOLDER, [])
+    ensure_files(tmp_path / FOLDER, [])
     assert_unpacked(tmp_path, f"{FOLDER}/notes.txt")
 
 
@@ -355,7 +374,7 @@ def test_other_local_archive_is_refused_and_kept(serve, tmp_path, name, content)
     with pytest.raises(
         UserError, match=rf"^{root / ARCHIVE} is not the official archive \(its SHA-256 is not .*delete it"
     ):
-        ensure_cifar10(root / FOLDER, [mirror.url])
+        ensure_files(root / FOLDER, [mirror.url])
     assert (names(tmp_path), names(root), mirror.ranges) == ({"root"}, {ARCHIVE}, [])
     assert (root / ARCHIVE).read_bytes() == body
 
@@ -368,5 +387,5 @@ def test_full_disk_while_unpacking_leaves_no_folder(tmp_path, monkeypatch):
     (tmp_path / ARCHIVE).write_bytes(BODY)
     monkeypatch.setattr(tarfile, "copyfileobj", refuse)
     with pytest.raises(UserError, match=f"^{tmp_path}: No space left on device; "):
-        ensure_cifar10(tmp_path / FOLDER)
+        ensure_files(tmp_path / FOLDER)
     assert names(tmp_path) == {ARCHIVE}

@@ -132,7 +132,7 @@ def test_user_errors_are_one_line(command, synthetic_runs, other_classes, tmp_pa
     mlp = synthetic_runs / "model=mlp"
     for arguments, *parts in (
         ([mlp, "data=folder", f"data.root={other_classes}"], "data=folder", "'cat', 'dog'", "'balloon', 'boat', 'car'"),
-        ([mlp, "data=cifar100"], "data=cifar100", "cifar10, folder, synthetic"),
+        ([mlp, "data=svhn"], "data=svhn", "cifar10, cifar100, folder, synthetic"),
         ([mlp, "data.test_size=50"], "'data.test_size=50'", "add data=synthetic"),
         ([mlp, "data=folder"], "data.root"),
         ([mlp, "--images", 5, "data=folder"], "data.root"),  # a positional argument after an option

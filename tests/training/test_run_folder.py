@@ -21,6 +21,7 @@ from cifar10.training.run_folder import (
 )
 
 CIFAR10 = {"model": "cnn", "data": "cifar10"}
+CIFAR100 = {"model": "cnn", "data": "cifar100"}
 BIRDS = {"model": "cnn", "data": "folder"}
 SYNTHETIC = {"model": "mlp", "data": "synthetic"}
 
@@ -35,6 +36,7 @@ SYNTHETIC = {"model": "mlp", "data": "synthetic"}
         (SYNTHETIC, ["model=mlp", "data=synthetic", "seed=2"], "mlp/data=synthetic/seed=2"),
         (CIFAR10, ["overwrite=true", "runs=elsewhere", "trainer.enable_progress_bar=false"], "cnn/seed=1"),
         (CIFAR10, ["data.root=/somewhere"], "cnn/seed=1"),
+        (CIFAR100, ["data=cifar100", "data.root=/somewhere"], "cnn/data=cifar100/seed=1"),
         # sha256 of "/a/b/birds" begins with 2d0187c7
         (BIRDS, ["data=folder", "data.root=/a/b/birds/"], "cnn/data=folder,data.root=birds-2d0187c7/seed=1"),
         (CIFAR10, ["seed=1/../../x"], "cnn/seed=1-..-..-x"),
