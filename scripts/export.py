@@ -52,7 +52,9 @@ def export(checkpoint: Path, overrides: list[str], out: Path | None) -> None:
         "torch.export": torch.export.load(BytesIO(files["model.pt2"])).module(),
     }
     checks = {name: check(name, runtime, data.test_images, expected) for name, runtime in runtimes.items()}
-    tested = evaluate(load_model(predictor.checkpoint), data)
+    tested = evaluate(
+        load_model(predictor.checkpoint), data.test_images, data.test_labels, batch_size=data.eval_batch_size
+    )
     run, published = find_run(predictor.checkpoint), published_entry(predictor.checkpoint)
     training = describe_training(run.record) if run else published and published["training"]
     card = make_card(predictor, training, tested, files, checks)

@@ -2,7 +2,7 @@
 
 The kinds and strengths are those of CIFAR-10-C (Hendrycks and Dietterich, "Benchmarking neural network robustness to
 common corruptions and perturbations", 2019). Its files are not used: noise is sampled here, and Kornia compresses to
-JPEG.
+JPEG. `cifar10.inference.robustness_sets` reads the files.
 """
 
 from collections.abc import Callable

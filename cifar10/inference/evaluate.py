@@ -38,25 +38,25 @@ class Evaluation(NamedTuple):
 @torch.inference_mode()
 def evaluate(
     classifier: Classifier,
-    data: ImageData,
+    images: Tensor,
+    labels: Tensor,
     precision: str = "32-true",
     corrupt: Callable[[Tensor], Tensor] | None = None,
-    num_images: int | None = None,
+    batch_size: int | None = None,
 ) -> Evaluation:
     """Returns the results of `trainer.test`, bit-identical on the same device: same batches, precision and kernels.
 
-    corrupt: function applied to each batch of images. num_images: evaluates only the first ones.
+    images: (N, 3, 32, 32) uint8; labels: (N,) int64. corrupt: function applied to each batch of images. batch_size:
+    `data.eval_batch_size` of the run; None chooses by device.
     """
     device = next(classifier.parameters()).device
     classifier.setup("test")  # enables the compiled prototype kernels, as in the run's test
     try:
-        batch_size = data.eval_batch_size or eval_batch_size(device)
-        batches = EvalBatches(data.test_images[:num_images], data.test_labels[:num_images], batch_size)
-        for index, (images, labels) in enumerate(batches):
-            images, labels = images.to(device), labels.to(device)
-            images = corrupt(images) if corrupt else images
+        for index, batch in enumerate(EvalBatches(images, labels, batch_size or eval_batch_size(device))):
+            inputs, targets = (part.to(device) for part in batch)
+            inputs = corrupt(inputs) if corrupt else inputs
             with autocast(precision, device):
-                classifier.test_step((images, labels), index)
+                classifier.test_step((inputs, targets), index)
     finally:
         classifier.teardown("test")
     classifier.finish_test()
@@ -103,12 +103,17 @@ def load_data(predictor: Predictor, overrides: Sequence[str]) -> ImageData:
         raise UserError(one_line(error)) from error
     data.prepare_data()
     data.setup()
-    if data.class_names != predictor.class_names:
+    check_classes(f"data={data.name}", data.class_names, predictor)
+    return data
+
+
+def check_classes(name: str, class_names: Sequence[str], predictor: Predictor) -> None:
+    """Raises UserError if the images `name` have other classes than the network, or the same in another order."""
+    if list(class_names) != predictor.class_names:
         raise UserError(
-            f"data={data.name} has the classes {shorten(data.class_names)}, expected those of {predictor.checkpoint}: "
+            f"{name} has the classes {shorten(class_names)}, expected those of {predictor.checkpoint}: "
             f"{shorten(predictor.class_names)}; choose data with the same classes"
         )
-    return data
 
 
 def _check_overrides(overrides: Sequence[str], run: SavedRun | None) -> None:

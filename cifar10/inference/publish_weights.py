@@ -69,7 +69,8 @@ def _publish(name: str, run: SavedRun, folder: Path) -> dict[str, Any]:
     path = folder / file_name(name, content)
     write_atomically(path, methodcaller("write", content))
     model = load_model(path)
-    tested, expected = evaluate(model, run.data), evaluate(load_model(original), run.data)
+    images, batch_size = (run.data.test_images, run.data.test_labels), run.data.eval_batch_size
+    tested, expected = (evaluate(each, *images, batch_size=batch_size) for each in (model, load_model(original)))
     changed = tested.predictions.predicted != expected.predictions.predicted
     calibrated = getattr(model.network, "discriminative", True)
     return {

@@ -105,5 +105,5 @@ def test_initial_loss_is_near_ln_10(model, tolerance, data):
 @pytest.mark.parametrize("name", read_index())
 def test_published_accuracy_is_reproduced(name, data):
     """Devices round differently: a few of the 10,000 predictions may differ from those of the publishing machine."""
-    found = evaluate(load_model(cifar10.load(name, "cpu").checkpoint), data)
+    found = evaluate(load_model(cifar10.load(name, "cpu").checkpoint), data.test_images, data.test_labels)
     assert found.test["accuracy"] == pytest.approx(read_index()[name]["test"]["accuracy"], abs=0.001)

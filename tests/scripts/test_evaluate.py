@@ -106,7 +106,8 @@ def test_tta_flip_averages_logits_over_flips(command, synthetic_runs, tmp_path):
 def test_bfloat16_changes_probabilities_slightly(synthetic_runs):
     run = SavedRun(synthetic_runs / "model=mlp")
     model = load_model(run.folder / "best.ckpt")
-    full, half = (evaluate(model, run.data, precision).predictions for precision in ("32-true", "bf16-mixed"))
+    test = partial(evaluate, model, run.data.test_images, run.data.test_labels)
+    full, half = (test(precision).predictions for precision in ("32-true", "bf16-mixed"))
     difference = np.abs(full.probabilities - half.probabilities).max()
     assert 0 < difference < 0.02
 
@@ -141,6 +142,7 @@ def test_user_errors_are_one_line(command, synthetic_runs, other_classes, tmp_pa
         ([mlp, "epochs=3"], "'epochs=3'"),
         ([mlp, "data=synthetic", "data.random_flip=true"], "'data.random_flip=true'"),
         ([mlp, "data=synthetic", "data.test_size=0"], "data.test_size=0"),
+        ([mlp, "--cifar10c", tmp_path], "CIFAR-10 has the classes 'airplane'", "'balloon', 'boat', 'car'"),
         ([tmp_path], f"{tmp_path}: not a finished run"),
     ):
         message = command(*arguments)[0]
