@@ -2,6 +2,7 @@
 
 import re
 import shlex
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -11,9 +12,9 @@ from omegaconf import OmegaConf
 from cifar10.training.config import check_settings, compose_settings
 
 ROOT = Path(__file__).resolve().parents[1]
-PAGES = [ROOT / "README.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").glob("*.md"))]
+PAGES = [ROOT / "README.md", ROOT / "CHANGELOG.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
 TEXTS = {page: page.read_text() for page in PAGES}
-CURRENT = [page for page in PAGES if page.name not in ("CHANGELOG.md", "contributing.md")]
+CURRENT = [page for page in PAGES if page.name.lower() not in ("changelog.md", "contributing.md")]
 """Pages that name only what exists: contributing.md has files and settings of an example."""
 BLOCK = re.compile(r"^```\w*\n(.*?)^```$", re.DOTALL | re.MULTILINE)
 README_WORDS = 1200
@@ -59,6 +60,11 @@ def test_named_files_exist():
     named = set(re.findall(r"`((?:cifar10|conf|scripts|tests)/[\w./]+)`", text))
     assert named
     assert not [path for path in sorted(named) if not (ROOT / path).exists()]
+
+
+def test_citation_has_the_version_and_license_of_the_package():
+    citation, package = OmegaConf.load(ROOT / "CITATION.cff"), tomllib.loads((ROOT / "pyproject.toml").read_text())
+    assert (citation.version, citation.license) == (package["project"]["version"], package["project"]["license"])
 
 
 def test_readme_is_short():
