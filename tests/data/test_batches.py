@@ -91,9 +91,9 @@ def test_batches_follow_epoch_order():
     assert indices(train_batches(position=(6, 0))) == [order[i : i + 5] for i in range(0, 23, 5)]
 
 
-def test_position_is_read_at_each_iteration():
-    positions = iter([(0, 0), (1, 0)])
-    batches = TrainBatches(IMAGES, torch.arange(23), 5, 7, lambda: next(positions))
+def test_epoch_is_read_at_each_iteration():
+    epochs = iter([0, 1])
+    batches = TrainBatches(IMAGES, torch.arange(23), 5, 7, lambda: next(epochs))
     assert [indices(batches), indices(batches)] == [indices(train_batches(position=(epoch, 0))) for epoch in (0, 1)]
 
 
