@@ -59,9 +59,8 @@ def mlp_run(tmp_path_factory):
 
 
 def test_run_writes_its_files(mlp_run):
-    assert {path.name for path in mlp_run.iterdir()} == {
+    assert {path.name for path in mlp_run.iterdir()} - {".lock"} == {  # filelock 3.21 to 3.29 remove the lock file
         "best.ckpt", "last.ckpt", "config.yaml", "metrics.csv", "metrics.json", "predictions.npz", "tensorboard",
-        ".lock",
     }  # fmt: skip
 
 

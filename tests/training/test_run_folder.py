@@ -161,7 +161,7 @@ def test_lock_is_released_after_the_block(tmp_path):
     for _ in range(2):
         with lock_run_folder(tmp_path / "new"):
             assert (tmp_path / "new/.holder").exists()
-    assert [path.name for path in (tmp_path / "new").iterdir()] == [".lock"]
+    assert {path.name for path in (tmp_path / "new").iterdir()} <= {".lock"}  # filelock 3.21 to 3.29 remove it
 
 
 def test_lock_of_a_killed_process_is_released(tmp_path):

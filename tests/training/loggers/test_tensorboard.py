@@ -13,6 +13,7 @@ import torch
 from PIL import Image
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from tensorboard.plugins.hparams import plugin_data_pb2
+from tensorboard.summary.writer import event_file_writer
 
 from cifar10.networks.base import to_unit
 from cifar10.results.saved_run import SavedRun
@@ -20,6 +21,12 @@ from cifar10.training.loggers.run_logger import hyperparameters
 from cifar10.training.loggers.tensorboard import RunTensorBoardLogger, remove_events
 
 SCRIPT = str(Path(__file__).resolve().parents[3] / "scripts/embed.py")
+
+
+@pytest.fixture(autouse=True)
+def event_files_are_read_in_order(monkeypatch):
+    """Resets TensorBoard's counter of files: names of one second are sorted as text, 100 before 99."""
+    monkeypatch.setattr(event_file_writer, "_global_uid", event_file_writer.AtomicCounter(0))
 
 
 def events(run):
