@@ -49,7 +49,7 @@ def test_all_models_and_data_sets_are_valid(model, data):
         ("data.random_flip=1", "data.random_flip=1: input should be a valid boolean"),
         ("model.tta_shift_px=-1", "model.tta_shift_px=-1: input should be greater than or equal to 0"),
         ("model.warmup_fraction=1", "model.warmup_fraction=1: input should be less than 1"),
-        ("model.optimizer=lion", "model.optimizer=lion: input should be 'adam', 'adamw' or 'sgd'"),
+        ("model.optimizer=lion", "model.optimizer=lion: input should be 'adam', 'adamw', 'sgd' or 'muon'"),
         ("model.label_smoothing=1", "model.label_smoothing=1: input should be less than 1"),
         ("runs=2024", "runs=2024: input should be a valid string; quote it: \"runs='2024'\""),
         ("+model.width=2", "invalid setting model.width: CNN expects"),
