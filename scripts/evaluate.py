@@ -51,15 +51,12 @@ def main() -> None:
 
 def report(args: argparse.Namespace) -> dict[str, Any]:
     """Evaluates, prints the results and returns them as plain Python."""
-    import numpy as np
-
     import cifar10
     from cifar10.inference.evaluate import check_classes, evaluate, find_run, load_data
     from cifar10.inference.robustness_sets import read_cifar10c, read_cifar101
     from cifar10.models.build import load_model
     from cifar10.networks.base import CIFAR10_CLASSES
     from cifar10.networks.weights import published_entry
-    from cifar10.results.figures.robustness import CHANGES, accuracy_table, certified_radii
     from cifar10.training.record import device_name
 
     predictor = cifar10.load(args.checkpoint, args.device)
@@ -100,6 +97,10 @@ def report(args: argparse.Namespace) -> dict[str, Any]:
     results |= {"test": clean.test, "ece": clean.ece}
     print_rows(rows)
     if args.certify:
+        import numpy as np
+
+        from cifar10.results.figures.robustness import CHANGES, accuracy_table, certified_radii
+
         correct = clean.predictions.predicted == clean.predictions.labels
         radii = certified_radii(network, images[0], correct)
         results["certified_accuracy"] = {str(change): float(np.mean(radii > change)) for change in CHANGES}
