@@ -20,7 +20,6 @@ from cifar10.networks.checkpoint import read_checkpoint, weights_path
 from cifar10.networks.weights import INDEX, SUFFIX, file_name, read_index
 from cifar10.results.publish import without_local_paths
 from cifar10.results.saved_run import SavedRun
-from cifar10.results.table import best_first
 from cifar10.training.record import device_name
 from cifar10.training.run_folder import DEFAULT_DATA, RESULT
 
@@ -35,8 +34,9 @@ UNCALIBRATED = " The probabilities rank the classes, but are not calibrated."
 def publish_weights(runs: pd.DataFrame, folder: Path) -> tuple[list[str], list[str]]:
     """Writes a file for each of NAMES among `runs` and updates `weights.json`.
 
-    Returns the names of the written files, and a line per unreadable run. runs: from `cifar10.results.load`. Among the
-    seeds of a name, the run of highest validation accuracy is published. Names without a run keep their files.
+    Returns the names of the written files, and a line per unreadable run. runs: from `cifar10.results.load`. Of each
+    name, the run of the lowest seed is published: further seeds change no file, and the accuracy is not the best of
+    several. Names without a run keep their files.
     """
     index = read_index(folder) if (folder / INDEX).exists() else {}
     names, skipped = [], []
@@ -55,8 +55,8 @@ def publish_weights(runs: pd.DataFrame, folder: Path) -> tuple[list[str], list[s
 def _chosen(runs: pd.DataFrame) -> Iterator[tuple[str, SavedRun]]:
     """Yields each name with its run; of run folders on CIFAR-10 without changed settings."""
     folders = runs["path"].map(lambda path: path.name == RESULT)
-    rows = best_first(runs[folders & (runs["data"] == DEFAULT_DATA) & (runs["changes"] == "")])
-    for row in rows.drop_duplicates(["model", "experiment"]).itertuples():
+    rows = runs[folders & (runs["data"] == DEFAULT_DATA) & (runs["changes"] == "")]
+    for row in rows.sort_values("seed").drop_duplicates(["model", "experiment"]).itertuples():
         name = row.model.lower() if row.experiment == "study" else row.experiment
         if name in NAMES:
             yield name, SavedRun(row.path.parent, row.record)
