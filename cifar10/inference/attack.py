@@ -72,7 +72,7 @@ def _search(
         success = margin < 0
         best = torch.where(success & (distance < best), distance, best)
         # Until the first success, the radius is where the linearized margin is zero.
-        slope = gradient.norm(dim=1).amax((1, 2)) * lab[0, 0].numel()
+        slope = gradient.norm(dim=1).amax((1, 2)) * lab.shape[2:].numel()
         linear = distance + margin.clamp(min=0) / slope.clamp(min=1e-12)
         grown = torch.where(best.isinf(), linear.maximum(radius.nan_to_num(posinf=0)), radius * (1 + 0.05 * decay))
         radius = torch.where(success, radius.minimum(best) * (1 - 0.05 * decay), grown)

@@ -57,6 +57,11 @@ def test_changed_images_are_misclassified_images_in_srgb():
     np.testing.assert_allclose(found, smallest, atol=1e-3)
 
 
+def test_no_image_is_attacked_if_all_are_misclassified():
+    network, images = MLPNetwork(), torch.zeros(2, 3, 32, 32)
+    assert smallest_change(network, images, (network(images).argmax(1) + 1) % 10, steps=1).tolist() == [0, 0]
+
+
 def test_misclassified_image_needs_no_change():
     network, images = MLPNetwork(), torch.zeros(2, 3, 32, 32)
     predicted = network(images).argmax(1)

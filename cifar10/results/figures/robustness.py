@@ -49,7 +49,8 @@ def robustness_figure(
     curves = [(name, "-", name, values) for name, values in attacked.items()]
     curves += [(name, "--", f"{name}, certified", values) for name, values in certified.items()]
     names = list(dict.fromkeys(name for name, *_ in curves))
-    highest = max(np.quantile(values[np.isfinite(values)], 0.95) for *_, values in curves)
+    found = [values[np.isfinite(values)] for *_, values in curves]
+    highest = max((np.quantile(values, 0.95) for values in found if len(values)), default=0)
     changes = np.linspace(0, highest or 1, 400)
     figure = Figure(figsize=(6.2, 3.6), layout="constrained")
     axes = figure.subplots()
