@@ -1,6 +1,7 @@
 """Attacks networks: prints and draws the accuracy by the size of the change, in mean Delta E 1976 over the pixels.
 
-python scripts/robustness.py runs/prototype/seed=1 runs/mlp/seed=1 runs/cnn/seed=1      writes robustness.png
+python scripts/robustness.py prototype mlp cnn       writes robustness.png
+python scripts/robustness.py runs/cnn/seed=1         attacks the network of a finished run
 
 The attack is projected gradient descent in L*a*b*, with the same settings for every network. For prototypes, the
 certified accuracy is added, which no attack can undercut.
@@ -9,7 +10,14 @@ certified accuracy is added, which no attack can undercut.
 import argparse
 from pathlib import Path
 
-from cifar10.inference.command_line import add_device, add_figure, make_parser, one_line_errors, positive_int
+from cifar10.inference.command_line import (
+    CHECKPOINT,
+    add_device,
+    add_figure,
+    make_parser,
+    one_line_errors,
+    positive_int,
+)
 
 BATCH = 50
 """Images attacked at once, which bounds the memory."""
@@ -17,7 +25,7 @@ BATCH = 50
 
 def main() -> None:
     parser = make_parser(__doc__)
-    parser.add_argument("runs", nargs="+", type=Path, metavar="RUN", help="folders of finished runs")
+    parser.add_argument("models", nargs="+", type=Path, metavar="MODEL", help=CHECKPOINT)
     parser.add_argument("--images", type=positive_int, default=200, metavar="N", help="first N test images (200)")
     parser.add_argument("--steps", type=positive_int, default=100, metavar="N", help="steps per start (100)")
     parser.add_argument("--restarts", type=positive_int, default=1, metavar="N", help="starts per image (1)")
@@ -34,26 +42,24 @@ def robustness(args: argparse.Namespace) -> str:
     import torch
     from tqdm import tqdm
 
-    import cifar10
     from cifar10.inference.attack import smallest_change
+    from cifar10.inference.evaluate import load_data, load_predictors
     from cifar10.networks.prototype import PrototypeNetwork
     from cifar10.results.figures import save_figure
     from cifar10.results.figures.robustness import CHANGES, accuracy_table, certified_radii, robustness_figure
-    from cifar10.results.saved_run import SavedRun
 
     attacked: dict[str, np.ndarray] = {}
     certified: dict[str, np.ndarray] = {}
-    for run in map(SavedRun, args.runs):
-        predictor = cifar10.load(run.folder, args.device)
-        network, device = predictor.network, predictor.device
-        images, labels = run.data.test_images[: args.images], run.data.test_labels[: args.images]
+    for name, predictor in load_predictors(args.models, args.device).items():
+        data, network, device = load_data(predictor, ()), predictor.network, predictor.device
+        images, labels = data.test_images[: args.images], data.test_labels[: args.images]
         found = []
-        for place in tqdm(range(0, len(images), BATCH), run.title, leave=False, disable=None):
+        for place in tqdm(range(0, len(images), BATCH), name, leave=False, disable=None):
             batch = (values[place : place + BATCH].to(device) for values in (images, labels))
             found.append(smallest_change(network, *batch, args.steps, args.restarts))
-        attacked[run.title] = torch.cat(found).cpu().numpy()
+        attacked[name] = torch.cat(found).cpu().numpy()
         if isinstance(network, PrototypeNetwork) and network.delta == "cie76":
-            certified[run.title] = certified_radii(network, images, attacked[run.title] > 0)
+            certified[name] = certified_radii(network, images, attacked[name] > 0)
     save_figure(robustness_figure(attacked, certified), args.out)
     rows = {f"{name}, attacked": values for name, values in attacked.items()}
     rows |= {f"{name}, certified": values for name, values in certified.items()}

@@ -48,7 +48,17 @@ def test_figure_draws_the_share_of_images_above_each_change():
     assert attacked.get_color() == certified.get_color()
 
 
+def test_figure_of_failed_attacks_is_drawn():
+    (line,) = robustness_figure({"a": np.array([np.inf, np.inf])}, {}).axes[0].lines
+    assert set(line.get_ydata()) == {1}
+
+
+def test_published_weights_are_attacked_by_name(command, published, tmp_path):
+    code, text = command("mlp", "--images", 2, "--steps", 1, "--out", tmp_path / "a.png", "--device", "cpu")
+    assert (code, text.splitlines()[2].split(" | ")[0]) == (0, "| mlp, attacked")
+
+
 def test_invalid_arguments_are_reported(command, synthetic_runs, tmp_path):
-    assert command(tmp_path)[0].startswith(f"robustness.py: {tmp_path}: no finished run found")
+    assert command(tmp_path)[0].startswith(f"robustness.py: {tmp_path}: not a finished run")
     assert command(synthetic_runs / "model=mlp", "--out", "why.txt")[0] == 2
     assert command(synthetic_runs / "model=mlp", "--images", "0")[0] == 2
