@@ -88,6 +88,7 @@ def test_publish_writes_records_tables_and_figures(report, real_runs, tmp_path):
     both = ("confused_pair.png", "confident_errors.png", "calibration.png", "training_curves.png", "confusion.svg")
     expected = {"class_accuracy.svg", "mlp_first_layer.png", *(f"mlp_{name}" for name in both)}
     expected |= {f"prototype_{name}" for name in (*both, "first_and_last.png", "prototypes.png", "snapshots.png")}
+    expected |= {"prototype_evolution.png", "prototype_nearest_and_farthest.png"}
     assert {file.name for file in (root / "docs/pictures").iterdir()} == expected
     figures = {"confusions.svg", "prototypes.png", "prototypes_study_2.png"}
     assert {file.name for file in (root / "docs").iterdir() if file.is_file()} == {*figures, "results.md"}

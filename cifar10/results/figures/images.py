@@ -96,6 +96,17 @@ def weights_figure(weights: Tensor, columns: int, title: str = "") -> Figure:
     return figure
 
 
+def pixel_weights_figure(weights: Tensor, title: str = "") -> Figure:
+    """Draws the weight of each pixel, (H, W), >= 0."""
+    figure = Figure(figsize=(3.9, 3.4), layout="constrained")
+    axes = figure.subplots()
+    image = axes.imshow(weights.numpy(), cmap="viridis", vmin=0, interpolation="none")
+    axes.set(xticks=[], yticks=[])
+    figure.colorbar(image, label="weight, mean 1")
+    figure.suptitle(title)
+    return figure
+
+
 def in_rows(images: Tensor, rows: int, columns: int) -> Tensor:
     """Reshapes (N, 3, H, W) to (rows, columns, 3, H, W), padded with NaN."""
     missing = images.new_full((rows * columns - len(images), *images.shape[1:]), float("nan"))

@@ -6,10 +6,10 @@ import torch
 from cifar10.models.test_predictions import most_confused
 from cifar10.networks.base import to_unit
 from cifar10.networks.prototype import PrototypeNetwork
-from cifar10.results.figures import Figure
+from cifar10.results.figures import MAX_CLASSES, Figure
 from cifar10.results.figures.confusion import confusion_figure, confusions_figure
 from cifar10.results.figures.curves import calibration, reliability_figure
-from cifar10.results.figures.images import captioned_figure, pair_figure
+from cifar10.results.figures.images import captioned_figure, image_rows_figure, pair_figure
 from cifar10.results.figures.robustness import CHANGES, certified_radii, robustness_figure
 from cifar10.results.saved_run import SavedRun
 
@@ -60,6 +60,33 @@ def confident_errors(run: SavedRun) -> Figure | None:
     figure = captioned_figure(images, captions, columns=5, title=run.title)
     first = ", ".join(f"{true} predicted as {guess} ({confidence:.0%})" for guess, confidence, true in errors[:3])
     figure.set_label(f"most confident errors: {first}")
+    return figure
+
+
+def nearest_and_farthest(run: SavedRun) -> Figure | None:
+    """Draws for each class the test images nearest to its prototypes and farthest from them; None for other models."""
+    network, data = run.network, run.data
+    if not isinstance(network, PrototypeNetwork):
+        return None
+    classes = len(run.class_names)
+    with torch.no_grad():
+        batches = [network.embed(batch).unflatten(1, (classes, -1)).amin(2) for batch in data.test_images.split(500)]
+    distances = torch.cat(batches).gather(1, data.test_labels[:, None])[:, 0]
+    columns = []
+    for label in range(min(classes, MAX_CLASSES)):
+        members = (data.test_labels == label).nonzero()[:, 0]
+        ordered = members[distances[members].argsort()]
+        columns.append(to_unit(data.test_images[torch.cat([ordered[:3], ordered[-3:].flip(0)])]))
+    prototypes = run.prototypes
+    assert prototypes is not None
+    rows, titles = torch.stack(columns, 1), ["nearest", "", "", "farthest", "", ""]
+    if prototypes.shape[1] == 1:
+        rows, titles = torch.cat([prototypes[None, :MAX_CLASSES, 0], rows]), ["prototype", *titles]
+    figure = image_rows_figure(rows, titles, run.class_names[:MAX_CLASSES], run.title)
+    figure.set_label(
+        f"distance of a test image to the nearest prototype of its class: {distances.min():.3g} to "
+        f"{distances.max():.3g}, mean {distances.mean():.3g}"
+    )
     return figure
 
 

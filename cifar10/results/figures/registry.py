@@ -12,6 +12,8 @@ FIGURES: dict[str, Callable[[SavedRun], Figure | None]] = {
     "prototypes": training.prototypes,
     "first_and_last": training.first_and_last,
     "snapshots": training.snapshots,
+    "nearest_and_farthest": predictions.nearest_and_farthest,
+    "pixel_weights": training.pixel_weights,
     "explanation": training.explanation,
     "confused_pair": predictions.confused_pair,
     "confident_errors": predictions.confident_errors,

@@ -8,7 +8,7 @@ from cifar10.networks.prototype import PrototypeNetwork
 from cifar10.results.figures import MAX_CLASSES, Figure
 from cifar10.results.figures.curves import history_figure
 from cifar10.results.figures.explanation import explanation_figure
-from cifar10.results.figures.images import captioned_figure, image_rows_figure, weights_figure
+from cifar10.results.figures.images import captioned_figure, image_rows_figure, pixel_weights_figure, weights_figure
 from cifar10.results.saved_run import SavedRun
 
 MAX_UNITS = 100
@@ -78,6 +78,18 @@ def snapshots(run: SavedRun) -> Figure | None:
     distances = [float((frame - run.snapshots[steps[-1]]).abs().mean()) for frame in run.snapshots.values()]
     step_90 = next(step for step, distance in zip(steps, distances, strict=True) if distance <= distances[0] / 10)
     figure.set_label(f"90% of the change from start to end is reached at step {step_90:,} of {steps[-1]:,}")
+    return figure
+
+
+def pixel_weights(run: SavedRun) -> Figure | None:
+    """Draws the weight of each pixel; None for networks without `pixel_weights`."""
+    if not isinstance(run.network, PrototypeNetwork) or (weights := run.network.weights()) is None:
+        return None
+    weights = weights.detach()
+    figure = pixel_weights_figure(weights, run.title)
+    half = [side // 4 for side in weights.shape]
+    middle = weights[half[0] : -half[0], half[1] : -half[1]]
+    figure.set_label(f"{float(middle.sum() / weights.sum()):.0%} of the weight is in the middle quarter of the image")
     return figure
 
 

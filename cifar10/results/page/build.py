@@ -24,11 +24,12 @@ class Section(NamedTuple):
     figures: Sequence[str] = ()
 
 
+PROTOTYPES = ["first_and_last", "prototypes", "snapshots", "nearest_and_farthest", "pixel_weights", "explanation"]
 SECTIONS = (
     Section("accuracy", "Accuracy"),
     Section("confusion", "Confusion matrices", ["confusion_errors"]),
     Section("curves", "Training curves", ["training_curves"]),
-    Section("prototypes", "Prototypes", ["first_and_last", "prototypes", "snapshots", "explanation"]),
+    Section("prototypes", "Prototypes", PROTOTYPES),
     Section("pairs", "Most confused pair", ["confused_pair"]),
     Section("classes", "Per-class accuracy"),
     Section("errors", "Most confident errors", ["confident_errors"]),
@@ -41,9 +42,9 @@ TEXTS = {
 model the study's protocol and the experiment with the highest validation accuracy.""",
     "confusion": "Rows are true classes, columns predictions. The diagonal is removed; all matrices share one scale.",
     "curves": "The dotted line marks the best epoch. Runs of one epoch have no curves.",
-    "prototypes": """A single prototype per class is initialized with uniform noise, several with training images. An
-image is assigned to the class of its nearest prototype. With objective=discriminative the class score is a log-sum-exp
-over negative distances.""",
+    "prototypes": """Prototypes are initialized with uniform noise, training images or class means. An image is assigned
+to the class of its nearest prototype. With objective=discriminative the class score is a log-sum-exp over negative
+distances.""",
     "pairs": "Test images of the two classes that a run confuses most, by true class (rows) and prediction (columns).",
     "errors": "Captions give the prediction with its probability, then the true class.",
     "calibration": """Points of a calibrated model are on the diagonal, points of an overconfident model below it. The

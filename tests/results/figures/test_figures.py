@@ -229,7 +229,30 @@ def test_tensorboard_figures_are_logged_and_freed(synthetic_runs, tmp_path, monk
 def test_prototype_runs_have_all_figures_except_first_layer(synthetic_runs):
     run = SavedRun(synthetic_runs / "model=prototype")
     drawn = {name for name, draw in FIGURES.items() if (figure := draw(run)) is not None and figure.get_label()}
-    assert drawn == FIGURES.keys() - {"first_layer"}
+    assert drawn == FIGURES.keys() - {"first_layer", "pixel_weights"}
+
+
+def test_nearest_and_farthest_images_of_each_class(synthetic_runs):
+    run = SavedRun(synthetic_runs / "model=prototype")
+    images, labels = run.data.test_images, run.data.test_labels
+    distances = -run.network(images).detach().gather(1, labels[:, None])[:, 0]
+    columns = []
+    for label in range(10):
+        order = sorted((i for i in range(len(labels)) if labels[i] == label), key=lambda i: float(distances[i]))
+        columns.append(torch.cat([run.prototypes[label], images[order[:3] + order[:-4:-1]] / 255]))
+    figure = FIGURES["nearest_and_farthest"](run)
+    np.testing.assert_array_equal(figure.axes[0].images[0].get_array(), tile(torch.stack(columns, 1)))
+    assert f": {distances.min():.3g} to {distances.max():.3g}, mean {distances.mean():.3g}" in figure.get_label()
+
+
+def test_pixel_weights_are_drawn_as_they_are(synthetic_runs):
+    run = SavedRun(synthetic_runs / "model=prototype")
+    run.network = PrototypeNetwork(discriminative=True, pixel_weights=True)
+    with torch.no_grad():
+        run.network.weight_logits[8:24, 8:24] = np.log(3)
+    figure = FIGURES["pixel_weights"](run)
+    np.testing.assert_array_equal(figure.axes[0].images[0].get_array(), run.network.weights().detach())
+    assert figure.get_label().startswith("50% of the weight is in the middle quarter")
 
 
 @pytest.mark.parametrize(("name", "shown"), [("a$$b", "a$$b"), ("$5", "$5"), ("caf\udce9", "caf?")])
