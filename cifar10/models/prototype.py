@@ -1,11 +1,12 @@
 """Trains class prototypes by gradient descent."""
 
 from collections.abc import Sequence
+from math import log
 from typing import Annotated, Any, Literal
 
 import torch
 from annotated_types import Gt
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.optim.lr_scheduler import CosineAnnealingLR
 
@@ -37,6 +38,8 @@ class Prototype(Classifier):
     prototype and images for several.
     objective: `typical` prototypes minimize the mean distance to the images of their class (`train/loss`, in units of
     the difference), `discriminative` ones the cross-entropy.
+    inverse_temperature: of the discriminative class scores; None learns it. Scores change by at most this factor times
+    the change of the image, so a low value trains large margins and with them large certified radii.
     compile: train with compiled kernels; `auto` does so on a CPU if the run is long enough to save the seconds that
     compiling takes. The choice is part of the checkpoint, so that it is the same in a resumed run.
     solver, tolerance: for the class `Weiszfeld`, which `build_model` chooses instead for solver=weiszfeld.
@@ -55,6 +58,7 @@ class Prototype(Classifier):
         tta_flip: bool = False,
         tta_shift_px: Pixels = 0,
         pixel_weights: bool = False,
+        inverse_temperature: Annotated[float, Gt(0)] | None = None,
         init: Literal["noise", "images", "means"] | None = None,
         tolerance: Annotated[float, Gt(0)] = TOLERANCE,
         compile: bool | Literal["auto"] = "auto",
@@ -68,10 +72,14 @@ class Prototype(Classifier):
         discriminative = objective == "discriminative"
         if pixel_weights and not discriminative:
             raise UserError("model.pixel_weights=true needs model.objective=discriminative; set both")
+        if inverse_temperature is not None and not discriminative:
+            raise UserError("model.inverse_temperature needs model.objective=discriminative; set both")
         tta: dict[str, Any] = {"tta_flip": tta_flip, "tta_shift_px": tta_shift_px}
         learned: dict[str, Any] = {"pixel_weights": pixel_weights, "compile": compile is True}
         super().__init__(PrototypeNetwork(class_names, delta, discriminative, prototypes_per_class, **tta, **learned))
         self.save_hyperparameters(logger=False)
+        if inverse_temperature is not None:
+            nn.init.constant_(self.network.log_temperature.requires_grad_(False), log(inverse_temperature))
         self.init = init or ("noise" if prototypes_per_class == 1 else "images")
         self.learning_rate, self.compile_if_worth = learning_rate, compile == "auto" and delta != "ciede2000"
 

@@ -48,7 +48,7 @@ class Weiszfeld(Prototype):
         super().__init__(class_names, **kwargs)
         if self.network.discriminative or self.network.delta != "cie76" or self.network.tta_flip:
             raise UserError(
-                "model.solver=weiszfeld finds typical images by a Euclidean difference: it goes with "
+                "model.solver=weiszfeld computes typical prototypes for a Euclidean difference: expected "
                 "objective=typical, delta=cie76 and tta_flip=false; choose these, or solver=gradient"
             )
         self.automatic_optimization, self.compile_if_worth = True, False

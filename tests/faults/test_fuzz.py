@@ -165,6 +165,7 @@ SETTINGS = {
     "trainer.deterministic": "true warn", "model.learning_rate": "1 1e-3", "model.optimizer": "sgd adamw muon",
     "model.weight_decay": "0 0.1", "model.warmup_fraction": "0.5", "model.label_smoothing": "0.1",
     "model.batch_norm": "true", "model.init": "means images", "model.pixel_weights": "true",
+    "model.inverse_temperature": "0.5",
     "model.tta_flip": "true", "model.tta_shift_px": "1", "model.whitening_init": "true", "model.delta": "cie94 redmean",
     "model.objective": "discriminative", "model.solver": "weiszfeld", "model.prototypes_per_class": "2 100",
     "model.tolerance": "0.1", "model.class_names": "[a,b]", "model._target_": "cifar10.models.mlp.MLP os.system",

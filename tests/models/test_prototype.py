@@ -184,6 +184,18 @@ def test_pixel_weights_are_learned_and_need_the_discriminative_objective(random_
         Prototype(data.class_names, pixel_weights=True)
 
 
+def test_inverse_temperature_is_fixed_and_needs_the_discriminative_objective(random_data, quiet_trainer):
+    data = random_data([0, 1, 1, 0] * 4, batch_size=4, val_size=4)
+    data.setup()
+    model = Prototype(data.class_names, objective="discriminative", inverse_temperature=0.5, learning_rate=0.01)
+    before = model.network.prototypes.detach().clone()
+    quiet_trainer().fit(model, data)
+    assert model.network.log_temperature.exp().item() == pytest.approx(0.5)
+    assert not torch.equal(model.network.prototypes, before)
+    with pytest.raises(UserError, match="inverse_temperature"):
+        Prototype(data.class_names, inverse_temperature=0.5)
+
+
 def test_logits_are_averaged_over_shifts_in_evaluation_mode(images):
     torch.manual_seed(0)
     model = Prototype(["a", "b"], tta_shift_px=1)
