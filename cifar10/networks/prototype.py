@@ -27,7 +27,7 @@ class PrototypeNetwork(Network):
     the image by up to this many pixels. `pixel_weights` multiplies the differences at each pixel by a learned weight,
     the same for all prototypes (relevance: Hammer and Villmann, Neural Networks 15, 2002).
     The logit of a class is the negative distance to its nearest prototype. With `discriminative` it is the log-sum-exp
-    of the negative distances to its prototypes, times a learned inverse temperature exp(`log_temperature`), as in
+    of the negative distances to its prototypes, times an inverse temperature exp(`log_temperature`), as in
     robust soft learning vector quantization (Seo and Obermayer, Neural Computation 15, 2003).
     compile: allows compiled kernels, several times as fast; results differ by rounding. See `use_compiled`.
     """

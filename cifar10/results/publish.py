@@ -3,9 +3,8 @@
 import hashlib
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from copy import deepcopy
-from math import ceil
 from pathlib import Path
 from textwrap import fill
 from typing import Any
@@ -13,15 +12,13 @@ from typing import Any
 import matplotlib
 import pandas as pd
 import torch
-from PIL import Image
-from torch import Tensor
 
 from cifar10.errors import UserError
 from cifar10.results import load
 from cifar10.results.figures import Figure
 from cifar10.results.figures.confusion import confusions_figure
 from cifar10.results.figures.curves import class_accuracy_figure
-from cifar10.results.figures.images import image_rows_figure, in_rows, tile
+from cifar10.results.figures.images import animate_prototypes, image_rows_figure
 from cifar10.results.figures.registry import FIGURES
 from cifar10.results.records import Record, distinguishing_overrides, experiment, override_key, settings_key
 from cifar10.results.saved_run import SavedRun
@@ -33,6 +30,7 @@ PUBLISHED = ["prototypes", "first_and_last", "snapshots", "confused_pair", "conf
 PUBLISHED += ["confusion", "training_curves", "calibration", "nearest_and_farthest"]
 """Figures of the study's runs in docs/pictures: PNG, except the confusion matrix, which is SVG."""
 PUBLISHED_OF_BEST = ["pixel_weights"]
+"""Figures of the most accurate run of each model."""
 
 
 def publish(runs: pd.DataFrame, root: Path) -> list[str]:
@@ -57,19 +55,24 @@ def publish(runs: pd.DataFrame, root: Path) -> list[str]:
         except UserError as error:
             skipped.append(str(error))
     _draw_prototypes(list(first.values()), root / "docs")
-    for row, names in [*((row, PUBLISHED) for row in study), *((row, PUBLISHED_OF_BEST) for row in best)]:
-        if (chosen := first.get(settings_key(row.records[0]))) is None:
-            continue
-        try:
-            for name in names:
-                if (figure := FIGURES[name](chosen)) is not None:
-                    suffix = "svg" if name == "confusion" else "png"
-                    _save(figure, root / f"docs/pictures/{row.model.lower()}_{name}.{suffix}")
-            if names is PUBLISHED and chosen.snapshots:
-                animate_prototypes(chosen.snapshots, root / "docs/pictures/prototype_evolution.png")
-        except UserError as error:
-            skipped.append(str(error))
+    for rows_shown, names in ((study, PUBLISHED), (best, PUBLISHED_OF_BEST)):
+        for run in filter(None, (first.get(settings_key(row.records[0])) for row in rows_shown)):
+            skipped += _draw_pictures(run, names, root / "docs/pictures")
     return skipped
+
+
+def _draw_pictures(run: SavedRun, names: Sequence[str], folder: Path) -> list[str]:
+    """Draws the figures that apply to the run; returns a line if its files are missing or damaged."""
+    model = run.record["model"].lower()
+    try:
+        for name in names:
+            if (figure := FIGURES[name](run)) is not None:
+                _save(figure, folder / f"{model}_{name}.{'svg' if name == 'confusion' else 'png'}")
+        if "snapshots" in names and run.snapshots:
+            animate_prototypes(run.snapshots, folder / f"{model}_evolution.png")
+    except UserError as error:
+        return [str(error)]
+    return []
 
 
 def _write_tables(rows: pd.DataFrame, root: Path) -> list[str]:
@@ -136,20 +139,6 @@ def _draw_prototypes(runs: Sequence[SavedRun], folder: Path) -> None:
     if single:
         figure = image_rows_figure(torch.stack(list(single.values())), list(single), runs[0].class_names)
         _save(figure, folder / "prototypes.png")
-
-
-def animate_prototypes(snapshots: Mapping[int, Tensor], path: Path) -> None:
-    """Writes an animated PNG (APNG) of the first prototype of each class, in two rows, one frame per snapshot.
-
-    snapshots: step -> (K, C, 3, H, W) in [0, 1].
-    """
-    frames = []
-    for prototypes in snapshots.values():
-        pixels = tile(in_rows(prototypes[0], 2, ceil(prototypes.shape[1] / 2)))
-        frames.append(Image.fromarray(pixels.repeat(3, 0).repeat(3, 1)))
-    durations = [500] * (len(frames) - 1) + [3000]  # milliseconds
-    path.parent.mkdir(parents=True, exist_ok=True)
-    frames[0].save(path, save_all=True, append_images=frames[1:], duration=durations, loop=0)
 
 
 def _save(figure: Figure, path: Path) -> None:

@@ -1,12 +1,14 @@
 """Draws images in rows, with captions, by cell of a confusion matrix, and weights as images."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from math import ceil
+from pathlib import Path
 
 import numpy as np
 import torch
 from matplotlib.axes import Axes
 from matplotlib.layout_engine import ConstrainedLayoutEngine
+from PIL import Image
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -105,6 +107,20 @@ def pixel_weights_figure(weights: Tensor, title: str = "") -> Figure:
     figure.colorbar(image, label="weight, mean 1")
     figure.suptitle(title)
     return figure
+
+
+def animate_prototypes(snapshots: Mapping[int, Tensor], path: Path) -> None:
+    """Writes an animated PNG (APNG) of the first prototype of each class, in two rows, one frame per snapshot.
+
+    snapshots: step -> (K, C, 3, H, W) in [0, 1].
+    """
+    frames = []
+    for prototypes in snapshots.values():
+        pixels = tile(in_rows(prototypes[0], 2, ceil(prototypes.shape[1] / 2)))
+        frames.append(Image.fromarray(pixels.repeat(3, 0).repeat(3, 1)))
+    durations = [500] * (len(frames) - 1) + [3000]  # milliseconds
+    path.parent.mkdir(parents=True, exist_ok=True)
+    frames[0].save(path, save_all=True, append_images=frames[1:], duration=durations, loop=0)
 
 
 def in_rows(images: Tensor, rows: int, columns: int) -> Tensor:

@@ -65,24 +65,24 @@ def confident_errors(run: SavedRun) -> Figure | None:
 
 def nearest_and_farthest(run: SavedRun) -> Figure | None:
     """Draws for each class the test images nearest to its prototypes and farthest from them; None for other models."""
-    network, data = run.network, run.data
-    if not isinstance(network, PrototypeNetwork):
+    if not isinstance(run.network, PrototypeNetwork) or run.prototypes is None:
         return None
-    classes = len(run.class_names)
+    network, data, names = run.network, run.data, run.class_names[:MAX_CLASSES]
     with torch.no_grad():
-        batches = [network.embed(batch).unflatten(1, (classes, -1)).amin(2) for batch in data.test_images.split(500)]
-    distances = torch.cat(batches).gather(1, data.test_labels[:, None])[:, 0]
-    columns = []
-    for label in range(min(classes, MAX_CLASSES)):
+        batches = [
+            network.embed(batch).unflatten(1, (len(run.class_names), -1)) for batch in data.test_images.split(500)
+        ]
+    distances = torch.cat(batches).amin(2).gather(1, data.test_labels[:, None])[:, 0]
+    rows = torch.full((6, len(names), 3, 32, 32), float("nan"))  # not drawn
+    for label in range(len(names)):
         members = (data.test_labels == label).nonzero()[:, 0]
-        ordered = members[distances[members].argsort()]
-        columns.append(to_unit(data.test_images[torch.cat([ordered[:3], ordered[-3:].flip(0)])]))
-    prototypes = run.prototypes
-    assert prototypes is not None
-    rows, titles = torch.stack(columns, 1), ["nearest", "", "", "farthest", "", ""]
-    if prototypes.shape[1] == 1:
-        rows, titles = torch.cat([prototypes[None, :MAX_CLASSES, 0], rows]), ["prototype", *titles]
-    figure = image_rows_figure(rows, titles, run.class_names[:MAX_CLASSES], run.title)
+        ordered = to_unit(data.test_images[members[distances[members].argsort()]])
+        nearest, farthest = ordered[: min(3, (len(ordered) + 1) // 2)], ordered.flip(0)[: min(3, len(ordered) // 2)]
+        rows[: len(nearest), label], rows[3 : 3 + len(farthest), label] = nearest, farthest
+    titles = ["nearest", "", "", "farthest", "", ""]
+    if run.prototypes.shape[1] == 1:
+        rows, titles = torch.cat([run.prototypes[None, : len(names), 0], rows]), ["prototype", *titles]
+    figure = image_rows_figure(rows, titles, names, run.title)
     figure.set_label(
         f"distance of a test image to the nearest prototype of its class: {distances.min():.3g} to "
         f"{distances.max():.3g}, mean {distances.mean():.3g}"

@@ -53,16 +53,16 @@ def prototypes(run: SavedRun) -> Figure | None:
 
 
 def first_and_last(run: SavedRun) -> Figure | None:
-    """Draws the initial noise and the trained prototype of the class that is predicted most often.
+    """Draws the initial and the trained prototype of the class that is predicted most often.
 
-    None if prototypes were initialized with training images (several per class) or trained discriminatively.
+    None for several prototypes per class, and for discriminative ones.
     """
     if run.prototypes is None or run.prototypes.shape[1] > 1 or run.network.discriminative or not run.snapshots:
         return None
     label = int(np.sum(run.record["test"]["confusion"], 0).argmax())
     images = torch.stack([next(iter(run.snapshots.values()))[0, label], run.prototypes[label, 0]])
-    figure = captioned_figure(images, ["initial noise", f"{run.class_names[label]}\nprototype"], 2)
-    figure.set_label("initial noise and trained prototype")
+    figure = captioned_figure(images, ["initial", f"{run.class_names[label]}\nprototype"], 2)
+    figure.set_label("initial and trained prototype")
     return figure
 
 
@@ -87,8 +87,8 @@ def pixel_weights(run: SavedRun) -> Figure | None:
         return None
     weights = weights.detach()
     figure = pixel_weights_figure(weights, run.title)
-    half = [side // 4 for side in weights.shape]
-    middle = weights[half[0] : -half[0], half[1] : -half[1]]
+    edge = len(weights) // 4
+    middle = weights[edge:-edge, edge:-edge]
     figure.set_label(f"{float(middle.sum() / weights.sum()):.0%} of the weight is in the middle quarter of the image")
     return figure
 

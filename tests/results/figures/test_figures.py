@@ -6,11 +6,13 @@ import shutil
 import sys
 import weakref
 from base64 import b64decode
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
 from omegaconf import OmegaConf
+from PIL import Image
 from records import record
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from torch.utils.tensorboard import SummaryWriter
@@ -22,7 +24,14 @@ from cifar10.results.figures import log_figures
 from cifar10.results.figures.confusion import confusion_figure, confusions_figure
 from cifar10.results.figures.curves import calibration, class_accuracy_figure, history_figure, reliability_figure
 from cifar10.results.figures.explanation import explanation_figure
-from cifar10.results.figures.images import captioned_figure, image_rows_figure, pair_figure, tile, weights_figure
+from cifar10.results.figures.images import (
+    animate_prototypes,
+    captioned_figure,
+    image_rows_figure,
+    pair_figure,
+    tile,
+    weights_figure,
+)
 from cifar10.results.figures.registry import FIGURES
 from cifar10.results.page.svg import svg
 from cifar10.results.saved_run import SavedRun
@@ -70,6 +79,19 @@ def test_row_and_column_titles_are_centered_on_images():
     labels = [(label.get_text(), label.get_position()[0]) for label in axes.get_xticklabels()]
     assert labels == [("cat", 2), ("dog", 8), ("frog", 14)]  # centers of 4 pixels, 6 apart
     assert [(label.get_text(), label.get_position()[1]) for label in axes.get_yticklabels()] == [("one", 2), ("two", 8)]
+
+
+def test_animation_has_a_frame_per_snapshot(tmp_path):
+    frames = torch.randint(256, (3, 2, 10, 3, 32, 32)) / 255
+    animate_prototypes(dict(enumerate(frames)), tmp_path / "a.png")
+    with Image.open(tmp_path / "a.png") as picture:
+        assert (picture.n_frames, picture.size) == (3, (3 * (5 * 34 - 2), 3 * 66))
+        for frame in range(3):
+            picture.seek(frame)
+            assert picture.info["duration"] == (3000 if frame == 2 else 500)
+            pixels = np.array(picture.convert("RGB"))[::3, ::3]
+            expected = (frames[frame, 0, 6] * 255).round().byte().permute(1, 2, 0)  # second row, second column
+            np.testing.assert_array_equal(pixels[34:66, 34:66], expected)
 
 
 def test_captions_are_below_their_images():
@@ -243,6 +265,20 @@ def test_nearest_and_farthest_images_of_each_class(synthetic_runs):
     figure = FIGURES["nearest_and_farthest"](run)
     np.testing.assert_array_equal(figure.axes[0].images[0].get_array(), tile(torch.stack(columns, 1)))
     assert f": {distances.min():.3g} to {distances.max():.3g}, mean {distances.mean():.3g}" in figure.get_label()
+
+
+@pytest.mark.parametrize(
+    ("counts", "drawn"), [([0, 1, 2], [[0, 0], [1, 0], [1, 1]]), ([5, 6, 30], [[3, 2], [3, 3], [3, 3]])]
+)
+def test_nearest_and_farthest_images_of_small_classes(counts, drawn, synthetic_runs):
+    run = SavedRun(synthetic_runs / "model=prototype")
+    run.class_names, run.network = NAMES, PrototypeNetwork(NAMES, prototypes_per_class=2, tta_flip=True)
+    labels = torch.arange(3).repeat_interleave(torch.tensor(counts))
+    images = torch.randint(256, (len(labels), 3, 32, 32), dtype=torch.uint8)
+    run.data = SimpleNamespace(test_images=images, test_labels=labels)
+    pixels = FIGURES["nearest_and_farthest"](run).axes[0].images[0].get_array()
+    shown = pixels[::34, ::34, 3] == 255
+    assert [[int(shown[:3, label].sum()), int(shown[3:, label].sum())] for label in range(3)] == drawn
 
 
 def test_pixel_weights_are_drawn_as_they_are(synthetic_runs):

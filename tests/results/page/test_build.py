@@ -126,8 +126,8 @@ def test_all_figures_have_alt_texts(synthetic):
     assert not skipped
     expected = ["accuracy", "confusion", "curves", "prototypes", "pairs", "classes", "errors", "calibration", "layers"]
     assert [name for name in shown.ids if name in {*expected, "provenance", "skipped"}] == [*expected, "provenance"]
-    # 4 runs x (confusion, curves, pair, errors, calibration), 3 first layers, 4 prototype figures, class accuracies
-    assert len(shown.alt_texts) == 4 * 5 + 3 + 4 + 1
+    # 4 runs x (confusion, curves, pair, errors, calibration), 3 first layers, 5 prototype figures, class accuracies
+    assert len(shown.alt_texts) == 4 * 5 + 3 + 5 + 1
     assert all(len(words) > 20 for words in shown.alt_texts)
     assert len(text.encode()) < 5e6
 
@@ -190,7 +190,7 @@ def test_figures_with_missing_or_damaged_files_are_listed(synthetic_runs, tmp_pa
     without = [line.partition(", without ")[2].replace(f"{tmp_path}/", "").split(": ")[:2] for line in skipped]
     assert without == [
         ["training curves", "model=mlp/metrics.csv"],
-        ["first and last, prototypes, explanation, first layer", "model=mlp/best.ckpt"],
+        ["first and last, prototypes, pixel weights, explanation, first layer", "model=mlp/best.ckpt"],
     ]
     assert all(line.startswith("MLP, study") for line in skipped)
     assert (tmp_path / "model=prototype/predictions.npz").read_bytes() == b"damaged"  # readers never write
