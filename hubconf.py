@@ -27,6 +27,14 @@ def prototype_best(weights: str | None = "default") -> _Network:
     return _prototypes("prototype_best", weights)
 
 
+def prototype_certified(weights: str | None = "default") -> _Network:
+    """Nearest-prototype classifier of one prototype per class, trained for large certified radii. Needs kornia.
+
+    weights: "default" loads the published weights; None initializes the network at random.
+    """
+    return _prototypes("prototype_certified", weights)
+
+
 def mlp(weights: str | None = "default") -> _Network:
     """MLP of three layers, trained as in the study of 2019.
 

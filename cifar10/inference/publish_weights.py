@@ -23,7 +23,7 @@ from cifar10.results.saved_run import SavedRun
 from cifar10.training.record import device_name
 from cifar10.training.run_folder import DEFAULT_DATA, RESULT
 
-NAMES = ("prototype", "prototype_best", "mlp", "mlp_best", "cnn", "cnn_best")
+NAMES = ("prototype", "prototype_best", "prototype_certified", "mlp", "mlp_best", "cnn", "cnn_best")
 """Published names: those of `model=` for the study's protocol, and of `experiment=`."""
 LICENSE = "MIT"
 LIMITS = "Predicts one of the classes for every image, even if none applies. The input has 32 x 32 pixels. "
@@ -56,7 +56,7 @@ def _chosen(runs: pd.DataFrame) -> Iterator[tuple[str, SavedRun]]:
     """Yields each name with its run; of run folders on CIFAR-10 without changed settings."""
     folders = runs["path"].map(lambda path: path.name == RESULT)
     rows = runs[folders & (runs["data"] == DEFAULT_DATA) & (runs["changes"] == "")]
-    for row in rows.sort_values("seed").drop_duplicates(["model", "experiment"]).itertuples():
+    for row in rows.sort_values("seed", kind="stable").drop_duplicates(["model", "experiment"]).itertuples():
         name = row.model.lower() if row.experiment == "study" else row.experiment
         if name in NAMES:
             yield name, SavedRun(row.path.parent, row.record)
