@@ -102,8 +102,8 @@ def test_class_accuracies_are_means_over_seeds(published):
 def test_provenance_of_each_run(published):
     header, *rows = published[1].tables["runs"]
     assert len(rows) == len(list(PUBLISHED.iterdir()))
-    run = json.loads(next(PUBLISHED.glob("cnn-cnn_fast-cifar10-*-seed2.json")).read_text())
-    (row,) = [row for row in rows if row[0] == "python train.py experiment=cnn_fast seed=2"]
+    run = json.loads(next(PUBLISHED.glob("cnn-study-cifar10-*-seed1.json")).read_text())
+    (row,) = [row for row in rows if row[0] == "python train.py model=cnn seed=1"]
     shown = dict(zip(header, row, strict=True))
     assert shown["test accuracy"] == f"{run['test']['accuracy']:.2%}"
     assert shown["commit"] == run["commit"][:10]
@@ -190,7 +190,7 @@ def test_figures_with_missing_or_damaged_files_are_listed(synthetic_runs, tmp_pa
     without = [line.partition(", without ")[2].replace(f"{tmp_path}/", "").split(": ")[:2] for line in skipped]
     assert without == [
         ["training curves", "model=mlp/metrics.csv"],
-        ["first and last, prototypes, pixel weights, explanation, first layer", "model=mlp/best.ckpt"],
+        ["first and last, prototypes, nearest and farthest, pixel weights, explanation, first layer", "model=mlp/best.ckpt"],
     ]
     assert all(line.startswith("MLP, study") for line in skipped)
     assert (tmp_path / "model=prototype/predictions.npz").read_bytes() == b"damaged"  # readers never write
