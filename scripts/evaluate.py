@@ -74,10 +74,10 @@ def report(args: argparse.Namespace) -> dict[str, Any]:
     precision = args.precision or (run.record["precision"] if run else "32-true")
     test = partial(evaluate, classifier, precision=precision, batch_size=data.eval_batch_size)
     images = data.test_images[: args.images], data.test_labels[: args.images]
-    clean = test(*images)
+    clean, published = test(*images), published_entry(predictor.checkpoint)
     results: dict[str, Any] = {
         "model": type(classifier).__name__,
-        "checkpoint": str(predictor.checkpoint),
+        "checkpoint": predictor.checkpoint.name if published else str(predictor.checkpoint),
         "data": data.name,
         "images": len(clean.predictions.labels),
         "tta_flip": getattr(network, "tta_flip", False),
@@ -92,7 +92,7 @@ def report(args: argparse.Namespace) -> dict[str, Any]:
     if not (args.data or args.images or args.tta_flip):
         if run and predictor.checkpoint.name == "best.ckpt":
             rows["metrics.json"] = compare_to_record(clean.test, run.record)
-        elif published := published_entry(predictor.checkpoint):
+        elif published:
             rows["weights.json"] = compare_to_record(clean.test, published)
     results |= {"test": clean.test, "ece": clean.ece}
     print_rows(rows)
