@@ -75,7 +75,7 @@ def test_each_of_several_prototypes_is_the_median_of_its_nearest_images(exact):
     "settings", [{"objective": "discriminative"}, {"delta": "ciede2000"}, {"tta_flip": True}], ids=str
 )
 def test_other_differences_and_objectives_are_refused(settings):
-    with pytest.raises(UserError, match="model.solver=weiszfeld"):
+    with pytest.raises(UserError, match=r"model\.solver=weiszfeld"):
         Weiszfeld(**settings)
 
 
