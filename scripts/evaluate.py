@@ -3,7 +3,7 @@
 python scripts/evaluate.py cnn_best                                 repeats the test and compares with weights.json
 python scripts/evaluate.py runs/cnn/seed=1                          repeats the test and compares with metrics.json
 python scripts/evaluate.py runs/cnn/seed=1 --corruptions            adds noise, blur, brightness, contrast and JPEG
-python scripts/evaluate.py runs/prototype/seed=1 --certify          adds the certified accuracy by mean Delta E
+python scripts/evaluate.py runs/prototype/seed=1 --certify          adds the certified accuracy, and draws it
 python scripts/evaluate.py runs/cnn/seed=1 --cifar10c CIFAR-10-C    adds the published corrupted images
 python scripts/evaluate.py best.ckpt data=folder data.root=PATH     tests on other images of the same classes
 python scripts/evaluate.py runs/cnn/seed=1 --tta-flip --json e.json test-time augmentation; writes all results as JSON
@@ -16,7 +16,14 @@ from pathlib import Path
 from statistics import mean
 from typing import TYPE_CHECKING, Any
 
-from cifar10.inference.command_line import add_checkpoint, add_device, make_parser, one_line_errors, positive_int
+from cifar10.inference.command_line import (
+    add_checkpoint,
+    add_device,
+    add_figure,
+    make_parser,
+    one_line_errors,
+    positive_int,
+)
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -30,7 +37,8 @@ def main() -> None:
     add_checkpoint(parser)
     parser.add_argument("data", nargs="*", metavar="data=...", help="data settings of train.py (default: the run's)")
     parser.add_argument("--corruptions", action="store_true", help="five kinds at five strengths")
-    parser.add_argument("--certify", action="store_true", help="certified accuracy within a mean Delta E")
+    parser.add_argument("--certify", action="store_true", help="certified accuracy by mean Delta E, with a figure")
+    add_figure(parser, "certified_accuracy.png")
     parser.add_argument(
         "--cifar10c", type=Path, metavar="PATH", help="folder of CIFAR-10-C: 19 kinds at five strengths"
     )
@@ -99,12 +107,14 @@ def report(args: argparse.Namespace) -> dict[str, Any]:
     if args.certify:
         import numpy as np
 
-        from cifar10.results.figures.robustness import CHANGES, accuracy_table, certified_radii
+        from cifar10.results.figures import save_figure
+        from cifar10.results.figures.robustness import CHANGES, accuracy_table, certified_radii, robustness_figure
 
         correct = clean.predictions.predicted == clean.predictions.labels
         radii = certified_radii(network, images[0], correct)
         results["certified_accuracy"] = {str(change): float(np.mean(radii > change)) for change in CHANGES}
-        print("\n" + "\n".join(accuracy_table({"certified accuracy": radii})))
+        save_figure(robustness_figure({}, {results["model"]: radii}), args.out)
+        print("\n".join(["", *accuracy_table({"certified accuracy": radii}), "", str(args.out)]))
     return results | test_robustness(args, test, images, clean, cifar10c, cifar101)
 
 

@@ -83,14 +83,19 @@ def test_corruptions_are_evaluated_at_five_strengths(command, synthetic_runs, tm
 
 def test_certified_accuracy_counts_correct_images_by_radius(command, synthetic_runs, tmp_path):
     run = SavedRun(synthetic_runs / "model=prototype")
-    code, text = command(run.folder, "--certify", "--images", 60, "--json", tmp_path / "found.json")
+    figure = tmp_path / "certified.svg"
+    options = ("--images", 60, "--json", tmp_path / "found.json", "--out", figure)
+    code, text = command(run.folder, "--certify", *options)
     images, labels = run.data.test_images[:60], run.data.test_labels[:60]
     radius, correct = run.network.certified_radius(images), run.network(images).argmax(1) == labels
     expected = {name: (correct & (radius > float(name))).double().mean().item() for name in ("0.25", "0.5", "1", "2")}
     assert code == 0
     assert json.loads((tmp_path / "found.json").read_text())["certified_accuracy"] == pytest.approx(expected)
     assert 0 < expected["0.25"] < correct.double().mean()
-    assert text.splitlines()[-1] == f"| certified accuracy | {' | '.join(f'{one:.1%}' for one in expected.values())} |"
+    *_, row, _, path = text.splitlines()
+    assert row == f"| certified accuracy | {' | '.join(f'{one:.1%}' for one in expected.values())} |"
+    assert path == str(figure)
+    assert "certified" in figure.read_text()
 
 
 def test_tta_flip_averages_logits_over_flips(command, synthetic_runs, tmp_path):
