@@ -4,11 +4,12 @@ python scripts/robustness.py prototype mlp cnn       writes robustness.png
 python scripts/robustness.py runs/cnn/seed=1         attacks the network of a finished run
 
 The attack is projected gradient descent in L*a*b*, with the same settings for every network. For prototypes, the
-certified accuracy is added, which no attack can undercut.
+certified accuracy is added, which no attack can undercut, and the ratio of each change to the certified radius.
 """
 
 import argparse
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from cifar10.inference.command_line import (
     CHECKPOINT,
@@ -18,6 +19,9 @@ from cifar10.inference.command_line import (
     one_line_errors,
     positive_int,
 )
+
+if TYPE_CHECKING:
+    import numpy as np
 
 BATCH = 50
 """Images attacked at once, which bounds the memory."""
@@ -63,7 +67,19 @@ def robustness(args: argparse.Namespace) -> str:
     save_figure(robustness_figure(attacked, certified), args.out)
     rows = {f"{name}, attacked": values for name, values in attacked.items()}
     rows |= {f"{name}, certified": values for name, values in certified.items()}
-    return "\n".join([*accuracy_table(rows, (0, 0.1, *CHANGES)), "", str(args.out)])
+    ratios = [ratio_line(name, attacked[name], radii) for name, radii in certified.items()]
+    return "\n".join([*accuracy_table(rows, (0, 0.1, *CHANGES)), "", *ratios, str(args.out)])
+
+
+def ratio_line(name: str, changes: "np.ndarray", radii: "np.ndarray") -> str:
+    """Compares the changes that an attack found with the certified radii, both (N,), where the radius is positive."""
+    import numpy as np
+
+    ratios = changes[radii > 0] / radii[radii > 0]
+    if not len(ratios):
+        return f"{name}: no positive certified radius"
+    low, median, high = (f"{value:.2f}" for value in np.quantile(ratios, (0, 0.5, 1), method="nearest"))
+    return f"{name}: changes of {low} to {high} certified radii, median {median}, {len(ratios)} images"
 
 
 if __name__ == "__main__":
