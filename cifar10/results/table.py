@@ -98,14 +98,17 @@ def to_markdown(rows: pd.DataFrame) -> str:
 
 
 def to_summary(rows: pd.DataFrame) -> str:
-    """Renders the README's Markdown table: the study's protocol and the best experiment of each model on CIFAR-10."""
+    """Renders the README's Markdown table: the study's protocol and the best experiment of each model on CIFAR-10.
+
+    The time is that of the fastest hardware.
+    """
     cells = [
         {
             "model": model.replace("Prototype", "prototype") + (" best" if best else ""),
             "parameters": f"{row.parameters:,}",
             "test accuracy, mean ± std (n)": f"{format_accuracy(row)} (n={row.n})",
             "2019 study": "" if best else f"{STUDY[model]:.1%}",
-            "time, hardware": "; ".join(f"{minutes:.1f} min, {device}" for device, minutes in row.hardware.items()),
+            "time, hardware": "{1:.1f} min, {0}".format(*min(row.hardware.items(), key=lambda item: item[1])),
             "command": f"`python train.py {f'experiment={row.name}' if best else f'model={model.lower()}'}`",
         }
         for model in STUDY

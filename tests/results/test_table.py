@@ -100,11 +100,12 @@ def test_text_excludes_empty_columns(rows):
 def test_summary_has_the_study_and_the_best_experiment_of_each_model(rows):
     best = record(0.642, 1)
     best["config"]["experiment"] = "mlp_best"
-    runs = [record(0.5, 1), record(0.52, 2), best, record(0.3, 1, "Prototype"), record(0.9, 1, epochs=30)]
+    faster = record(0.52, 2) | {"device": "GPU", "seconds": {"train": 60.0}}
+    runs = [record(0.5, 1), faster, best, record(0.3, 1, "Prototype"), record(0.9, 1, epochs=30)]
     found = rows(*runs, record(0.9, 1, "CNN", data="synthetic"))
     assert to_summary(found).splitlines()[2:] == [
         "| prototype | 1,000 | 30.0% (n=1) | 28.8% | 2.0 min, CPU, 32-true | `python train.py model=prototype` |",
-        "| MLP | 1,000 | 51.0% ± 1.4 (n=2) | 50.7% | 2.0 min, CPU, 32-true | `python train.py model=mlp` |",
+        "| MLP | 1,000 | 51.0% ± 1.4 (n=2) | 50.7% | 1.0 min, GPU, 32-true | `python train.py model=mlp` |",
         "| MLP best | 1,000 | 64.2% (n=1) |  | 2.0 min, CPU, 32-true | `python train.py experiment=mlp_best` |",
     ]
 
