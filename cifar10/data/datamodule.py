@@ -103,7 +103,7 @@ class ImageData(LightningDataModule):
         val_size = int(self.val_size) if self.val_size >= 1 else max(round(self.val_size * len(labels)), 1)
         if val_size >= len(labels):
             raise UserError(
-                f"data.val_size={self.val_size} leaves none of {len(labels)} images for training; choose a smaller one"
+                f"data.val_size={self.val_size} leaves 0 of {len(labels)} images for training; choose a smaller one"
             )
         val: slice | Tensor = slice(val_size)
         train: slice | Tensor = slice(val_size, None)  # views: no copy of all images

@@ -114,7 +114,7 @@ def test_more_ranks_than_images_raise_user_error(random_data):
 
 @pytest.mark.parametrize("val_size", [20, 21])
 def test_too_large_val_size_raises_user_error(random_data, val_size):
-    with pytest.raises(UserError, match=rf"data\.val_size={val_size} leaves none of 20 images"):
+    with pytest.raises(UserError, match=rf"data\.val_size={val_size} leaves 0 of 20 images"):
         random_data([0, 1] * 10, val_size=val_size).setup()
 
 

@@ -355,7 +355,7 @@ def test_checkpoint_of_other_images_is_refused(mlp_run, tmp_path):
         ("trainer.devices=nine", r"trainer: .*devices=nine"),
         ("trainer.limit_train_batches=0.01", r"trainer: .*limit_train_batches"),
         ("model.warmup_fraction=0.1", r"model.warmup_fraction=0.1 of 8 steps is not more than one; train longer"),
-        ("data.val_size=200", r"data.val_size=200 leaves none of 140"),
+        ("data.val_size=200", r"data.val_size=200 leaves 0 of 140"),
     ],
 )
 def test_error_of_trainer_model_or_data_is_one_line(override, message, tmp_path):
