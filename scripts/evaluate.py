@@ -49,6 +49,8 @@ def main() -> None:
     add_device(parser)
     parser.add_argument("--json", type=Path, metavar="FILE", help="write all results to FILE")
     args = parser.parse_intermixed_args()
+    if args.out != parser.get_default("out") and not args.certify:
+        parser.error("--out is the figure of --certify; add --certify")
     with one_line_errors():
         results = report(args)
         if args.json:

@@ -98,6 +98,10 @@ def test_certified_accuracy_counts_correct_images_by_radius(command, synthetic_r
     assert "certified" in figure.read_text()
 
 
+def test_figure_needs_certify(command, synthetic_runs):
+    assert command(synthetic_runs / "model=prototype", "--out", "certified.svg")[0] == 2
+
+
 def test_tta_flip_averages_logits_over_flips(command, synthetic_runs, tmp_path):
     run = SavedRun(synthetic_runs / "model=mlp")
     command(run.folder, "--tta-flip", "--images", 30, "--json", tmp_path / "found.json")
