@@ -91,6 +91,27 @@ def test_first_epoch_matches_the_study(model, max_loss, min_accuracy, overrides,
     assert float(row["val/accuracy"]) > min_accuracy
 
 
+FIRST_LOSSES = {
+    "prototype_one": 1.9115,
+    "prototype_best": 1.8089,
+    "prototype_certified": 1.8705,
+    "mlp_fast": 2.0947,
+    "mlp_best": 2.1757,
+    "cnn_fast": 2.0691,
+    "cnn_best": 2.1593,
+}
+"""Mean training loss of 20 steps with seed 1 in float32, over which the learning rate rises and falls."""
+
+
+@pytest.mark.parametrize("name", FIRST_LOSSES)
+def test_first_losses_of_the_experiments_are_unchanged(name, settings, tmp_path):
+    small = ["epochs=1", "trainer.limit_train_batches=20", "precision=32-true", "model.tta_shift_px=0"]
+    train(settings(f"experiment={name}", *small), tmp_path, test=False)
+    with (tmp_path / "metrics.csv").open() as file:
+        row = next(csv.DictReader(file))
+    assert float(row["train/loss"]) == pytest.approx(FIRST_LOSSES[name], rel=2e-3)
+
+
 @pytest.mark.parametrize(("model", "tolerance"), [(MLP, 0.5), (CNN, 0.1)])
 def test_initial_loss_is_near_ln_10(model, tolerance, data):
     torch.manual_seed(0)
