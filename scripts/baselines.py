@@ -85,7 +85,7 @@ def softmax_regression(data: ImageData) -> tuple[Tensor, str]:
     models = {penalty: fitted(penalty) for penalty in PENALTIES}
     best = max(models, key=lambda penalty: models[penalty].score(vectors(data.val_images), data.val_labels))
     predicted = torch.from_numpy(models[best].predict(vectors(data.test_images)))
-    return predicted, f", C={best:g} of {len(PENALTIES)}"
+    return predicted, f", C={best:g}, best of {len(PENALTIES)}"
 
 
 def nearest_neighbor(norm: float) -> Callable[[ImageData], tuple[Tensor, str]]:

@@ -4,7 +4,7 @@ python scripts/robustness.py prototype mlp cnn       writes robustness.png
 python scripts/robustness.py runs/cnn/seed=1         attacks the network of a finished run
 
 The attack is projected gradient descent in L*a*b*, with the same settings for every network. For prototypes, the
-certified accuracy is added, which no attack can undercut, and the ratio of each change to the certified radius.
+certified accuracy is added, a lower bound for every attack, and the ratio of the changes to the certified radii.
 """
 
 import argparse

@@ -160,7 +160,7 @@ class Classifier(LightningModule):
 
     def on_train_epoch_end(self) -> None:
         loss_sum, correct, count = self.reduce_train_metrics()
-        lr = max(self.trainer.optimizers[0].param_groups[0]["lr"], 0.0)  # OneCycleLR ends one step below 0
+        lr = max(self.trainer.optimizers[0].param_groups[0]["lr"], 0.0)  # OneCycleLR extrapolates after its last step
         self.log_epoch({"train/loss": loss_sum / count, "train/accuracy": correct / count, "lr": lr})
 
     def on_test_epoch_end(self) -> None:
