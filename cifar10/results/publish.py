@@ -26,17 +26,17 @@ from cifar10.results.table import aggregate, best_of, class_accuracy, study_of, 
 from cifar10.training.run_folder import RESULT
 
 TABLE = re.compile(r"(<!-- results -->\n).*?(<!-- /results -->)", re.DOTALL)
-PUBLISHED = ["prototypes", "first_and_last", "snapshots", "confused_pair", "confident_errors", "first_layer"]
-PUBLISHED += ["confusion", "training_curves", "calibration", "nearest_and_farthest"]
-"""Figures of the study's runs in docs/pictures: PNG, except the confusion matrix, which is SVG."""
-PUBLISHED_OF_BEST = ["pixel_weights"]
-"""Figures of the most accurate run of each model."""
+PICTURE = re.compile(r"pictures/(prototype|mlp|cnn)_(\w+)\.(?:png|svg)")
+"""A figure of a run in docs/pictures.md: its model and the name of the figure."""
+OF_BEST = "pixel_weights"
+"""The figure of the most accurate run of a model. The others are of the run that follows the study's protocol."""
 
 
 def publish(runs: pd.DataFrame, root: Path) -> list[str]:
     """Adds the records of `runs` to docs/results/ and renders tables and figures; returns a line per skipped part.
 
-    runs: from `cifar10.results.load`; root: the repository. Figures of other runs are not changed.
+    Draws the figures of single runs that docs/pictures.md shows. Figures of other runs are not changed.
+    runs: from `cifar10.results.load`; root: the repository.
     """
     _write_records(runs["record"], root / "docs/results")
     rows = aggregate(load(root / "docs/results"))
@@ -55,21 +55,22 @@ def publish(runs: pd.DataFrame, root: Path) -> list[str]:
         except UserError as error:
             skipped.append(str(error))
     _draw_prototypes(list(first.values()), root / "docs")
-    for rows_shown, names in ((study, PUBLISHED), (best, PUBLISHED_OF_BEST)):
+    page = root / "docs/pictures.md"
+    pictures = {match.group(0, 1, 2) for match in PICTURE.finditer(page.read_text() if page.exists() else "")}
+    for path, model, name in sorted(pictures):
+        rows_shown = [row for row in (best if name == OF_BEST else study) if row.model.lower() == model]
         for run in filter(None, (first.get(settings_key(row.records[0])) for row in rows_shown)):
-            skipped += _draw_pictures(run, names, root / "docs/pictures")
-    return skipped
+            skipped += _draw_picture(run, name, root / "docs" / path)
+    return list(dict.fromkeys(skipped))
 
 
-def _draw_pictures(run: SavedRun, names: Sequence[str], folder: Path) -> list[str]:
-    """Draws the figures that apply to the run; returns a line if its files are missing or damaged."""
-    model = run.record["model"].lower()
+def _draw_picture(run: SavedRun, name: str, path: Path) -> list[str]:
+    """Draws a figure if it applies to the run; returns a line if the run's files are missing or damaged."""
     try:
-        for name in names:
-            if (figure := FIGURES[name](run)) is not None:
-                _save(figure, folder / f"{model}_{name}.{'svg' if name == 'confusion' else 'png'}")
-        if "snapshots" in names and run.snapshots:
-            animate_prototypes(run.snapshots, folder / f"{model}_evolution.png")
+        if name == "evolution" and run.snapshots:
+            animate_prototypes(run.snapshots, path)
+        elif name in FIGURES and (figure := FIGURES[name](run)) is not None:
+            _save(figure, path)
     except UserError as error:
         return [str(error)]
     return []
