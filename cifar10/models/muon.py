@@ -6,9 +6,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-MOMENTUM = 0.9
-"""Of the orthogonalized updates. airbench94_muon uses 0.6 for batches of 2,000 (Jordan,
-github.com/KellerJordan/cifar10-airbench, 2024). docs/recipes.md compares it with 0.9."""
+MOMENTUM = 0.6
+"""Of the orthogonalized updates, as in airbench94_muon (Jordan, github.com/KellerJordan/cifar10-airbench, 2024).
+docs/recipes.md compares it with 0.9."""
 NEWTON_SCHULZ = (3.4445, -4.7750, 2.0315)
 """Coefficients of the iteration, from the reference below. Five steps take all singular values to about [0.7, 1.2]."""
 
