@@ -30,8 +30,7 @@ def aggregate(runs: pd.DataFrame) -> pd.DataFrame:
 def _row(group: pd.DataFrame) -> dict[str, Any]:
     first = group.iloc[0]
     changes = min(group["changes"], key=len)  # an override may restate a default
-    device = group["device"].str.replace(" 1 threads", " 1 thread", regex=False)
-    hardware = group.groupby(device + ", " + group["precision"], sort=False)["seconds"].mean() / 60
+    hardware = group.groupby(group["device"] + ", " + group["precision"], sort=False)["seconds"].mean() / 60
     row = {name: first[name] for name in ("model", "experiment", "data", "data_sha256")}
     row |= {"changes": changes, "name": ", ".join(filter(None, (first["experiment"], changes)))}
     row |= {"n": len(group), "seeds": list(group["seed"])}

@@ -33,7 +33,8 @@ def make_record(
         train_and_validation = {name: sum(float(row[column]) for row in epochs) for name, column in columns.items()}
     device = device_name(trainer.strategy.root_device)
     if trainer.strategy.root_device.type == "cpu":
-        device += f", {torch.get_num_threads()} threads"
+        threads = torch.get_num_threads()
+        device += f", {threads} thread{'s' if threads > 1 else ''}"
     trained = len(epochs) * min(trainer.num_training_batches * data.batch_size, len(data.train_labels))
     return {
         "model": OmegaConf.select(cfg, "model._target_").rpartition(".")[2],
