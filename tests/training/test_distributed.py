@@ -91,7 +91,7 @@ def test_gradient_equals_that_of_the_whole_batch(tmp_path):
 
 @pytest.mark.slow
 def test_error_of_a_rank_is_raised(tmp_path):
-    with pytest.raises(UserError, match=r"data.val_size=200 leaves none"):
+    with pytest.raises(UserError, match=r"data.val_size=200 leaves 0"):
         train(composed("model=mlp", "data.val_size=200", *TWO), tmp_path)
 
 
