@@ -5,14 +5,16 @@ from hashlib import sha256
 from importlib.metadata import version
 from inspect import getdoc
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from jinja2 import StrictUndefined, Template
 
 from cifar10.inference.evaluate import Evaluation
-from cifar10.inference.export import Check
 from cifar10.inference.predictor import Predictor
 from cifar10.results.records import command, experiment
+
+if TYPE_CHECKING:
+    from cifar10.inference.export import Check
 
 
 def make_card(
@@ -20,7 +22,7 @@ def make_card(
     training: Mapping[str, Any] | None,
     tested: Evaluation,
     files: Mapping[str, bytes],
-    checks: Mapping[str, Check],
+    checks: Mapping[str, "Check"],
 ) -> dict[str, Any]:
     """Returns the model card as plain Python.
 
