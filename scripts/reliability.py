@@ -38,7 +38,7 @@ def main() -> None:
 
 def with_table(page: str, rows: dict[str, tuple[int, str]]) -> str:
     """Returns the page with the table of faults between its two markers. rows: fault -> number of cases, outcome."""
-    lines = ["| fault | tried | what happened |", "| --- | --- | --- |"]
+    lines = ["| fault | cases | outcome |", "| --- | --- | --- |"]
     lines += [f"| {fault} | {count:,} | {outcome} |" for fault, (count, outcome) in sorted(rows.items())]
     table = "\n".join(["<!-- faults -->", *lines, "<!-- /faults -->"])
     return re.sub(r"<!-- faults -->.*<!-- /faults -->", lambda match: table, page, flags=re.DOTALL)

@@ -4,6 +4,7 @@ import json
 import os
 import runpy
 import sys
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
@@ -37,12 +38,14 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
     """Prints the count and outcome of each injected fault, and writes them to $FAULTS_JSON for docs/reliability.md."""
-    faults: dict[str, tuple[int, str]] = {}
+    counts: Counter[tuple[str, str]] = Counter()
     for report in terminalreporter.getreports("passed"):
         for name, value in report.user_properties if report.when == "call" else []:
             if name == "fault":
                 fault, count, outcome = value
-                faults[fault] = (faults.get(fault, (0, ""))[0] + count, outcome)
+                counts[fault, outcome] += count
+    # The same fault with fewer cases has another outcome, which counts them.
+    faults = {fault: (count, outcome) for (fault, outcome), count in reversed(counts.most_common())}
     if faults:
         terminalreporter.section("faults")
     for fault, (count, outcome) in faults.items():

@@ -22,7 +22,7 @@ SCENARIOS = {
     "cnn, bfloat16": "experiment=cnn_fast model.warmup_fraction=0.2 precision=bf16-mixed data.random_shift_px=2 "
     "ema_decay=0.9",
     "weiszfeld": "experiment=prototype_exact model.prototypes_per_class=2",
-    "constant learning rate, saved by time": "model=mlp data.random_flip=true checkpoint.every_n_minutes=0.0001",
+    "constant rate, checkpoints at time intervals": "model=mlp data.random_flip=true checkpoint.every_n_minutes=0.0001",
 }
 
 
