@@ -48,7 +48,7 @@ def search(
     _check_overrides(
         queue.study, [f"monitor={monitor}", *result_overrides([str(override.input_line) for override in overrides])]
     )
-    log.info("study %s: %d of %d trials done", location.study, queue.count(), n_trials)
+    log.info("study %s: %d of %d trials started or finished", location.study, queue.count(), n_trials)
     queue.fail_stale_trials()
     if running := len(queue.running()):  # of another process, or of a dead one: requeued before new trials
         log.info("waiting %d seconds for heartbeats of %d running trials", GRACE_SECONDS, running)

@@ -26,7 +26,7 @@ class StudyLocation(NamedTuple):
 
     pruner: `halving` keeps the best third of all trials after 1, 3, 9 ... epochs (asynchronous successive halving, Li
     et al., MLSys 2020). `hyperband` (Li et al., JMLR 18, 2018) runs several brackets of it with different first epochs.
-    `median` prunes a trial below the median of the completed trials at the same epoch. None disables pruning.
+    `median` prunes a trial that is worse than the median of completed ones at the same epoch. None disables pruning.
     """
 
     study: str

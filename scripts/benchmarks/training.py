@@ -1,4 +1,4 @@
-"""Measures training steps alone, at the batch size and precision of `model=`, and the arithmetic that they achieve.
+"""Measures training steps alone, at the batch size and precision of `model=`, and their throughput in TFLOP/s.
 
 Lightning alone: a Trainer without callbacks, loggers and metrics. Standard DataLoader baseline: Lightning's defaults,
 torchvision's `ToTensor` for each image, two workers, `self.log` and torchmetrics in each step; for prototypes, every
@@ -232,7 +232,7 @@ def standard_baseline(cfg: DictConfig, data: ImageData, steps: int) -> float:
 
 
 def keras_fit(cfg: DictConfig, data: ImageData, steps: int) -> float:
-    """Trains the study's network by Keras, on arrays in memory; the first steps compile it and are not counted."""
+    """Trains the study's network with Keras, on arrays in memory; the first steps compile it and are not counted."""
     import keras
     from keras import layers
 

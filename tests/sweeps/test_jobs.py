@@ -172,7 +172,7 @@ def test_user_mistake_is_one_line(sweep, arguments, line):
 
 def test_sweep_under_torchrun_is_refused(sweep, monkeypatch):
     monkeypatch.setenv("WORLD_SIZE", "2")
-    assert sweep("model=mlp", "seed=1,2")[0].startswith("train.py: 2 processes were started")
+    assert sweep("model=mlp", "seed=1,2")[0].startswith("train.py: -m was started in 2 processes")
 
 
 def test_job_changes_to_the_folder_of_the_sweep(sweep, tmp_path, elsewhere, monkeypatch, fake_train):

@@ -24,7 +24,7 @@ def test_search_continues_until_the_study_has_n_trials(search, tmp_path, study):
     assert search("hydra.sweeper.n_trials=1")[0] == 0
     status, output = search("hydra.sweeper.n_trials=2", "runs=other")  # does not affect results
     assert status == 0
-    assert "study s: 1 of 2 trials done" in output
+    assert "study s: 1 of 2 trials" in output
     trials = study().trials
     assert [trial.state.name for trial in trials] == ["COMPLETE"] * 2
     (table,) = (tmp_path / "other/sweeps").iterdir()
