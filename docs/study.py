@@ -214,8 +214,8 @@ pair_figure(panels, counts, pair)
 # %% [markdown]
 # ## 5. Comparison
 #
-# In the study, the accuracy rose from 28.8% to 50.7% and 75.9%. The prototypes here start higher because they use
-# Delta E 1976; the study used another color difference, redmean. The confusion matrices are drawn without their
+# In the study, the accuracy rose from 28.8% to 50.7% and 75.9%. The prototypes here are more accurate because they
+# use Delta E 1976; the study used another color difference, redmean. The confusion matrices are drawn without their
 # diagonals, so that the errors are visible.
 
 # %%
@@ -293,9 +293,10 @@ pd.DataFrame(rows).style.format("{:.1%}")
 #
 # ## 9. Explanations
 #
-# Which pixels support a prediction? Each row explains one model: red pixels support the prediction, blue pixels
-# oppose it. Only the maps of occlusion have a common scale: the decrease of the probability if a patch is replaced by
-# the image's mean color. [models.md](models.md#explanations) describes the other methods.
+# Which pixels support a prediction? Each row explains one model: in occlusion and integrated
+# gradients, red pixels support the prediction, and blue pixels oppose it. Only the maps of occlusion have a common
+# scale: the decrease of the probability if a patch is replaced by the image's mean color.
+# [models.md](models.md#explanations) describes the other methods.
 
 # %%
 explained = {name: cifar10.load(name, "cpu").network for name in ("prototype_best", "mlp_best", "cnn_best")}

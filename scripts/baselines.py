@@ -24,12 +24,12 @@ from cifar10.training.config import compose_settings
 
 TABLE = re.compile(r"(<!-- baselines -->\n).*?(<!-- /baselines -->)", re.DOTALL)
 PENALTIES = (1e-5, 1e-4, 1e-3, 1e-2, 1e-1)
-"""Values of C, scikit-learn's inverse penalty of softmax regression, that are compared on the validation images."""
+"""Values of C, scikit-learn's inverse regularization strength of softmax regression; validation images select one."""
 
 
 def main() -> None:
     parser = make_parser(__doc__)
-    parser.add_argument("--data", choices=("cifar10", "synthetic"), default="cifar10", help="synthetic: for a trial")
+    parser.add_argument("--data", choices=("cifar10", "synthetic"), default="cifar10", help="synthetic: a quick test")
     parser.add_argument("--out", type=Path, help="update baselines.json and results.md in this folder")
     args = parser.parse_args()
     with one_line_errors():

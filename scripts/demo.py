@@ -17,7 +17,8 @@ from cifar10.inference.command_line import CHECKPOINT, add_device, make_parser, 
 
 def main() -> None:
     parser = make_parser(__doc__)
-    parser.add_argument("runs", nargs="*", type=Path, metavar="CKPT", help=f"{CHECKPOINT} (default: the best names)")
+    best = "(default: the best published weights of each model)"
+    parser.add_argument("runs", nargs="*", type=Path, metavar="CKPT", help=f"{CHECKPOINT} {best}")
     parser.add_argument("--image", type=Path, help="image file shown at the start")
     parser.add_argument("--port", type=int, metavar="N", help="default: the first free port from 7860")
     add_device(parser)

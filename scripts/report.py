@@ -1,6 +1,6 @@
 """Prints a table of finished runs. Optionally writes CSV or an HTML page, or publishes the runs.
 
-python scripts/report.py runs                    prints a table of all finished runs, best validation first
+python scripts/report.py runs                    prints a table of all finished runs, by validation accuracy
 python scripts/report.py runs --csv table.csv    writes the table as CSV
 python scripts/report.py runs --page page.html   writes one HTML file with tables and figures
 python scripts/report.py runs/cnn --publish      adds the records to docs/results/, renders tables and figures, and

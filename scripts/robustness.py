@@ -4,7 +4,8 @@ python scripts/robustness.py prototype mlp cnn       writes robustness.png
 python scripts/robustness.py runs/cnn/seed=1         attacks the network of a finished run
 
 The attack is projected gradient descent in L*a*b*, with the same settings for every network. For prototypes, the
-certified accuracy is added, a lower bound for every attack, and the ratio of the changes to the certified radii.
+output also contains the certified accuracy, a lower bound under every attack, and the ratio of the changes to the
+certified radii.
 """
 
 import argparse
@@ -79,7 +80,7 @@ def ratio_line(name: str, changes: "np.ndarray", radii: "np.ndarray") -> str:
     if not len(ratios):
         return f"{name}: no positive certified radius"
     low, median, high = (f"{value:.2f}" for value in np.quantile(ratios, (0, 0.5, 1), method="nearest"))
-    return f"{name}: changes of {low} to {high} certified radii, median {median}, {len(ratios)} images"
+    return f"{name}: changes of {low} to {high} times the certified radius, median {median}, {len(ratios)} images"
 
 
 if __name__ == "__main__":

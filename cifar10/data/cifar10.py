@@ -68,7 +68,8 @@ class CIFAR10Data(ImageData):
                     self._unpack()
         except OSError as error:
             where, why = Path(error.filename or root).absolute(), error.strerror or error
-            raise UserError(f"{where}: {why}; make room or choose another folder with data.root=PATH") from error
+            hint = "check free space and permissions, or choose another folder with data.root=PATH"
+            raise UserError(f"{where}: {why}; {hint}") from error
 
     def _is_complete(self) -> bool:
         return all((self.folder / name).is_file() for name in official_files(self.official))

@@ -45,7 +45,7 @@ class ImageData(LightningDataModule):
     """Base class of the data sets. Subclasses implement `read`, and `prepare_data` if they download.
 
     batch_size: images per optimizer step, over all ranks. eval_batch_size: images per validation or test batch;
-    None chooses by device. val_size: validation images, as a number or as a share of the training images. val_split:
+    None chooses by device. val_size: validation images, as a number or as a fraction of the training images. val_split:
     `first` takes the first images, as in the study; `stratified` samples each class in proportion, seeded by val_seed.
     random_flip, random_shift_px, cutout_px: see `RandomAugmentation`. seed: seeds the training order and the
     augmentation.
@@ -161,7 +161,7 @@ class ImageData(LightningDataModule):
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         if "epoch" not in state_dict:
-            raise UserError("the checkpoint is of an earlier version of this project; start over with overwrite=true")
+            raise UserError("an earlier version of this project saved the checkpoint; start over with overwrite=true")
         if state_dict["checksum"] != self.checksum:
             raise UserError(
                 f"data={self.name} differs from the data set that the checkpoint was trained on; "

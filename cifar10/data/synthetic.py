@@ -1,4 +1,4 @@
-"""Synthetic images: run the whole study without a download, in about a minute."""
+"""Synthetic images, for runs without a download."""
 
 from typing import Annotated, Any
 

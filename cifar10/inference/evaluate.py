@@ -71,7 +71,7 @@ def find_run(checkpoint: Path) -> SavedRun | None:
 
 
 def load_predictors(paths: Sequence[str | Path], device: str | None) -> dict[str, Predictor]:
-    """Returns the networks by title, of paths or names as of `Predictor`. Raises UserError if their classes differ."""
+    """Returns title -> predictor for paths or names, as in `Predictor`. Raises UserError if their classes differ."""
     predictors: dict[str, Predictor] = {}
     for path in paths:
         predictor = Predictor(path, device)

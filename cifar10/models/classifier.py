@@ -25,7 +25,7 @@ from cifar10.networks.checkpoint import read_checkpoint
 
 Batch = tuple[Tensor, Tensor]
 SECONDS_PER_CALL = 0.1
-"""How long one call of `training_step` trains: long against Lightning's cost of a call, short for a signal to stop."""
+"""Duration of a call of `training_step`: long compared with Lightning's overhead, short enough to react to signals."""
 Rate = Annotated[float, Gt(0), Lt(inf)]
 """A learning rate."""
 
@@ -33,7 +33,7 @@ Rate = Annotated[float, Gt(0), Lt(inf)]
 class Classifier(LightningModule):
     """Trains and tests a network from raw images to logits; subclasses implement `configure_optimizers`.
 
-    A batch is images as of `Network.forward` and labels (N,) int64. Logged per epoch: `train/loss`, `train/accuracy`,
+    A batch is images as in `Network.forward` and labels (N,) int64. Logged per epoch: `train/loss`, `train/accuracy`,
     `val/loss`, `val/accuracy`, `lr`; accuracies are in [0, 1]. A checkpoint within an epoch holds the epoch's sums so
     far, and each checkpoint what `load_network` needs.
     """
@@ -70,7 +70,7 @@ class Classifier(LightningModule):
         """Runs optimizer steps until a callback needs to act, for SECONDS_PER_CALL at most; returns the last loss.
 
         Returns None at the end of a loader without length: Lightning calls once more than there are batches.
-        Lightning's own cost arises once per call. Results do not depend on the number of steps in a call. Under DDP it
+        Lightning's overhead occurs once per call. Results do not depend on the number of steps in a call. Under DDP it
         is one: gradients of further backward passes in the same call are not all reduced.
         """
         optimizer: Any = self.optimizers()
@@ -214,7 +214,7 @@ class Classifier(LightningModule):
     @classmethod
     def _check_is_own(cls, checkpoint: dict[str, Any]) -> None:
         if (saved := checkpoint["model"]) != cls.__name__:
-            raise UserError(f"this checkpoint is of {saved}, not of {cls.__name__}; choose that model")
+            raise UserError(f"got a checkpoint of {saved}, expected one of {cls.__name__}; load it with {saved}")
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         self._check_is_own(checkpoint)
@@ -234,5 +234,5 @@ def training_data(trainer: Trainer) -> ImageData:
     """Returns the data module. Raises UserError if the Trainer has a loader instead."""
     data = getattr(trainer, "datamodule", None)
     if not isinstance(data, ImageData):
-        raise UserError("this model needs all training images: call fit with datamodule=, one of cifar10.data")
+        raise UserError("this model needs all training images: call fit with datamodule=, from cifar10.data")
     return data

@@ -20,12 +20,14 @@ from cifar10.networks.feed_forward import FeedForwardNetwork
 
 
 class FeedForward(Classifier):
-    """Trains a FeedForwardNetwork by cross-entropy; see there for `batch_norm`, `tta_flip` and `tta_shift_px`.
+    """Trains a FeedForwardNetwork with the cross-entropy loss.
+
+    See `FeedForwardNetwork` for `batch_norm`, `tta_flip` and `tta_shift_px`.
 
     optimizer: `adam` as in Keras, `adamw`, `sgd` with Nesterov momentum 0.9, or `muon`, which is `sgd` with
     orthogonalized updates of all weights but the first and the last layer's; it needs `batch_norm`.
-    warmup_fraction: share of the steps over which the learning rate rises to `learning_rate`, from a 25th of it, then
-    falls to nearly 0, both linearly. Without it the rate is constant.
+    warmup_fraction: fraction of the steps over which the learning rate rises linearly to `learning_rate`, from a 25th
+    of it. Then it falls linearly to nearly 0. Without it the rate is constant.
     label_smoothing: probability that is spread over all classes, in training only, so that validation losses stay
     comparable.
     """
@@ -45,7 +47,7 @@ class FeedForward(Classifier):
         label_smoothing: Annotated[float, Interval(ge=0, lt=1)] = 0.0,
     ) -> None:
         if optimizer == "muon" and not batch_norm:
-            raise UserError("model.optimizer=muon needs model.batch_norm=true, since it keeps the norm of the weights")
+            raise UserError("model.optimizer=muon needs model.batch_norm=true: Muon fixes the norm of the weights")
         super().__init__(self.network_class(class_names, batch_norm, tta_flip, tta_shift_px))
         self.save_hyperparameters(logger=False)
         self.learning_rate, self.optimizer, self.weight_decay = learning_rate, optimizer, weight_decay
@@ -75,8 +77,8 @@ class FeedForward(Classifier):
         steps = int(self.trainer.estimated_stepping_batches)
         if self.warmup_fraction * steps <= 1:
             raise UserError(
-                f"model.warmup_fraction={self.warmup_fraction} of {steps} steps is not more than one; train longer, "
-                "in smaller batches, or at a constant rate with model.warmup_fraction=null"
+                f"model.warmup_fraction={self.warmup_fraction} of {steps} steps: expected more than one step; train "
+                "longer, in smaller batches, or at a constant rate with model.warmup_fraction=null"
             )
         shape: dict[str, Any] = {"pct_start": self.warmup_fraction, "anneal_strategy": "linear"}
         schedule = OneCycleLR(optimizer, self.learning_rate, steps, cycle_momentum=False, **shape)

@@ -19,7 +19,7 @@ from cifar10.networks.base import CIFAR10_CLASSES, to_unit
 from cifar10.networks.prototype import PrototypeNetwork
 
 PAIRS_TO_COMPILE = 5_000_000
-"""Pairs of a training image and a prototype in a run from which compiled kernels save more than their seconds."""
+"""Pairs (training image, prototype) in a run from which compiled kernels save more time than compiling takes."""
 
 KMEANS_STEPS = 20
 WEIGHTS_LR_FACTOR = 3
@@ -66,9 +66,9 @@ class Prototype(Classifier):
         if solver != "gradient":
             raise UserError(f"model.solver={solver} is the class cifar10.models.weiszfeld.Weiszfeld, not Prototype")
         if tolerance != TOLERANCE:
-            raise UserError(f"model.tolerance={tolerance} needs model.solver=weiszfeld; leave it out")
+            raise UserError(f"model.tolerance={tolerance} needs model.solver=weiszfeld; set it, or omit tolerance")
         if compile is True and delta == "ciede2000":
-            raise UserError("model.compile=true has no kernel for model.delta=ciede2000; set model.compile=auto")
+            raise UserError("model.compile=true: model.delta=ciede2000 has no compiled kernel; set model.compile=auto")
         discriminative = objective == "discriminative"
         if pixel_weights and not discriminative:
             raise UserError("model.pixel_weights=true needs model.objective=discriminative; set both")
@@ -121,7 +121,7 @@ class Prototype(Classifier):
         return data.train_images[torch.cat(chosen)]
 
     def _class_means(self, means: Tensor) -> Tensor:
-        """Returns the k-means of each class's training images, from the given ones; (C * K, 3, 32, 32)."""
+        """Returns the k-means centers of each class's training images, starting from `means`; (C * K, 3, 32, 32)."""
         data, per_class = training_data(self.trainer), self.network.per_class
         found = []
         for label, centers in enumerate(means.flatten(1).split(per_class)):

@@ -23,7 +23,7 @@ from cifar10.networks.base import CIFAR10_CLASSES, to_unit
 
 log = logging.getLogger(__name__)
 LAB_BYTES = 2**30
-"""Memory that may be taken to convert images once: epochs are four times as fast. CIFAR-10 needs 0.6 GiB."""
+"""Largest memory for keeping the converted images, which makes epochs four times as fast. CIFAR-10 needs 0.6 GiB."""
 PAIRS = 2**17
 """Pairs of pixels compared at once: few enough for a CPU's cache, which makes it five times as fast."""
 
@@ -97,7 +97,7 @@ class Weiszfeld(Prototype):
                 medians.step()
                 target = to_rgb(medians.medians)
                 self.trainer.should_stop = self.converged
-            # A step of rate 1 down its gradient leads there, so that Lightning counts and saves as for any model.
+            # An SGD step at learning rate 1 moves the prototypes there, so Lightning counts and saves as for any model.
             return (self.network.prototypes - target).square().sum() / 2
 
     def configure_optimizers(self) -> torch.optim.Optimizer:

@@ -124,7 +124,7 @@ def _draw_comparisons(study: Sequence[Any], best: Sequence[Any], folder: Path) -
 
 
 def _draw_prototypes(runs: Sequence[SavedRun], folder: Path) -> None:
-    """Draws all runs with one prototype per class in one figure, and for each K > 1 the run of best validation."""
+    """Draws all runs with one prototype per class in one figure, and for each K > 1 the one of best val_accuracy."""
     single = {}
     for run in sorted(runs, key=lambda run: run.record["val_accuracy"]):
         if run.prototypes is None:

@@ -12,7 +12,7 @@ STUDY = {"Prototype": 0.2876, "MLP": 0.507, "CNN": 0.759}
 
 
 def aggregate(runs: pd.DataFrame) -> pd.DataFrame:
-    """Returns one row per combination of settings, whatever the device; best validation first within a model.
+    """Returns one row per combination of settings, whatever the device; within a model by validation accuracy.
 
     Rows on CIFAR-10 come first, models in the order of the study. runs: from `cifar10.results.load`, not empty.
     Columns: model, experiment, data, data_sha256, changes and `name` (experiment and changes); n and `seeds`; mean and

@@ -22,7 +22,7 @@ from cifar10.training.rng_state import get_random_state, set_random_state
 from cifar10.training.signals import StopSignals
 
 LOSSES_AT_ONCE = 50
-"""The losses of so many steps are checked together: reading them waits for the accelerator."""
+"""Number of steps whose losses are checked together: reading a loss waits for the accelerator."""
 
 
 class SafeCheckpointIO(TorchCheckpointIO):

@@ -190,7 +190,7 @@ def _user_error(key: str, values: Any, error: ValidationError) -> UserError:
 
 
 def explain(error: Exception) -> str:
-    """Returns `one_line(error)`. Suggests the closest name for an unknown setting, and quotes for other characters."""
+    """Returns `one_line(error)`. Suggests the closest name for an unknown setting, or quotes."""
     if isinstance(error, OverrideParseException):
         override = " ".join(error.override.split())  # without line breaks
         if "=" not in override:

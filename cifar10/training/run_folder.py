@@ -86,7 +86,7 @@ def _parse(overrides: Sequence[str]) -> list[Override]:
 
 
 def safe_name(text: str) -> str:
-    """Returns `text` as a file name: other characters become `_`, and a long name is shortened."""
+    """Returns `text` as a file name: `_` replaces all but letters, digits and `_.=,+~-`; long names are shortened."""
     return _shorten(re.sub(r"[^\w.=,+~-]+", "_", text))
 
 
@@ -101,7 +101,7 @@ def _hash(value: object) -> str:
 def finished_result(folder: Path, cfg: DictConfig) -> dict[str, Any] | None:
     """Returns the record of a finished run, or None if the run has to be trained, resumed or overwritten.
 
-    cfg: all settings, as of `fill_defaults`. Raises UserError if the folder holds a run with other settings.
+    cfg: all settings, from `fill_defaults`. Raises UserError if the folder holds a run with other settings.
     """
     if cfg.overwrite:
         return None

@@ -33,7 +33,7 @@ from cifar10.errors import UserError
 from cifar10.training.config import check_arguments
 
 ALTERNATIVES = "or set another mirror (data.mirrors=[URL]), or use synthetic images (data=synthetic)"
-DISK = "make room or choose another folder with data.root=PATH"
+DISK = "check free space and permissions, or choose another folder with data.root=PATH"
 CHUNK = 10_000
 
 

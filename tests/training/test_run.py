@@ -338,7 +338,7 @@ def test_locked_folder_is_refused(tmp_path):
 
 def test_checkpoint_of_another_model_is_named(mlp_run, tmp_path):
     (tmp_path / "last.ckpt").write_bytes((mlp_run / "last.ckpt").read_bytes())
-    with pytest.raises(UserError, match=r"this checkpoint is of MLP, not of Prototype"):
+    with pytest.raises(UserError, match=r"got a checkpoint of MLP, expected one of Prototype"):
         train(composed("model=prototype"), tmp_path)
 
 
@@ -354,7 +354,7 @@ def test_checkpoint_of_other_images_is_refused(mlp_run, tmp_path):
         ("trainer.accelerator=abacus", r"trainer: accelerator=abacus"),
         ("trainer.devices=nine", r"trainer: .*devices=nine"),
         ("trainer.limit_train_batches=0.01", r"trainer: .*limit_train_batches"),
-        ("model.warmup_fraction=0.1", r"model.warmup_fraction=0.1 of 8 steps is not more than one; train longer"),
+        ("model.warmup_fraction=0.1", r"model.warmup_fraction=0.1 of 8 steps: expected more than one step"),
         ("data.val_size=200", r"data.val_size=200 leaves 0 of 140"),
     ],
 )

@@ -21,7 +21,7 @@ FONT_SIZE = 9
 WIDTH = 8.6
 """Width of most figures in inches, that of a README: 830 px at 96 dpi."""
 LOGGED = ("confusion", "prototypes", "first_and_last", "snapshots", "calibration", "first_layer")
-"""Figures in the loggers: those that need no test images, which take seconds to load, and do not repeat its curves."""
+"""Figures in the loggers: they do not repeat logged curves, and need no test images, which take seconds to load."""
 
 
 class Figure(matplotlib.figure.Figure):

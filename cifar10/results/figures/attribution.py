@@ -1,4 +1,4 @@
-"""Explains predictions by Captum's attribution methods, and draws those of several networks on one scale.
+"""Explains predictions with Captum's attribution methods, and draws those of several networks on one scale.
 
 Occlusion: the change of the predicted class's probability if a patch is replaced by the mean color of the image (Zeiler
 and Fergus, ECCV 2014). Probabilities have the same meaning for all networks. Integrated gradients: contributions of the

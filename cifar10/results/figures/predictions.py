@@ -108,5 +108,5 @@ def certified_accuracy(run: SavedRun) -> Figure | None:
     radii = certified_radii(network, run.data.test_images, predictions.predicted == predictions.labels)
     figure = robustness_figure({}, {run.record["model"]: radii}, run.title)
     shares = ", ".join(f"{np.mean(radii > change):.1%} within {change}" for change in CHANGES)
-    figure.set_label(f"accuracy that no change of an image within a mean Delta E can undercut: {shares}")
+    figure.set_label(f"certified accuracy by the mean Delta E of the change: {shares}")
     return figure

@@ -1,4 +1,4 @@
-"""Logs to an MLflow server, by Lightning's logger."""
+"""Logs to an MLflow server with Lightning's logger."""
 
 import logging
 import os

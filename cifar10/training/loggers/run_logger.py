@@ -23,7 +23,7 @@ class RunLogger(Logger):
     """Logger with the same names of metrics, settings, results and figures in each subclass."""
 
     def start(self, settings: dict[str, Any]) -> None:
-        """Called in rank 0 before training. settings: as of `hyperparameters`."""
+        """Called in rank 0 before training. settings: from `hyperparameters`."""
 
     @abstractmethod
     def log_results(self, record: dict[str, Any]) -> None:

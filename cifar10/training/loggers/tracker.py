@@ -19,7 +19,7 @@ log = logging.getLogger(__name__)
 
 
 class Tracker(RunLogger):
-    """Logs to a server. If it fails, logs one warning, keeps what it did not get, and tries again when the run ends.
+    """Logs to a server. If the server fails, logs one warning, queues the data, and retries after the test.
 
     The id of the server's run is stored in the run folder, so that a resumed run continues it.
     """

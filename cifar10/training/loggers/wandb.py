@@ -1,4 +1,4 @@
-"""Logs to Weights & Biases, by Lightning's logger."""
+"""Logs to Weights & Biases with Lightning's logger."""
 
 import os
 from pathlib import Path
