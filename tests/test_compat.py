@@ -1,9 +1,7 @@
 """Tests that the private names of cifar10/compat.py exist and have the expected effect."""
 
-import signal
-
 import torch
-from lightning import LightningModule, Trainer
+from lightning import LightningModule
 
 from cifar10 import compat
 
@@ -13,14 +11,6 @@ def test_lightning_has_register_signal_handlers(quiet_trainer):
     assert callable(getattr(connector, "register_signal_handlers", None)), (
         "lightning.Trainer has no _signal_connector.register_signal_handlers: adapt compat.keep_signal_handlers"
     )
-
-
-def test_keep_signal_handlers_keeps_the_sigterm_handler(quiet_trainer):
-    before = signal.getsignal(signal.SIGTERM)
-    trainer: Trainer = quiet_trainer()
-    compat.keep_signal_handlers(trainer)
-    trainer._signal_connector.register_signal_handlers()
-    assert signal.getsignal(signal.SIGTERM) is before
 
 
 def test_mark_dynamic_batch_compiles_one_graph_for_all_batch_sizes():

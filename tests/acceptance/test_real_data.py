@@ -2,7 +2,6 @@
 
 import csv
 
-import numpy as np
 import pytest
 import torch
 from hydra import compose, initialize
@@ -12,8 +11,6 @@ from cifar10.color.delta_e import to_lab
 from cifar10.data.cifar10 import CIFAR10Data
 from cifar10.inference.evaluate import evaluate
 from cifar10.models.build import load_model
-from cifar10.models.cnn import CNN
-from cifar10.models.mlp import MLP
 from cifar10.networks.base import to_unit
 from cifar10.networks.weights import read_index
 from cifar10.training.run import train
@@ -110,17 +107,6 @@ def test_first_losses_of_the_experiments_are_unchanged(name, settings, tmp_path)
     with (tmp_path / "metrics.csv").open() as file:
         row = next(csv.DictReader(file))
     assert float(row["train/loss"]) == pytest.approx(FIRST_LOSSES[name], rel=2e-3)
-
-
-@pytest.mark.parametrize(("model", "tolerance"), [(MLP, 0.5), (CNN, 0.1)])
-def test_initial_loss_is_near_ln_10(model, tolerance, data):
-    torch.manual_seed(0)
-    model = model()
-    if isinstance(model, CNN):
-        model.network.fit_normalization(data.train_images)
-    with torch.no_grad():
-        loss = model.loss(model(data.val_images), data.val_labels).item()
-    assert loss == pytest.approx(np.log(10), abs=tolerance)
 
 
 @pytest.mark.parametrize("name", [name for name in read_index() if name != "cnn_best"])

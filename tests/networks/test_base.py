@@ -1,14 +1,9 @@
-"""Tests the defaults of the base class, and the imports of the networks."""
-
-import subprocess
-import sys
+"""Tests the defaults of the base class."""
 
 import pytest
 import torch
 
 from cifar10.networks.base import CIFAR10_CLASSES, Network, to_unit
-
-HEAVY = ("lightning", "torchmetrics", "torchvision", "hydra", "omegaconf", "pydantic", "matplotlib", "pandas")
 
 
 class LinearNetwork(Network):
@@ -32,15 +27,3 @@ def test_defaults_of_network_with_forward_only():
 @pytest.mark.parametrize("dtype", [torch.float16, torch.float64])
 def test_to_unit_returns_float32_for_any_precision(dtype):
     assert to_unit(torch.rand(2, 3, 4, 4).to(dtype)).dtype == torch.float32
-
-
-def test_networks_import_no_training_library():
-    code = f"""
-import sys
-import cifar10.networks.checkpoint, cifar10.networks.cnn, cifar10.networks.mlp
-print([name for name in {(*HEAVY, "kornia")} if name in sys.modules])
-import cifar10.networks.prototype
-print([name for name in {HEAVY} if name in sys.modules])
-"""
-    output = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
-    assert output == "[]\n[]\n"
