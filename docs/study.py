@@ -137,8 +137,8 @@ FIGURES["prototypes"](run)
 # !{PYTHON} train.py experiment=prototype_exact {OPTIONS}
 
 # %% [markdown]
-# The accuracies of both runs differ by about as much as those of two seeds. The model limits the accuracy, not its
-# optimization.
+# The accuracies of both runs differ by about as much as those of two seeds. The accuracy is limited by the
+# model, not by its optimization.
 #
 # ### Predictions
 #

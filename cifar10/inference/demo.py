@@ -59,7 +59,7 @@ def make_page(
         for title in compared:
             gradio.Markdown(f"**{title}**: nearest prototypes; below, their color difference maps with the mean")
             comparisons.append(gradio.Gallery(columns=TOP, height="auto", elem_classes="comparison", **GALLERY))
-        gradio.Markdown("**Explanations**: in occlusion, red supports the prediction, on a common scale")
+        gradio.Markdown("**Explanations**: red supports the prediction, blue opposes it; occlusion has a common scale")
         explained = gradio.Gallery(columns=3, height="auto", elem_classes="explanation", **GALLERY)
         outputs = [resized, *labels, *comparisons]
         # preprocess=False: the project decodes the file itself, which limits its number of pixels.
