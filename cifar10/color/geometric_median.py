@@ -12,7 +12,7 @@ RELAXATION = 1.5
 class GeometricMedians:
     """Over-relaxed Weiszfeld iteration: `update` accumulates sums in a pass over the data, `step` moves the medians.
 
-    The geometric median of colors x is the y that minimises the mean |x - y|, a convex problem. Weiszfeld's step moves
+    The geometric median of colors x is the y that minimizes the mean |x - y|, a convex problem. Weiszfeld's step moves
     y to the mean of x with weights 1 / |x - y| ("Sur le point pour lequel la somme des distances de n points donnes est
     minimum", Tohoku Mathematical Journal 43, 1937). Sums over ranks equal the sums over all images.
 

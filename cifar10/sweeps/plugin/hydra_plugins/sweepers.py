@@ -32,7 +32,7 @@ class JobSweeper(Sweeper):
         """Returns the overrides of `params` and the command line, which takes precedence."""
         if (started := launched_rank()[1]) > 1:
             hint = "start one process; its jobs start their ranks with trainer=ddp trainer.devices=N (docs/scale.md)"
-            raise UserError(f"-m was started in {started} processes, each of which would run all jobs: {hint}")
+            raise UserError(f"-m was started in {started} processes, and each would run all jobs: {hint}")
         settings = {field.name: getattr(self, field.name) for field in fields(self) if field.name != "params"}
         check_arguments("hydra.sweeper", type(self), settings, ())
         params = {} if self.params is None else self.params
