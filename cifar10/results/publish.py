@@ -124,17 +124,16 @@ def _draw_comparisons(study: Sequence[Any], best: Sequence[Any], folder: Path) -
 
 
 def _draw_prototypes(runs: Sequence[SavedRun], folder: Path) -> None:
-    """Draws all runs with one prototype per class in one figure, and for each K > 1 the one of best val_accuracy."""
+    """Draws the study's protocol and the experiments: those of one prototype per class together, each K > 1 alone."""
     single = {}
     for run in sorted(runs, key=lambda run: run.record["val_accuracy"]):
-        if run.prototypes is None:
+        if distinguishing_overrides(run.record) or run.prototypes is None:
             continue
         images, name = run.prototypes.transpose(0, 1), experiment(run.record)
         if len(images) == 1:
-            changes = [text.removeprefix("model.") for text in distinguishing_overrides(run.record)]
-            words = [name, *changes, f"{run.record['test']['accuracy']:.1%}"]
-            single[fill(", ".join(words), 18, break_long_words=False)] = images[0]
-        else:  # a better run replaces it
+            label = f"{name}, {run.record['test']['accuracy']:.1%}"
+            single[fill(label, 18, break_long_words=False)] = images[0]
+        else:
             figure = image_rows_figure(images, [""] * len(images), run.class_names)
             _save(figure, folder / f"prototypes_{name}_{len(images)}.png")
     if single:

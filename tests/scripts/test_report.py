@@ -55,7 +55,7 @@ def test_table_is_sorted_by_validation_accuracy(report, tmp_path, capsys):
 
 @pytest.fixture(scope="module")
 def real_runs(synthetic_runs, tmp_path_factory):
-    """Small runs on synthetic images, relabelled as CIFAR-10; one has two prototypes per class."""
+    """Small runs on synthetic images, relabelled as CIFAR-10: one with an override, one as an experiment."""
     folder = tmp_path_factory.mktemp("runs")
     for name in ("prototype", "mlp"):
         skipped = shutil.ignore_patterns("tensorboard", "seed=2")
@@ -63,10 +63,14 @@ def real_runs(synthetic_runs, tmp_path_factory):
     several = ["model=prototype", "model.prototypes_per_class=2"]
     small = ["data=synthetic", "data.train_size=140", "data.test_size=30", "data.val_size=40", "epochs=2"]
     train(OmegaConf.create(compose_settings(*several, *small, "trainer.enable_progress_bar=false")), folder / "several")
-    for name, settings in {"prototype": ["model=prototype"], "several": several, "mlp": ["model=mlp"]}.items():
+    shutil.copytree(folder / "several", folder / "experiment")
+    overrides = {"prototype": ["model=prototype"], "several": several, "mlp": ["model=mlp"]}
+    for name, settings in {**overrides, "experiment": ["experiment=prototype_best"]}.items():
         file = folder / name / "metrics.json"
-        changes = {"data": "cifar10", "overrides": [*settings, "runs=/home/me"]}
-        file.write_text(json.dumps(json.loads(file.read_text()) | changes))
+        record = json.loads(file.read_text()) | {"data": "cifar10", "overrides": [*settings, "runs=/home/me"]}
+        if name == "experiment":
+            record["config"]["experiment"] = "prototype_best"
+        file.write_text(json.dumps(record))
     return folder
 
 
@@ -85,18 +89,22 @@ def test_publish_writes_records_tables_and_figures(report, real_runs, tmp_path):
     for page, render in pages.items():
         assert page.read_text() == f"before\n<!-- results -->\n{render(rows)}\n<!-- /results -->\nafter\n"
     kept = [json.loads(file.read_text()) for file in sorted((root / "docs/results").iterdir())]
-    assert [run["model"] for run in kept] == ["MLP", "Prototype", "Prototype"]
+    assert [run["model"] for run in kept] == ["MLP", "Prototype", "Prototype", "Prototype"]
     assert not any("root" in run["config"]["data"] or "runs" in run["config"] for run in kept)
-    assert all(text.startswith("model") for run in kept for text in run["overrides"])
+    assert all(text.startswith(("model", "experiment")) for run in kept for text in run["overrides"])
     drawn = pictures - {"cnn_calibration.png"} | {"class_accuracy.svg"}  # there is no run of the CNN
     assert {file.name for file in (root / "docs/pictures").iterdir()} == drawn
-    figures = {"confusions.svg", "prototypes.png", "prototypes_study_2.png"}
+    figures = {"confusions.svg", "prototypes.png", "prototypes_prototype_best_2.png"}
     assert {file.name for file in (root / "docs").iterdir() if file.is_file()} == {
         *figures,
         "results.md",
         "pictures.md",
     }
-    assert list(json.loads((root / "cifar10/weights/weights.json").read_text())) == ["prototype", "mlp"]
+    assert list(json.loads((root / "cifar10/weights/weights.json").read_text())) == [
+        "prototype",
+        "prototype_best",
+        "mlp",
+    ]
     assert imread(root / "docs/prototypes.png").shape[1] == round(8.6 * 192)
 
 
