@@ -13,7 +13,7 @@ from pydantic import BaseModel, ValidationError, model_validator
 
 from cifar10.errors import one_line
 from cifar10.training.config import flatten
-from cifar10.training.run_folder import CONFIG, OFFICIAL_DATA, RESULT, STATUS, WITHOUT_EFFECT
+from cifar10.training.run_folder import CONFIG, OFFICIAL_DATA, RESULT, STATUS, NOT_COMPARED
 
 Record = dict[str, Any]
 """The content of a run's `metrics.json`."""
@@ -111,7 +111,7 @@ def _read_record(file: Path) -> Record:
 
 def settings(record: Record) -> dict[str, Any]:
     """Returns the settings that affect a run's result, without its seed: name on the command line -> value."""
-    ignored = {"seed", *WITHOUT_EFFECT}
+    ignored = {"seed", *NOT_COMPARED}
     return {name: value for name, value in flatten(record["config"]) if name not in ignored}
 
 
@@ -129,7 +129,7 @@ def experiment(record: Record) -> str:
 def distinguishing_overrides(record: Record) -> list[str]:
     """Returns a run's overrides other than model, experiment, data set and seed; [] for runs without Hydra."""
     own_columns = ("model", "experiment", "data", "seed", "search")
-    dropped = {*own_columns, *WITHOUT_EFFECT} - ({"data.root"} if record["data"] not in OFFICIAL_DATA else set())
+    dropped = {*own_columns, *NOT_COMPARED} - ({"data.root"} if record["data"] not in OFFICIAL_DATA else set())
     return sorted(text for text in record.get("overrides") or [] if override_key(text) not in dropped)
 
 

@@ -29,13 +29,13 @@ DEFAULT_DATA = "cifar10"
 OFFICIAL_DATA = (DEFAULT_DATA, "cifar100")
 """Data sets whose files are fixed by checksums: `data.root` does not affect the result."""
 READ_ERRORS = (OSError, ValueError, LookupError, TypeError, ImportError, csv.Error, YAMLError, OmegaConfBaseException)
-WITHOUT_EFFECT = (
+NOT_COMPARED = (
     *("runs", "overwrite", "stop_on_divergence", "checkpoint.every_n_minutes", "checkpoint.every_n_steps"),
     *("data.root", "data.mirrors", "data.eval_batch_size", "model.compile"),
     *("trainer.enable_progress_bar", "logger", "logger.tensorboard", "logger.mlflow.tracking_uri"),
     *("logger.mlflow.experiment", "logger.wandb.project", "logger.wandb.entity", "logger.wandb.mode"),
 )
-"""Settings that do not affect the result: locations, display, speed, and handling of failures."""
+"""Settings that are not part of a run's identity, since they affect its result by rounding at most."""
 RESULT, CONFIG, STATUS = "metrics.json", "config.yaml", "status.txt"
 """STATUS holds one line: why the last attempt failed or was pruned, or that the run is validated but not tested."""
 VALIDATED = "validated"
@@ -67,7 +67,7 @@ def run_name(choices: Mapping[str, str], overrides: Sequence[str]) -> str:
             changes[key] = f"{path.name}-{_hash(path)}"
         elif key == "model" and base:
             changes[key] = value
-        elif key not in ("model", "data", "experiment", "search", *WITHOUT_EFFECT) and not key.startswith("hydra"):
+        elif key not in ("model", "data", "experiment", "search", *NOT_COMPARED) and not key.startswith("hydra"):
             changes[("~" if override.is_delete() else "") + key] = value.replace("/", "-")
     name = _shorten(",".join(f"{key}={value}" for key, value in sorted(changes.items())))
     return "/".join([base or choices["model"], *([name] if name else []), f"seed={seed}"])
@@ -77,8 +77,8 @@ def result_overrides(overrides: Sequence[str]) -> list[str]:
     """Returns the overrides of a sweep, sorted, without those that do not affect the result."""
     parsed = {str(override.input_line): override.key_or_group for override in _parse(overrides)}
     other_data = "data" in parsed.values() and not any(f"data={name}" in parsed for name in OFFICIAL_DATA)
-    without_effect = set(WITHOUT_EFFECT) - ({"data.root"} if other_data else set())
-    return sorted(line for line, key in parsed.items() if key not in without_effect)
+    not_compared = set(NOT_COMPARED) - ({"data.root"} if other_data else set())
+    return sorted(line for line, key in parsed.items() if key not in not_compared)
 
 
 def _parse(overrides: Sequence[str]) -> list[Override]:
@@ -129,7 +129,7 @@ def _check_same_settings(folder: Path, cfg: DictConfig) -> None:
     with readable(folder / CONFIG):
         older: Any = OmegaConf.to_container(OmegaConf.load(folder / CONFIG), resolve=True)
         stored, new = dict(flatten(fill_defaults(older))), dict(flatten(given))
-    for key in sorted((stored.keys() | new.keys()) - set(WITHOUT_EFFECT)):
+    for key in sorted((stored.keys() | new.keys()) - set(NOT_COMPARED)):
         if stored.get(key) != new.get(key):
             raise UserError(
                 f"{folder} holds a run with {key}={stored.get(key)}, got {key}={new.get(key)}; "

@@ -10,7 +10,7 @@ from lightning.pytorch.loggers.logger import Logger
 
 from cifar10.errors import Interrupted, Pruned
 from cifar10.training.config import flatten
-from cifar10.training.run_folder import WITHOUT_EFFECT
+from cifar10.training.run_folder import NOT_COMPARED
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -74,5 +74,5 @@ def hyperparameters(record: dict[str, Any]) -> dict[str, bool | int | float | st
     return {"model": record["model"], "data": record["data"]} | {
         name: value if isinstance(value, bool | int | float | str) else str(value)
         for name, value in flatten(record["config"])
-        if value is not None and name not in WITHOUT_EFFECT and not name.endswith("._target_")
+        if value is not None and name not in NOT_COMPARED and not name.endswith("._target_")
     }

@@ -18,7 +18,7 @@ from cifar10.training.loggers.build import make_run_loggers
 from cifar10.training.loggers.run_logger import hyperparameters
 from cifar10.training.loggers.tracker import Tracker
 from cifar10.training.run import train
-from cifar10.training.run_folder import WITHOUT_EFFECT, run_name
+from cifar10.training.run_folder import NOT_COMPARED, run_name
 
 SMALL = ("model=mlp", "data=synthetic", "data.train_size=90", "data.val_size=30", "data.test_size=20", "epochs=2")
 
@@ -211,7 +211,7 @@ def test_logger_is_not_part_of_the_run_name():
     trackers = [(name, field.annotation.__args__[0]) for name, field in LoggerSettings.model_fields.items()
                 if name != "tensorboard"]  # fmt: skip
     keys = {f"logger.{name}.{key}" for name, group in trackers for key in group.model_fields}
-    assert keys | {"logger", "logger.tensorboard"} <= set(WITHOUT_EFFECT)
+    assert keys | {"logger", "logger.tensorboard"} <= set(NOT_COMPARED)
 
 
 def test_missing_package_names_the_extra(tmp_path, monkeypatch):
