@@ -42,7 +42,7 @@ from cifar10.color.delta_e import mean_difference, to_color_space
 from cifar10.data.cifar10 import CIFAR10Data
 from cifar10.data.synthetic import SyntheticData
 from cifar10.inference.attack import smallest_change
-from cifar10.inference.corruptions import STRENGTHS, corruption
+from cifar10.inference.corruptions import PARAMETERS, corruption
 from cifar10.inference.predictor import Predictions
 from cifar10.networks.base import to_unit
 from cifar10.results.figures.attribution import attribute, attribution_figure
@@ -272,10 +272,10 @@ pd.DataFrame(rows).T.style.format("{:.1%}")
 # ## 8. Corruptions
 #
 # How does the accuracy change if the test images are degraded? These are five corruptions of
-# [CIFAR-10-C](https://github.com/hendrycks/robustness) at the third of five strengths.
+# [CIFAR-10-C](https://github.com/hendrycks/robustness) at the third of five severities.
 
 # %%
-changed = {kind: corruption(kind, 3)(images[:FEW_IMAGES]) for kind in STRENGTHS}
+changed = {kind: corruption(kind, 3)(images[:FEW_IMAGES]) for kind in PARAMETERS}
 rows = torch.stack([images[:8], *(batch[:8] for batch in changed.values())])
 image_rows_figure(to_unit(rows), ["original", *changed], [names[label] for label in labels[:8]])
 

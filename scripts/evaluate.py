@@ -36,11 +36,11 @@ def main() -> None:
     parser = make_parser(__doc__)
     add_checkpoint(parser)
     parser.add_argument("data", nargs="*", metavar="data=...", help="data settings of train.py (default: the run's)")
-    parser.add_argument("--corruptions", action="store_true", help="five kinds at five strengths")
+    parser.add_argument("--corruptions", action="store_true", help="five kinds at five severities")
     parser.add_argument("--certify", action="store_true", help="certified accuracy by mean Delta E, with a figure")
     add_figure(parser, "certified_accuracy.png")
     parser.add_argument(
-        "--cifar10c", type=Path, metavar="PATH", help="folder of CIFAR-10-C: 19 kinds at five strengths"
+        "--cifar10c", type=Path, metavar="PATH", help="folder of CIFAR-10-C: 19 kinds at five severities"
     )
     parser.add_argument("--cifar101", type=Path, metavar="PATH", help="folder of CIFAR-10.1, version 6")
     parser.add_argument("--tta-flip", action="store_true", help="average the logits over horizontal flips")
@@ -129,7 +129,7 @@ def test_robustness(
     cifar101: "LabeledImages | None",
 ) -> dict[str, Any]:
     """Evaluates on the chosen corrupted or new images, prints the results and returns them as plain Python."""
-    from cifar10.inference.corruptions import STRENGTHS, corruption
+    from cifar10.inference.corruptions import PARAMETERS, corruption
     from cifar10.inference.robustness_sets import EXTRA, mean_corruption_error
 
     results: dict[str, Any] = {}
@@ -140,12 +140,12 @@ def test_robustness(
         print_rows({"CIFAR-10.1": f"{accuracy:.2%} of {count:,} images, calibration error {found.ece:.2%}"})
     if args.corruptions:
         results["corruptions"] = found = evaluate_corruptions(
-            STRENGTHS, lambda kind, strength: test(*images, corrupt=corruption(kind, strength))
+            PARAMETERS, lambda kind, severity: test(*images, corrupt=corruption(kind, severity))
         )
         print_table("accuracy under", clean, found)
     if cifar10c:
         results["cifar10c"] = found = evaluate_corruptions(
-            cifar10c, lambda kind, strength: test(*cifar10c[kind].strength(strength).tensors(args.images))
+            cifar10c, lambda kind, severity: test(*cifar10c[kind].severity(severity).tensors(args.images))
         )
         print_table("CIFAR-10-C", clean, found, EXTRA)
         results["mean_corruption_error"] = error = mean_corruption_error(found)
@@ -166,19 +166,19 @@ def compare_to_record(test: dict[str, Any], record: dict[str, Any]) -> str:
 
 
 def evaluate_corruptions(kinds: Iterable[str], test: "Callable[[str, int], Evaluation]") -> "Corruptions":
-    """Calls `test` for each corruption at each strength, with a progress bar."""
+    """Calls `test` for each corruption at each severity, with a progress bar."""
     from tqdm import tqdm
 
     results: Corruptions = {kind: [] for kind in kinds}
-    jobs = [(kind, strength) for kind in results for strength in range(1, 6)]
-    for kind, strength in tqdm(jobs, "Corruptions", leave=False, disable=None):
-        found = test(kind, strength)
+    jobs = [(kind, severity) for kind in results for severity in range(1, 6)]
+    for kind, severity in tqdm(jobs, "Corruptions", leave=False, disable=None):
+        found = test(kind, severity)
         results[kind].append({"accuracy": found.test["accuracy"], "ece": found.ece})
     return results
 
 
 def print_table(title: str, clean: "Evaluation", results: "Corruptions", extra: Sequence[str] = ()) -> None:
-    """Prints a Markdown table: accuracy by corruption and strength. extra: corruptions that the mean leaves out."""
+    """Prints a Markdown table: accuracy by corruption and severity. extra: corruptions that the mean leaves out."""
 
     def row(name: str, values: list[dict[str, float]], cells: Sequence[str] = [""] * 5) -> str:
         means = [f"{mean(value[key] for value in values):.1%}" for key in ("accuracy", "ece")]

@@ -1,6 +1,6 @@
-"""Applies common corruptions to images at five strengths, on the images' device.
+"""Applies common corruptions to images at five severities, on the images' device.
 
-The kinds and strengths are those of CIFAR-10-C (Hendrycks and Dietterich, "Benchmarking neural network robustness to
+The kinds and severities are those of CIFAR-10-C (Hendrycks and Dietterich, "Benchmarking neural network robustness to
 common corruptions and perturbations", 2019). Its files are not used: noise is sampled here, and Kornia compresses to
 JPEG. `cifar10.inference.robustness_sets` reads the files.
 """
@@ -18,7 +18,7 @@ from torch import Tensor
 from cifar10.data.augment import generator
 from cifar10.networks.base import to_unit
 
-STRENGTHS = {
+PARAMETERS = {
     "gaussian noise": (0.04, 0.06, 0.08, 0.09, 0.10),  # standard deviation, in units of [0, 1]
     "gaussian blur": (0.4, 0.6, 0.7, 0.8, 1.0),  # standard deviation, in pixels
     "brightness": (0.05, 0.10, 0.15, 0.20, 0.30),  # added to V of HSV
@@ -28,13 +28,13 @@ STRENGTHS = {
 NOISE = 3  # key of the random generator; cifar10.data.augment uses the others
 
 
-def corruption(kind: str, strength: int, seed: int = 0) -> Callable[[Tensor], Tensor]:
+def corruption(kind: str, severity: int, seed: int = 0) -> Callable[[Tensor], Tensor]:
     """Returns a function that corrupts batches (N, 3, 32, 32), uint8 or float in [0, 1]; its results are uint8.
 
-    kind: a key of STRENGTHS. strength: 1 to 5. Noise is the same on every device: it depends on the seed, the number of
+    kind: a key of PARAMETERS. severity: 1 to 5. Noise is the same on every device: it depends on the seed, the number of
     previous calls and the batch size only.
     """
-    value = STRENGTHS[kind][strength - 1]
+    value = PARAMETERS[kind][severity - 1]
     changes: dict[str, Callable[[Tensor, float], Tensor]] = {
         "gaussian noise": partial(_noise, calls=count(), seed=seed),
         "gaussian blur": _blur,

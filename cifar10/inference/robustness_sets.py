@@ -21,10 +21,10 @@ STANDARD = (
 """The 15 corruptions of CIFAR-10-C over which the mean corruption error is computed."""
 EXTRA = ("speckle_noise", "gaussian_blur", "spatter", "saturate")
 """The other four, meant for validation."""
-STRENGTHS = 5
+SEVERITIES = 5
 
 Corruptions = dict[str, list[dict[str, float]]]
-"""Corruption -> accuracy and expected calibration error (`ece`) at strengths 1 to 5."""
+"""Corruption -> accuracy and expected calibration error (`ece`) at severities 1 to 5."""
 
 
 class LabeledImages(NamedTuple):
@@ -33,10 +33,10 @@ class LabeledImages(NamedTuple):
     images: np.ndarray
     labels: np.ndarray
 
-    def strength(self, strength: int) -> "LabeledImages":
-        """Returns the part of a corruption at this strength, 1 to 5: the files hold them in this order."""
-        count = len(self.labels) // STRENGTHS
-        part = slice((strength - 1) * count, strength * count)
+    def severity(self, severity: int) -> "LabeledImages":
+        """Returns the part of a corruption at this severity, 1 to 5: the files hold them in this order."""
+        count = len(self.labels) // SEVERITIES
+        part = slice((severity - 1) * count, severity * count)
         return LabeledImages(self.images[part], self.labels[part])
 
     def tensors(self, num_images: int | None = None) -> tuple[Tensor, Tensor]:
@@ -46,14 +46,14 @@ class LabeledImages(NamedTuple):
 
 
 def read_cifar10c(folder: Path) -> dict[str, LabeledImages]:
-    """Returns corruption -> images at all strengths. Raises UserError if a file is missing or not in this format."""
+    """Returns corruption -> images at all severities. Raises UserError if a file is missing or not in this format."""
     names = [*STANDARD, *EXTRA]
     missing = [f"{name}.npy" for name in (*names, "labels") if not (folder / f"{name}.npy").is_file()]
     if missing:
         raise UserError(f"{folder}: {shorten(missing)} not found; pass the folder CIFAR-10-C with all its files")
     sets = {name: _read(folder / f"{name}.npy", folder / "labels.npy") for name in names}
-    if count := next((len(one.labels) for one in sets.values() if len(one.labels) % STRENGTHS), 0):
-        raise UserError(f"{folder}/labels.npy: got {count} labels, expected a multiple of the {STRENGTHS} strengths")
+    if count := next((len(one.labels) for one in sets.values() if len(one.labels) % SEVERITIES), 0):
+        raise UserError(f"{folder}/labels.npy: got {count} labels, expected a multiple of the {SEVERITIES} severities")
     return sets
 
 
@@ -63,7 +63,7 @@ def read_cifar101(folder: Path) -> LabeledImages:
 
 
 def mean_corruption_error(results: Corruptions) -> float:
-    """Returns the mean error over the standard corruptions and the strengths, in [0, 1].
+    """Returns the mean error over the standard corruptions and the severities, in [0, 1].
 
     It is not normalized by the errors of a reference network, unlike that of ImageNet-C. Source: Hendrycks et al.,
     "AugMix: a simple data processing method to improve robustness and uncertainty", 2020.

@@ -1,4 +1,4 @@
-"""Tests each corruption against a reference implementation, its seed, and its order of strengths."""
+"""Tests each corruption against a reference implementation, its seed, and its order of severities."""
 
 import io
 
@@ -10,7 +10,7 @@ from scipy.ndimage import gaussian_filter
 from skimage.color import hsv2rgb, rgb2hsv
 
 from cifar10.data.scenes import make_images
-from cifar10.inference.corruptions import STRENGTHS, corruption
+from cifar10.inference.corruptions import PARAMETERS, corruption
 
 
 @pytest.fixture(scope="module")
@@ -18,13 +18,13 @@ def images():
     return make_images(50, 0)[0]
 
 
-@pytest.mark.parametrize("kind", STRENGTHS)
-def test_error_increases_with_strength(kind, images):
+@pytest.mark.parametrize("kind", PARAMETERS)
+def test_error_increases_with_severity(kind, images):
     errors = []
-    for strength in range(1, 6):
-        changed = corruption(kind, strength)(images)
+    for severity in range(1, 6):
+        changed = corruption(kind, severity)(images)
         assert (changed.dtype, changed.shape) == (torch.uint8, images.shape)
-        assert torch.equal(changed, corruption(kind, strength)(images))
+        assert torch.equal(changed, corruption(kind, severity)(images))
         errors.append((changed.float() - images).square().mean().item())
     assert errors == sorted(errors)
     assert errors[0] > 0

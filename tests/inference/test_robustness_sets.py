@@ -22,7 +22,7 @@ CORRUPTIONS = [
 ]  # fmt: skip
 """The files of the published archive, in alphabetical order, without `labels.npy`."""
 COUNT = 4
-"""Images of each strength; 10,000 in the published files."""
+"""Images of each severity; 10,000 in the published files."""
 
 
 @pytest.fixture
@@ -49,10 +49,10 @@ def test_corruptions_are_those_of_the_published_archive():
     assert (len(STANDARD), len(EXTRA)) == (15, 4)
 
 
-@pytest.mark.parametrize("strength", [1, 3, 5])
-def test_files_hold_the_strengths_in_order(strength, cifar10c):
-    images, labels = read_cifar10c(cifar10c)["fog"].strength(strength).tensors()
-    stored = np.load(cifar10c / "fog.npy")[(strength - 1) * COUNT : strength * COUNT]
+@pytest.mark.parametrize("severity", [1, 3, 5])
+def test_files_hold_the_severities_in_order(severity, cifar10c):
+    images, labels = read_cifar10c(cifar10c)["fog"].severity(severity).tensors()
+    stored = np.load(cifar10c / "fog.npy")[(severity - 1) * COUNT : severity * COUNT]
     assert (images.dtype, labels.dtype) == (torch.uint8, torch.int64)
     assert np.array_equal(images, stored.transpose(0, 3, 1, 2))
     assert labels.tolist() == list(range(COUNT))
@@ -141,10 +141,10 @@ def test_evaluate_reports_accuracies_and_mean_corruption_error(cifar10c, cifar10
 
     labels = np.load(cifar10c / "labels.npy")
     images = {name: np.load(cifar10c / f"{name}.npy") for name in CORRUPTIONS}
-    strength_5 = {name: accuracy(all_five[-COUNT:], labels[-COUNT:]) for name, all_five in images.items()}
+    severity_5 = {name: accuracy(all_five[-COUNT:], labels[-COUNT:]) for name, all_five in images.items()}
     errors = [1 - accuracy(images[name], labels) for name in STANDARD]
     assert status == 0
-    assert {name: values[4]["accuracy"] for name, values in found["cifar10c"].items()} == pytest.approx(strength_5)
+    assert {name: values[4]["accuracy"] for name, values in found["cifar10c"].items()} == pytest.approx(severity_5)
     assert found["mean_corruption_error"] == pytest.approx(mean(errors))
     assert f"mean corruption error: {mean(errors):.2%}" in text
     assert found["cifar101"]["test"]["accuracy"] == pytest.approx(

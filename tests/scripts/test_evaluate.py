@@ -12,7 +12,7 @@ import pytest
 from PIL import Image
 
 from cifar10.data.augment import flip_and_shift
-from cifar10.inference.corruptions import STRENGTHS, corruption
+from cifar10.inference.corruptions import PARAMETERS, corruption
 from cifar10.inference.evaluate import evaluate, load_data
 from cifar10.models.build import load_model
 from cifar10.networks.weights import read_index
@@ -67,15 +67,15 @@ def test_different_results_are_reported(command, synthetic_runs, tmp_path):
     assert f"99.90% on {record['device']} in 32-true: results differ" in command(folder)[1]
 
 
-def test_corruptions_are_evaluated_at_five_strengths(command, synthetic_runs, tmp_path):
+def test_corruptions_are_evaluated_at_five_severities(command, synthetic_runs, tmp_path):
     code, text = command(synthetic_runs / "model=mlp", "--corruptions", "--json", tmp_path / "found.json")
     found = json.loads((tmp_path / "found.json").read_text())["corruptions"]
     assert code == 0
-    assert list(found) == list(STRENGTHS)
+    assert list(found) == list(PARAMETERS)
     rows = {line.split(" | ")[0].removeprefix("| "): line for line in text.splitlines() if line.startswith("|")}
-    for kind, strengths in found.items():
-        assert [f"{one['accuracy']:.1%}" for one in strengths] == rows[kind].split(" | ")[1:6]
-        assert f"{mean(one['accuracy'] for one in strengths):.1%}" == rows[kind].split(" | ")[6]
+    for kind, severities in found.items():
+        assert [f"{one['accuracy']:.1%}" for one in severities] == rows[kind].split(" | ")[1:6]
+        assert f"{mean(one['accuracy'] for one in severities):.1%}" == rows[kind].split(" | ")[6]
     run = SavedRun(synthetic_runs / "model=mlp")
     predicted = run.network(corruption("JPEG", 3)(run.data.test_images)).argmax(1)
     assert found["JPEG"][2]["accuracy"] == pytest.approx((predicted == run.data.test_labels).double().mean().item())
