@@ -41,7 +41,7 @@ import cifar10
 from cifar10.color.delta_e import mean_difference, to_color_space
 from cifar10.data.cifar10 import CIFAR10Data
 from cifar10.data.synthetic import SyntheticData
-from cifar10.inference.attack import smallest_change
+from cifar10.inference.attack import minimum_perturbation
 from cifar10.inference.corruptions import PARAMETERS, corruption
 from cifar10.inference.predictor import Predictions
 from cifar10.networks.base import to_unit
@@ -229,7 +229,8 @@ confusions_figure([confusion(predictions) for predictions in study.values()], ti
 #
 # Four further networks are published. `mlp_best` and `cnn_best` have the widths, depth and kernels of the study, and
 # add batch normalization. `prototype_best` adds pixel weights and nine more prototypes per class. These three also use
-# augmentation, more epochs, and test-time augmentation (TTA): the logits are averaged over flips and small shifts.
+# augmentation, more epochs, and test-time augmentation (TTA): the logits are averaged over small shifts and, for the
+# MLP and the CNN, over flips. `prototype_best` compares both flips of an image with its prototypes, in training too.
 # `prototype_certified` is the subject of section 10. [recipes.md](recipes.md) reports what helped.
 
 # %%
@@ -255,7 +256,8 @@ pixel_weights_figure(network.weights().detach(), "Weights of the pixels")
 #
 # A classifier is calibrated if 80% of the predictions with a confidence of 80% are correct, and likewise for every
 # confidence. The confidence is the probability of the predicted class. The expected calibration error (ECE) is the
-# mean difference between confidence and accuracy over bins of confidence, weighted by their number of images.
+# mean absolute difference between confidence and accuracy over 15 bins of confidence, weighted by their number of
+# images.
 
 # %%
 reliability_figure(calibration(cnn.probabilities, labels.numpy()), "CNN")
@@ -308,9 +310,9 @@ titles = [
 attribution_figure(image, titles, attributions, f"test image 7: {names[labels[7]]}")
 
 # %% [markdown]
-# ## 10. A certificate
+# ## 10. Certified robustness
 #
-# How much may an image change before its prediction changes? For prototypes, a lower bound follows without a search.
+# How large a perturbation changes a prediction? For prototypes, a lower bound follows without a search.
 # Mean Delta E is a norm. If the image changes by some amount, its distance to each prototype changes by at most that
 # amount. The prediction cannot change while the change is smaller than half the difference between the distances to
 # the nearest and the second nearest class. This is the certified radius. The [proof](models.md#certified-radius)
@@ -327,22 +329,22 @@ captioned_figure(
 # %% [markdown]
 # `prototype_certified` is trained for large radii: a low, fixed inverse temperature of its scores rewards large
 # margins. The MLP and the CNN have no comparably cheap certificate. All models are attacked: projected gradient
-# descent in L\*a\*b\* searches for the smallest change that changes a prediction. Solid lines are upper bounds on the
-# accuracy under such changes. Dashed lines are certified lower bounds. The unit is the mean over pixels, so a small
-# mean can contain a few clearly visible pixels.
+# descent in L\*a\*b\* searches for minimum-norm adversarial perturbations. Solid lines are the accuracy under attack,
+# an upper bound of the robust accuracy. Dashed lines are the certified accuracy, a lower bound. The unit is the mean
+# over pixels, so a few pixels can change visibly at a small mean.
 
 # %%
 attacked, certified = {}, {}
 for name in ("prototype", "prototype_certified", "mlp", "cnn"):
     network = cifar10.load(name, "cpu").network
-    attacked[name] = smallest_change(network, images[:ATTACKED], labels[:ATTACKED], steps=30).numpy()
+    attacked[name] = minimum_perturbation(network, images[:ATTACKED], labels[:ATTACKED], steps=30).numpy()
     if name.startswith("prototype"):
         certified[name] = certified_radii(network, images[:ATTACKED], attacked[name] > 0)
-robustness_figure(attacked, certified, f"Accuracy on {ATTACKED} test images under changes")
+robustness_figure(attacked, certified, f"Accuracy on {ATTACKED} test images under attack")
 
 # %% [markdown]
-# The CNN is the most accurate model on unchanged images, and loses its accuracy at the smallest changes. Prototypes
-# lose accuracy the most slowly.
+# The CNN is the most accurate model on unchanged images, and loses its accuracy at the smallest perturbations.
+# Prototypes lose accuracy the most slowly.
 #
 # ## Next steps
 #

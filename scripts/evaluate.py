@@ -43,7 +43,7 @@ def main() -> None:
         "--cifar10c", type=Path, metavar="PATH", help="folder of CIFAR-10-C: 19 kinds at five severities"
     )
     parser.add_argument("--cifar101", type=Path, metavar="PATH", help="folder of CIFAR-10.1, version 6")
-    parser.add_argument("--tta-flip", action="store_true", help="average the logits over horizontal flips")
+    parser.add_argument("--tta-flip", action="store_true", help="evaluate with model.tta_flip=true")
     parser.add_argument("--images", type=positive_int, metavar="N", help="test on the first N images only")
     parser.add_argument("--precision", choices=("32-true", "bf16-mixed", "16-mixed"), help="default: the run's")
     add_device(parser)
@@ -110,11 +110,11 @@ def report(args: argparse.Namespace) -> dict[str, Any]:
         import numpy as np
 
         from cifar10.results.figures import save_figure
-        from cifar10.results.figures.robustness import CHANGES, accuracy_table, certified_radii, robustness_figure
+        from cifar10.results.figures.robustness import PERTURBATIONS, accuracy_table, certified_radii, robustness_figure
 
         correct = clean.predictions.predicted == clean.predictions.labels
         radii = certified_radii(network, images[0], correct)
-        results["certified_accuracy"] = {str(change): float(np.mean(radii > change)) for change in CHANGES}
+        results["certified_accuracy"] = {str(size): float(np.mean(radii > size)) for size in PERTURBATIONS}
         save_figure(robustness_figure({}, {results["model"]: radii}), args.out)
         print("\n".join(["", *accuracy_table({"certified accuracy": radii}), "", str(args.out)]))
     return results | test_robustness(args, test, images, clean, cifar10c, cifar101)

@@ -1,11 +1,11 @@
-"""Attacks networks: prints and draws the accuracy by the size of the change, in mean Delta E 1976 over the pixels.
+"""Attacks networks: prints and draws the accuracy by size of the perturbation, in mean Delta E 1976 over the pixels.
 
 python scripts/robustness.py prototype mlp cnn       writes robustness.png
 python scripts/robustness.py runs/cnn/seed=1         attacks the network of a finished run
 
 The attack is projected gradient descent in L*a*b*, with the same settings for every network. For prototypes, the
-output also contains the certified accuracy, a lower bound under every attack, and the ratio of the changes to the
-certified radii.
+output also contains the certified accuracy, a lower bound under every attack, and the ratio of the perturbations
+to the certified radii.
 """
 
 import argparse
@@ -47,11 +47,11 @@ def robustness(args: argparse.Namespace) -> str:
     import torch
     from tqdm import tqdm
 
-    from cifar10.inference.attack import smallest_change
+    from cifar10.inference.attack import minimum_perturbation
     from cifar10.inference.evaluate import load_data, load_predictors
     from cifar10.networks.prototype import PrototypeNetwork
     from cifar10.results.figures import save_figure
-    from cifar10.results.figures.robustness import CHANGES, accuracy_table, certified_radii, robustness_figure
+    from cifar10.results.figures.robustness import PERTURBATIONS, accuracy_table, certified_radii, robustness_figure
 
     attacked: dict[str, np.ndarray] = {}
     certified: dict[str, np.ndarray] = {}
@@ -61,7 +61,7 @@ def robustness(args: argparse.Namespace) -> str:
         found = []
         for place in tqdm(range(0, len(images), BATCH), name, leave=False, disable=None):
             batch = (values[place : place + BATCH].to(device) for values in (images, labels))
-            found.append(smallest_change(network, *batch, args.steps, args.restarts))
+            found.append(minimum_perturbation(network, *batch, args.steps, args.restarts))
         attacked[name] = torch.cat(found).cpu().numpy()
         if isinstance(network, PrototypeNetwork) and network.delta == "cie76":
             certified[name] = certified_radii(network, images, attacked[name] > 0)
@@ -69,18 +69,18 @@ def robustness(args: argparse.Namespace) -> str:
     rows = {f"{name}, attacked": values for name, values in attacked.items()}
     rows |= {f"{name}, certified": values for name, values in certified.items()}
     ratios = [ratio_line(name, attacked[name], radii) for name, radii in certified.items()]
-    return "\n".join([*accuracy_table(rows, (0, 0.1, *CHANGES)), "", *ratios, str(args.out)])
+    return "\n".join([*accuracy_table(rows, (0, 0.1, *PERTURBATIONS)), "", *ratios, str(args.out)])
 
 
-def ratio_line(name: str, changes: "np.ndarray", radii: "np.ndarray") -> str:
-    """Compares the changes that an attack found with the certified radii, both (N,), where the radius is positive."""
+def ratio_line(name: str, norms: "np.ndarray", radii: "np.ndarray") -> str:
+    """Compares the perturbations' norms with the certified radii, both (N,), where the radius is positive."""
     import numpy as np
 
-    ratios = changes[radii > 0] / radii[radii > 0]
+    ratios = norms[radii > 0] / radii[radii > 0]
     if not len(ratios):
         return f"{name}: no positive certified radius"
     low, median, high = (f"{value:.2f}" for value in np.quantile(ratios, (0, 0.5, 1), method="nearest"))
-    return f"{name}: changes of {low} to {high} times the certified radius, median {median}, {len(ratios)} images"
+    return f"{name}: perturbations of {low} to {high} times the certified radius, median {median}, {len(ratios)} images"
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Searches for the smallest change of an image that changes its prediction, in mean Delta E 1976 over the pixels."""
+"""Searches for minimum-norm adversarial perturbations. The norm is the mean Delta E 1976 over the pixels."""
 
 from collections.abc import Callable
 from math import cos, inf, pi
@@ -10,12 +10,14 @@ from cifar10.color.delta_e import to_lab, to_rgb
 from cifar10.networks.base import Network, to_unit
 
 
-def smallest_change(network: Network, images: Tensor, labels: Tensor, steps: int = 100, restarts: int = 1) -> Tensor:
-    """Returns the smallest change found of each image that prevents its classification as its label, (N,) float32.
+def minimum_perturbation(
+    network: Network, images: Tensor, labels: Tensor, steps: int = 100, restarts: int = 1
+) -> Tensor:
+    """Returns the norm of the smallest perturbation found that makes each image misclassified, (N,) float32.
 
-    images: (N, 3, 32, 32) uint8 or float in [0, 1]; labels: (N,) int64. Changed images are in sRGB, float in [0, 1].
-    Changes are measured in mean Delta E 1976: 0 if the image itself is misclassified, inf if no change was found. The
-    result is an upper bound of the smallest change: a longer search can find a smaller one.
+    images: (N, 3, 32, 32) uint8 or float in [0, 1]; labels: (N,) int64. Adversarial examples are in sRGB, float in
+    [0, 1]. The norm is 0 if the image itself is misclassified, inf if no perturbation was found. The result is an upper
+    bound of the minimum: a longer search can find a smaller perturbation.
     """
     with torch.no_grad():
         correct = network(images).argmax(1) == labels
@@ -37,12 +39,12 @@ def attack(
     restarts: int = 1,
     constrain: Callable[[Tensor], Tensor] = lambda lab: lab,
 ) -> Tensor:
-    """Implements `smallest_change` for any classifier of L*a*b* images.
+    """Implements `minimum_perturbation` for any classifier of L*a*b* images.
 
     Projected gradient descent on the margin of the label's logit. The radius of the ball shrinks after each success and
     grows otherwise (Pintor et al., "Fast minimum-norm adversarial attacks through adaptive norm constraints", 2021),
-    here for the mean of the pixels' Euclidean norms. The first start is the image, each restart a random change of it.
-    constrain: maps a changed image to an allowed one.
+    here for the mean of the pixels' Euclidean norms. The first start is the image, each restart a random perturbation.
+    constrain: maps a perturbed image to an allowed one.
     """
     generator = torch.Generator(lab.device).manual_seed(0)
     best = torch.full((len(lab),), inf, device=lab.device)
@@ -61,7 +63,7 @@ def _search(
     best: Tensor,
     change: Tensor,
 ) -> Tensor:
-    """Returns the smaller of `best` and the smallest change found from one start."""
+    """Returns the smaller of `best` and the smallest perturbation found from one start."""
     radius = best
     for step in range(steps):
         variable = constrain(lab + change).detach().requires_grad_()
@@ -93,7 +95,7 @@ def mean_norm(change: Tensor) -> Tensor:
 
 
 def project(change: Tensor, radius: Tensor) -> Tensor:
-    """Projects changes (N, 3, H, W) to the balls of `mean_norm` at most `radius`, (N,).
+    """Projects perturbations (N, 3, H, W) to the balls of `mean_norm` at most `radius`, (N,).
 
     Shortens the pixels' norms as in a projection to the l1 ball (Duchi et al., ICML 2008).
     """

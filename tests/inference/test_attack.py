@@ -1,4 +1,4 @@
-"""The attack on linear classifiers of L*a*b* images, whose smallest change is known, and its projection."""
+"""The attack on linear classifiers of L*a*b* images, whose minimum perturbation is known, and its projection."""
 
 import numpy as np
 import pytest
@@ -6,11 +6,11 @@ import torch
 from scipy.optimize import minimize
 
 from cifar10.color.delta_e import to_lab
-from cifar10.inference.attack import attack, mean_norm, project, smallest_change
+from cifar10.inference.attack import attack, mean_norm, minimum_perturbation, project
 from cifar10.networks.mlp import MLPNetwork
 
 
-def test_smallest_change_of_a_linear_classifier_is_found():
+def test_minimum_perturbation_of_a_linear_classifier_is_found():
     """The dual norm of the mean of Euclidean norms is the largest Euclidean norm of a pixel's weights, times pixels."""
     generator = torch.Generator().manual_seed(0)
     weights = torch.randn(3, 4, 4, generator=generator)
@@ -48,7 +48,7 @@ def test_changed_images_are_misclassified_images_in_srgb():
     seen = []
     network.register_forward_hook(lambda module, inputs, logits: seen.append((inputs[0].detach(), logits.argmax(1))))
     labels = network(images).argmax(1)
-    found = smallest_change(network, images, labels, steps=20)
+    found = minimum_perturbation(network, images, labels, steps=20)
     assert all(pixels.min() >= 0 and pixels.max() <= 1 for pixels, _ in seen[2:])
     lab, smallest = to_lab(images / 255), torch.full((4,), float("inf"))
     for pixels, predicted in seen[2:]:
@@ -59,11 +59,11 @@ def test_changed_images_are_misclassified_images_in_srgb():
 
 def test_no_image_is_attacked_if_all_are_misclassified():
     network, images = MLPNetwork(), torch.zeros(2, 3, 32, 32)
-    assert smallest_change(network, images, (network(images).argmax(1) + 1) % 10, steps=1).tolist() == [0, 0]
+    assert minimum_perturbation(network, images, (network(images).argmax(1) + 1) % 10, steps=1).tolist() == [0, 0]
 
 
 def test_misclassified_image_needs_no_change():
     network, images = MLPNetwork(), torch.zeros(2, 3, 32, 32)
     predicted = network(images).argmax(1)
-    found = smallest_change(network, images, torch.stack([predicted[0], (predicted[1] + 1) % 10]), steps=5)
+    found = minimum_perturbation(network, images, torch.stack([predicted[0], (predicted[1] + 1) % 10]), steps=5)
     assert (found == 0).tolist() == [False, True]

@@ -6,7 +6,7 @@ from torch.nn import functional as F
 
 from cifar10.color.delta_e import mean_difference, to_lab
 from cifar10.errors import UserError
-from cifar10.inference.attack import attack, smallest_change
+from cifar10.inference.attack import attack, minimum_perturbation
 from cifar10.networks.prototype import LAB_ROUNDING, PrototypeNetwork
 
 KINDS = {
@@ -110,7 +110,7 @@ def test_attack_succeeds_only_outside_the_radius(kind):
     network, images = make_network(kind)
     images = images[::5]
     radius, predicted = network.certified_radius(images), network(images).argmax(1)
-    in_gamut = smallest_change(network, images, predicted, steps=15, restarts=2)
+    in_gamut = minimum_perturbation(network, images, predicted, steps=15, restarts=2)
     anywhere = attack(lambda lab: lab_logits(network, lab), to_lab(images / 255), predicted, steps=15, restarts=2)
     for found in (in_gamut, anywhere):
         assert (found >= radius).all()
@@ -129,7 +129,7 @@ def test_radius_is_reached_on_the_line_between_two_prototypes():
     image = image.expand(1, 3, 32, 32)
     radius = network.certified_radius(image)
     assert radius.item() == pytest.approx(5, abs=0.02)
-    assert 1 <= smallest_change(network, image, torch.tensor([0])) / radius < 1.02
+    assert 1 <= minimum_perturbation(network, image, torch.tensor([0])) / radius < 1.02
 
 
 def test_flipped_prototypes_equal_flipped_images():

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from matplotlib.image import imread
 
-from cifar10.inference.attack import smallest_change
+from cifar10.inference.attack import minimum_perturbation
 from cifar10.results.figures.robustness import accuracy_table, robustness_figure
 from cifar10.results.saved_run import SavedRun
 
@@ -29,10 +29,10 @@ def test_table_and_figure_of_two_networks(command, synthetic_runs, tmp_path):
     rows = [line.strip("| ").split(" | ") for line in text.splitlines() if line.startswith("|")]
     assert [row[0].rpartition(", ")[2] for row in rows[2:]] == ["attacked", "attacked", "certified"]
     run = SavedRun(folders[1])
-    found = smallest_change(run.network, run.data.test_images[:20], run.data.test_labels[:20], steps=3)
+    found = minimum_perturbation(run.network, run.data.test_images[:20], run.data.test_labels[:20], steps=3)
     assert rows[3][1:] == [f"{(found > change).double().mean():.1%}" for change in (0, 0.1, 0.25, 0.5, 1, 2)]
     (line,) = (line for line in text.splitlines() if "certified radius" in line)
-    assert float(line.split("changes of ")[1].split()[0]) >= 1
+    assert float(line.split("perturbations of ")[1].split()[0]) >= 1
     assert all(float(low[:-1]) <= float(high[:-1]) for low, high in zip(rows[4][1:], rows[2][1:], strict=True))
 
 

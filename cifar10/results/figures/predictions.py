@@ -10,7 +10,7 @@ from cifar10.results.figures import MAX_CLASSES, Figure
 from cifar10.results.figures.confusion import confusion_figure, confusions_figure
 from cifar10.results.figures.curves import calibration, reliability_figure
 from cifar10.results.figures.images import captioned_figure, image_rows_figure, pair_figure
-from cifar10.results.figures.robustness import CHANGES, certified_radii, robustness_figure
+from cifar10.results.figures.robustness import PERTURBATIONS, certified_radii, robustness_figure
 from cifar10.results.saved_run import SavedRun
 
 
@@ -107,6 +107,6 @@ def certified_accuracy(run: SavedRun) -> Figure | None:
         return None
     radii = certified_radii(network, run.data.test_images, predictions.predicted == predictions.labels)
     figure = robustness_figure({}, {run.record["model"]: radii}, run.title)
-    shares = ", ".join(f"{np.mean(radii > change):.1%} within {change}" for change in CHANGES)
-    figure.set_label(f"certified accuracy by the mean Delta E of the change: {shares}")
+    shares = ", ".join(f"{np.mean(radii > size):.1%} within {size}" for size in PERTURBATIONS)
+    figure.set_label(f"certified accuracy by the mean Delta E of the perturbation: {shares}")
     return figure

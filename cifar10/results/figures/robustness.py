@@ -1,4 +1,4 @@
-"""Draws and tabulates accuracy by the size of a change of the images, in mean Delta E 1976 over the pixels."""
+"""Draws and tabulates accuracy by the size of a perturbation, in mean Delta E 1976 over the pixels."""
 
 from collections.abc import Mapping, Sequence
 
@@ -12,7 +12,7 @@ from cifar10.networks.base import Network
 from cifar10.networks.prototype import PrototypeNetwork
 from cifar10.results.figures import COLORS, Figure
 
-CHANGES = (0.25, 0.5, 1, 2)
+PERTURBATIONS = (0.25, 0.5, 1, 2)
 """Columns of the table, in Delta E."""
 
 
@@ -28,21 +28,21 @@ def certified_radii(network: Network, images: Tensor, correct: np.ndarray) -> np
     return radii.cpu().numpy() * correct
 
 
-def accuracy_table(distances: Mapping[str, np.ndarray], changes: Sequence[float] = CHANGES) -> list[str]:
-    """Returns the lines of a Markdown table: accuracy by change, one row per name.
+def accuracy_table(distances: Mapping[str, np.ndarray], sizes: Sequence[float] = PERTURBATIONS) -> list[str]:
+    """Returns the lines of a Markdown table: accuracy by size of the perturbation, one row per name.
 
-    distances: name -> the change up to which each image is classified correctly, (N,); 0 if it is misclassified.
+    distances: name -> the size up to which each image is classified correctly, (N,); 0 if it is misclassified.
     """
-    rows = [["change in mean Delta E", *map(str, changes)], ["---"] * (len(changes) + 1)]
+    rows = [["perturbation, mean Delta E", *map(str, sizes)], ["---"] * (len(sizes) + 1)]
     for name, values in distances.items():
-        rows.append([name, *(f"{np.mean(values > change):.1%}" for change in changes)])
+        rows.append([name, *(f"{np.mean(values > size):.1%}" for size in sizes)])
     return [f"| {' | '.join(row)} |" for row in rows]
 
 
 def robustness_figure(
     attacked: Mapping[str, np.ndarray], certified: Mapping[str, np.ndarray], title: str = ""
 ) -> Figure:
-    """Draws accuracy over the size of the change: a line per attacked network, dashed lines where it is certified.
+    """Draws accuracy by size of the perturbation: a line per attacked network, dashed lines where it is certified.
 
     attacked, certified: as for `accuracy_table`. A name has the same color in both.
     """
@@ -51,13 +51,13 @@ def robustness_figure(
     names = list(dict.fromkeys(name for name, *_ in curves))
     found = [values[np.isfinite(values)] for *_, values in curves]
     highest = max((np.quantile(values, 0.95) for values in found if len(values)), default=0)
-    changes = np.linspace(0, highest or 1, 400)
+    sizes = np.linspace(0, highest or 1, 400)
     figure = Figure(figsize=(6.2, 3.6), layout="constrained")
     axes = figure.subplots()
     for name, style, label, values in curves:
-        accuracy = 1 - np.searchsorted(np.sort(values), changes, side="right") / len(values)
-        axes.plot(changes, accuracy, style, color=COLORS[names.index(name) % len(COLORS)], label=label)
-    axes.set(xlim=(0, changes[-1]), ylim=(0, None), xlabel="change of the image, mean Delta E 1976", ylabel="accuracy")
+        accuracy = 1 - np.searchsorted(np.sort(values), sizes, side="right") / len(values)
+        axes.plot(sizes, accuracy, style, color=COLORS[names.index(name) % len(COLORS)], label=label)
+    axes.set(xlim=(0, sizes[-1]), ylim=(0, None), xlabel="perturbation, mean Delta E 1976", ylabel="accuracy")
     axes.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
     axes.spines[["top", "right"]].set_visible(False)
     axes.legend(frameon=False)
