@@ -24,7 +24,7 @@ class StorageError(UserError):
 
 
 class Diverged(UserError):
-    """The loss is not finite."""
+    """A loss or a weight is not finite."""
 
 
 class Pruned(UserError):

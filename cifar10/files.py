@@ -1,4 +1,4 @@
-"""Writes files atomically: each is complete or absent; writes logs. Imports only the standard library."""
+"""Writes files atomically, so that each is complete or absent, and writes logs. Imports only the standard library."""
 
 import errno
 import glob

@@ -73,6 +73,6 @@ def _hue_weight(hue: Tensor) -> Tensor:
 
 
 def _blueness(hue: Tensor) -> Tensor:
-    """Returns exp(-((h' - 275 degrees) / 25 degrees)^2): 1 at blue, 0 at all other hues."""
+    """Returns exp(-((h' - 275 degrees) / 25 degrees)^2): 1 at blue, nearly 0 at distant hues."""
     exponent = ((hue - 95 * DEGREE) / (25 * DEGREE)).square()
     return (-exponent.clamp(max=40)).exp()  # subnormal float32 numbers are five times slower

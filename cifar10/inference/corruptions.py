@@ -31,8 +31,8 @@ NOISE = 3  # key of the random generator; cifar10.data.augment uses the others
 def corruption(kind: str, severity: int, seed: int = 0) -> Callable[[Tensor], Tensor]:
     """Returns a function that corrupts batches (N, 3, 32, 32), uint8 or float in [0, 1]; its results are uint8.
 
-    kind: a key of PARAMETERS. severity: 1 to 5. Noise is the same on every device: it depends on the seed, the number of
-    previous calls and the batch size only.
+    kind: a key of PARAMETERS. severity: 1 to 5. Noise is the same on every device: it depends on the seed, the number
+    of previous calls and the batch size only.
     """
     value = PARAMETERS[kind][severity - 1]
     changes: dict[str, Callable[[Tensor, float], Tensor]] = {

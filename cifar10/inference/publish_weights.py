@@ -34,9 +34,9 @@ UNCALIBRATED = " The probabilities rank the classes, but are not calibrated."
 def publish_weights(runs: pd.DataFrame, folder: Path) -> tuple[list[str], list[str]]:
     """Writes a file for each of NAMES among `runs` and updates `weights.json`.
 
-    Returns the names of the written files, and a line per unreadable run. runs: from `cifar10.results.load`. Of each
-    name, the run of the lowest seed is published: further seeds change no file, and the accuracy is not the best of
-    several. Names without a run keep their files.
+    Returns the names of the written files, and a line per unreadable run. runs: from `cifar10.results.load`.
+    Publishes the run with the lowest seed for each name: further seeds change no file, and the accuracy is not the best
+    of several. Names without a run keep their files.
     """
     index = read_index(folder) if (folder / INDEX).exists() else {}
     names, skipped = [], []

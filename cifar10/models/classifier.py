@@ -1,4 +1,4 @@
-"""Shared by all models: the training loop, one log per epoch, evaluation, checkpoints."""
+"""Implements what all models share: training loop, metrics, evaluation and checkpoints."""
 
 from collections.abc import Callable, Iterator
 from math import inf

@@ -1,4 +1,4 @@
-"""Training of the two feed-forward networks: Keras's optimizer, which the study used, and what experiments change."""
+"""Trains the MLP and the CNN: optimizers, learning rate schedule and label smoothing."""
 
 from collections.abc import Sequence
 from typing import Annotated, Any, ClassVar, Literal

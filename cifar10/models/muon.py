@@ -7,8 +7,8 @@ import torch
 from torch import Tensor
 
 MOMENTUM = 0.6
-"""Of the orthogonalized updates, as in airbench94_muon (Jordan, github.com/KellerJordan/cifar10-airbench, 2024).
-docs/recipes.md compares it with 0.9."""
+"""Momentum of the orthogonalized updates, as in airbench94_muon (Jordan, github.com/KellerJordan/cifar10-airbench,
+2024). docs/recipes.md compares it with 0.9."""
 NEWTON_SCHULZ = (3.4445, -4.7750, 2.0315)
 """Coefficients of the iteration, from the reference below. Five steps take all singular values to about [0.7, 1.2]."""
 
@@ -19,7 +19,7 @@ class Muon(torch.optim.SGD):
     hidden: weights of two or more dimensions, as matrices (outputs, inputs); their norm is kept at the square root of
     `outputs`, since batch normalization makes it irrelevant. others: trained by SGD, with `settings`. Source: Jordan et
     al., "Muon: an optimizer for hidden layers in neural networks" (kellerjordan.github.io/posts/muon, 2024).
-    dtype: of the matrix products; bfloat16 suffices.
+    dtype: data type of the matrix products; bfloat16 is sufficient.
     """
 
     def __init__(self, hidden: Sequence[Tensor], others: Sequence[Tensor], dtype: torch.dtype, **settings: Any) -> None:

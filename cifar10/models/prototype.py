@@ -38,8 +38,8 @@ class Prototype(Classifier):
     prototype and images for several.
     objective: `typical` prototypes minimize the mean distance to the images of their class (`train/loss`, in units of
     the difference), `discriminative` ones the cross-entropy.
-    inverse_temperature: of the discriminative class scores; None learns it. With a low value, the cross-entropy does
-    not saturate at small margins, which trains large certified radii.
+    inverse_temperature: fixed inverse temperature of the discriminative class scores; None learns it. With a low value,
+    the cross-entropy does not saturate at small margins, which increases the certified radii.
     compile: train with compiled kernels; `auto` does so on a CPU if the run is long enough to save the seconds that
     compiling takes. The choice is part of the checkpoint, so that it is the same in a resumed run.
     solver, tolerance: for the class `Weiszfeld`, which `build_model` chooses instead for solver=weiszfeld.

@@ -32,9 +32,10 @@ class Weiszfeld(Prototype):
     """Minimizes the mean distance of `typical` prototypes for cie76 exactly: geometric medians of each class's images.
 
     Each image is assigned to the nearest of its class's `prototypes_per_class`. Training stops when the duality gap
-    (`train/gap`) is `tolerance` at most, in Delta E 1976. One per class is the global minimum, from any start. With
-    several, the problem is not convex (k-medians): training also continues until no image changes its median. The
-    result is a local minimum that depends on the initial images. The gap is that of the assignment.
+    (`train/gap`) is `tolerance` at most, in Delta E 1976. With one prototype per class, the result is the global
+    minimum for any initialization. With several, the problem is not convex (k-medians): training also continues until
+    no image changes its median. The result is a local minimum that depends on the initial images. The gap is that of
+    the assignment.
     `best.ckpt` holds the pass with the lowest validation loss; on few images it can precede the last.
     """
 

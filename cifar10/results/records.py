@@ -13,7 +13,7 @@ from pydantic import BaseModel, ValidationError, model_validator
 
 from cifar10.errors import one_line
 from cifar10.training.config import flatten
-from cifar10.training.run_folder import CONFIG, OFFICIAL_DATA, RESULT, STATUS, NOT_COMPARED
+from cifar10.training.run_folder import CONFIG, NOT_COMPARED, OFFICIAL_DATA, RESULT, STATUS
 
 Record = dict[str, Any]
 """The content of a run's `metrics.json`."""

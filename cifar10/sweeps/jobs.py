@@ -53,7 +53,7 @@ def run_job(cfg: DictConfig, folder: Path) -> JobResult:
     hydra, callbacks = HydraConfig.get(), []
     if hydra.launcher._target_.endswith("JoblibLauncher") and multiprocessing.parent_process():
         exit_with_parent()  # otherwise joblib's workers train on after the sweep was killed
-        multiprocessing.set_start_method("spawn", force=True)  # the ranks of a run cannot be started joblib's way
+        multiprocessing.set_start_method("spawn", force=True)  # joblib's start method cannot start the ranks of a run
     if (trial := hydra.sweeper.get("trial")) is not None:
         from cifar10.sweeps.pruning import PruningCallback
         from cifar10.sweeps.study import StudyLocation

@@ -115,7 +115,7 @@ class TrialQueue:
         ]
 
     def best_first(self) -> list[FrozenTrial]:
-        """Returns the complete trials, best value first, ties by number. Of equal settings it returns one trial."""
+        """Returns the complete trials, best value first, ties by number; one trial for each combination of settings."""
         complete = self.study.get_trials(states=(TrialState.COMPLETE,))
         sign = 1 if self.study.direction is StudyDirection.MINIMIZE else -1
         once = {tuple(trial.user_attrs["settings"]): trial for trial in reversed(complete)}

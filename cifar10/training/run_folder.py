@@ -1,4 +1,4 @@
-"""The run folder: names it by the settings, and locks it for one process at a time."""
+"""Names run folders by their settings, and locks each for one process at a time."""
 
 import csv
 import hashlib

@@ -48,7 +48,7 @@ distances.""",
     "pairs": "Test images of the two classes that a run confuses most, by true class (rows) and prediction (columns).",
     "errors": "Captions give the prediction with its probability, then the true class.",
     "calibration": """Points of a calibrated model are on the diagonal, points of an overconfident model below it. The
-expected calibration error (ECE) is the mean distance from the diagonal.""",
+expected calibration error (ECE) is the mean distance from the diagonal, weighted by the number of images.""",
     "layers": "Weights as images, each scaled by its largest weight; gray is zero.",
 }
 STUDY = """ In the 2019 study, every model confuses trucks with automobiles and, most of all, cats with dogs."""
