@@ -58,7 +58,7 @@ def run_job(cfg: DictConfig, folder: Path) -> JobResult:
         from cifar10.sweeps.pruning import PruningCallback
         from cifar10.sweeps.study import StudyLocation
 
-        location = StudyLocation(hydra.sweeper.study, hydra.sweeper.storage, hydra.sweeper.pruner)
+        location = StudyLocation(hydra.sweeper.study_name, hydra.sweeper.storage, hydra.sweeper.pruner)
         callbacks = [PruningCallback(location, trial, folder / "metrics.csv", cfg.monitor)]
     try:
         os.chdir(hydra.runtime.cwd)  # a Ray worker starts in another folder

@@ -28,13 +28,13 @@ def search(
     location: StudyLocation,
     monitor: str,
     n_trials: int,
-    startup_trials: int,
+    n_startup_trials: int,
     batch_size: int,
     seed: int,
 ) -> None:
     """Runs trials, `batch_size` at a time, until the study has `n_trials`. Then summarizes all of its trials.
 
-    The first `startup_trials` of the study are random; TPE proposes the others (Bergstra et al., NIPS 2011).
+    The first `n_startup_trials` of the study are random; TPE proposes the others (Bergstra et al., NIPS 2011).
     Trials of a dead process are requeued and resumed. A lost trial is requeued too, but stops this search, as do
     MAX_IDENTICAL_FAILURES. Raises UserError for an invalid space or study, and if a trial failed or was lost.
     """
@@ -57,7 +57,7 @@ def search(
     while not _must_stop(done):
         queue.fail_stale_trials()
         batch = range(min(batch_size, n_trials - queue.count()))
-        if trials := [queue.ask(space, seed, startup_trials) for _ in batch]:
+        if trials := [queue.ask(space, seed, n_startup_trials) for _ in batch]:
             with queue.heartbeat(trials):
                 done += _run_trials(queue, trials, [*fixed, *location.overrides()], launcher)
         elif queue.running():
@@ -120,6 +120,6 @@ def _check_overrides(study: optuna.Study, overrides: list[str]) -> None:
     if changed := sorted(set(stored) ^ set(overrides)):
         raise UserError(
             f"study {study.study_name} has trials with other settings: {shorten(changed)}; restore them, or choose "
-            "another study with hydra.sweeper.study=NAME"
+            "another study with hydra.sweeper.study_name=NAME"
         )
     study.set_user_attr("overrides", overrides)

@@ -36,7 +36,7 @@ class StudyLocation(NamedTuple):
     def overrides(self) -> list[str]:
         """Returns the overrides that pass the study to a job."""
         quoted = (QuotedString(text, Quote.single).with_quotes() for text in (self.study, self.storage))
-        return [f"hydra.sweeper.{name}={text}" for name, text in zip(("study", "storage"), quoted, strict=True)]
+        return [f"hydra.sweeper.{name}={text}" for name, text in zip(("study_name", "storage"), quoted, strict=True)]
 
     def open(self, monitor: str, storage: RDBStorage | None = None) -> optuna.Study:
         """Creates or loads the study, which minimizes a loss and maximizes any other `monitor`."""

@@ -28,15 +28,15 @@ class TrialQueue:
         self.study = location.open(monitor, self.storage)
         self.revived: set[int] = set()
 
-    def ask(self, space: dict[str, BaseDistribution], seed: int, startup_trials: int) -> optuna.Trial:
-        """Returns a requeued or a new trial. The first `startup_trials` of the study are random.
+    def ask(self, space: dict[str, BaseDistribution], seed: int, n_startup_trials: int) -> optuna.Trial:
+        """Returns a requeued or a new trial. The first `n_startup_trials` of the study are random.
 
         Each trial has its own sampler, seeded by the number of trials before it. An interrupted search therefore
         proposes the same parameters as an uninterrupted one.
         """
         seed = (seed * 1_000_003 + self.count()) % 2**32
         # constant_liar: running trials count as poor, so the trials of one batch differ.
-        sampler = optuna.samplers.TPESampler(seed=seed, n_startup_trials=startup_trials, constant_liar=True)
+        sampler = optuna.samplers.TPESampler(seed=seed, n_startup_trials=n_startup_trials, constant_liar=True)
         self.study.sampler = sampler
         trial = self.study.ask(fixed_distributions=space)
         self.storage.record_heartbeat(trial_id(self.study, self.storage, trial.number))

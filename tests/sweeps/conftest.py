@@ -28,7 +28,7 @@ SMALL = (
     "ema_decay=null",  # after so few steps the average would be close to the initial weights
     "trainer.enable_progress_bar=false",
     "hydra.sweeper.pruner=null",
-    "hydra.sweeper.study=s",
+    "hydra.sweeper.study_name=s",
     "hydra.sweeper.storage=sqlite:///s.db",
 )
 

@@ -50,7 +50,7 @@ def test_diverged_trial_fails_and_the_search_continues(search, study):
 
 
 def test_trial_with_a_value_that_is_not_finite_fails(search, tmp_path):
-    settings = ("stop_on_divergence=false", "monitor=val/loss", "hydra.sweeper.study=loss")
+    settings = ("stop_on_divergence=false", "monitor=val/loss", "hydra.sweeper.study_name=loss")
     status, _ = search("hydra.sweeper.n_trials=1", "model.learning_rate=interval(1e29,1e30)", *settings)
     assert status.startswith("train.py: 1 of 1 jobs failed: val/loss is nan")
     trials = searches.StudyLocation("loss", f"sqlite:///{tmp_path}/s.db").open("val/loss").trials
@@ -96,7 +96,7 @@ def test_trials_are_sorted_by_value_and_equal_ones_by_number(order, location):
     """Trials 0 and 1 have equal values. Trial 3 repeats the settings of trial 0."""
     for monitor, best in (("val/accuracy", [2, 0, 1]), ("val/loss", [0, 1, 2])):
         queue = trials.TrialQueue(location._replace(study=monitor), monitor)
-        asked = [queue.ask(SPACE, seed=1, startup_trials=9) for _ in range(4)]
+        asked = [queue.ask(SPACE, seed=1, n_startup_trials=9) for _ in range(4)]
         asked[3].set_user_attr("settings", asked[0].user_attrs["settings"])
         for number in (*order, 3):
             queue.tell(asked[number], JobResult("a", "finished", value=(0.1, 0.1, 0.2, 0.1)[number]))

@@ -85,7 +85,7 @@ def test_killed_search_resumes(search, tmp_path, study, command, short_grace):
 def test_trial_of_a_dead_process_is_requeued_before_new_ones(search, location, study, short_grace, fake_train):
     assert search("hydra.sweeper.n_trials=1")[0] == 0
     space = study().trials[0].distributions
-    trials.TrialQueue(location, "val/accuracy").ask(space, seed=5, startup_trials=9)
+    trials.TrialQueue(location, "val/accuracy").ask(space, seed=5, n_startup_trials=9)
     assert search("hydra.sweeper.n_trials=2")[0] == 0
     found = study().trials
     assert [trial.state.name for trial in found] == ["COMPLETE", "FAIL", "COMPLETE"]
@@ -99,7 +99,7 @@ def test_trial_that_died_before_its_first_heartbeat_is_requeued(location, short_
     sleep(2.5)
     queue.fail_stale_trials()
     assert [trial.state.name for trial in queue.study.trials] == ["FAIL", "WAITING"]
-    assert queue.ask(SPACE, seed=2, startup_trials=9).params == dead.params
+    assert queue.ask(SPACE, seed=2, n_startup_trials=9).params == dead.params
 
 
 def test_interrupted_search_proposes_the_same_trials(location):
@@ -108,7 +108,7 @@ def test_interrupted_search_proposes_the_same_trials(location):
     def proposals(study, interrupt_at):
         queue = trials.TrialQueue(location._replace(study=study), "val/accuracy")
         for number in range(4 + len(interrupt_at)):
-            trial = queue.ask(SPACE, seed=1, startup_trials=2)
+            trial = queue.ask(SPACE, seed=1, n_startup_trials=2)
             if number in interrupt_at:
                 queue.requeue_unfinished(trial)
                 queue = trials.TrialQueue(location._replace(study=study), "val/accuracy")
@@ -123,7 +123,7 @@ def test_interrupted_search_proposes_the_same_trials(location):
 
 def test_trial_with_heartbeats_is_not_stale(location, study, short_grace, monkeypatch):
     queue = trials.TrialQueue(location, "val/accuracy")
-    trial = queue.ask(SPACE, seed=1, startup_trials=2)
+    trial = queue.ask(SPACE, seed=1, n_startup_trials=2)
     monkeypatch.setattr(trials, "HEARTBEAT_SECONDS", 0.2)
     with queue.heartbeat([trial]):
         sleep(2.5)

@@ -69,10 +69,10 @@ class Grid(JobSweeper):
 class Search(JobSweeper):
     """Sweeper that runs trials proposed by Optuna. `conf/search/custom.yaml` documents its settings."""
 
-    study: str | None
+    study_name: str | None
     storage: str | None
     pruner: str | None
-    startup_trials: Annotated[int, Gt(0)]
+    n_startup_trials: Annotated[int, Gt(0)]
     n_trials: Annotated[int, Gt(0)]
     max_batch_size: Annotated[int, Gt(0)]
     seed: Annotated[int, Ge(0)]
@@ -86,10 +86,10 @@ class Search(JobSweeper):
         except ImportError:
             raise UserError("a search needs Optuna: pip install -e '.[search]'") from None
         # The default name is a function of the overrides, so the same command resumes its study.
-        study = self.study or safe_name(" ".join(result_overrides(arguments)))
+        study = self.study_name or safe_name(" ".join(result_overrides(arguments)))
         storage = self.storage or sqlite_url(f"{self.jobs.runs}/searches/{study}.db")
         location = StudyLocation(study, storage, self.pruner)
-        limits = self.n_trials, self.startup_trials, self.max_batch_size, self.seed
+        limits = self.n_trials, self.n_startup_trials, self.max_batch_size, self.seed
         with storage_errors(location):
             search(overrides, self.jobs, location, self.jobs.config.monitor, *limits)
 
