@@ -158,26 +158,25 @@ def synthetic_runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def _train_synthetic_runs(folder: Path) -> None:
-    from hydra import compose, initialize
 
     from cifar10.results.figures import log_figures
+    from cifar10.training.config import compose_settings
     from cifar10.training.run import train
 
     small = ["data=synthetic", "data.train_size=140", "data.test_size=100", "data.val_size=40", "batch_size=20"]
     small += ["epochs=2", "precision=32-true", "trainer.enable_progress_bar=false"]
     for choice in ("model=prototype", "model=mlp", "model=mlp seed=2", "experiment=mlp_fast", "model=cnn"):
         overrides = [*choice.split(), *small]
-        with initialize(version_base="1.3", config_path="../conf"):
-            cfg = compose("train", overrides)
+        cfg = compose_settings(*overrides)
         train(cfg, folder / choice.replace(" ", "/"), overrides=overrides, on_finish=log_figures)
 
 
 @pytest.fixture(scope="session")
 def miniature_runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Finished runs of the three models in the study's settings, as far as records show, on tiny CIFAR-10 files."""
-    from hydra import compose, initialize
     from miniature import write_miniature
 
+    from cifar10.training.config import compose_settings
     from cifar10.training.run import train
 
     folder = tmp_path_factory.mktemp("miniature")
@@ -186,8 +185,7 @@ def miniature_runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     with pytest.MonkeyPatch.context() as patch:
         write_miniature(folder, patch)
         for model in ("prototype", "mlp", "cnn"):
-            with initialize(version_base="1.3", config_path="../conf"):
-                cfg = compose("train", [f"model={model}", *small])
+            cfg = compose_settings(f"model={model}", *small)
             train(cfg, folder / "runs" / model, overrides=[f"model={model}"])
     return folder / "runs"
 

@@ -81,4 +81,4 @@ def test_train_commands_compose(command):
             job.append(f"{override.get_key_element()}={next(override.sweep_string_iterator())}")
         elif not override.is_sweep_override():
             job.append(override.input_line)
-    check_settings(OmegaConf.create(compose_settings(*job)))
+    check_settings(compose_settings(*job))

@@ -94,7 +94,7 @@ def load_data(predictor: Predictor, overrides: Sequence[str]) -> ImageData:
         return run.data
     _check_overrides(overrides, run)
     try:
-        settings = OmegaConf.create(compose_settings(*overrides))
+        settings = compose_settings(*overrides)
         if missing := OmegaConf.missing_keys(settings):
             raise UserError(f"missing setting: {', '.join(sorted(missing))}; add it as NAME=VALUE")
         check_settings(settings)

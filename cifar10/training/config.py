@@ -3,7 +3,6 @@
 import re
 from collections.abc import Collection, Iterator, Mapping
 from difflib import get_close_matches
-from functools import cache
 from inspect import Parameter, signature
 from math import inf
 from pathlib import Path
@@ -131,12 +130,12 @@ def check_arguments(group: str, cls: type, values: Mapping[str, Any], excluded: 
             raise _user_error(f"{group}.{name}", value, error) from error
 
 
-@cache
-def compose_settings(*overrides: str) -> dict[str, Any]:
+def compose_settings(*overrides: str) -> DictConfig:
     """Returns the settings of `python train.py OVERRIDES`. Raises HydraException, OmegaConfBaseException."""
     with initialize_config_dir(str(CONF), version_base="1.3"):
-        settings: Any = OmegaConf.to_container(compose("train", list(overrides)), resolve=True)
-        return settings
+        cfg = compose("train", list(overrides))
+    OmegaConf.resolve(cfg)
+    return cfg
 
 
 def fill_defaults(config: dict[str, Any]) -> dict[str, Any]:
@@ -205,7 +204,7 @@ def explain(error: Exception) -> str:
     names = [name for file in CONF.rglob("*.yaml") for name in _keys(file)]
     close = get_close_matches(unknown[1], names, n=1, cutoff=0.7)
     if close == [unknown[1]]:
-        return f"unknown setting {unknown[1]}: it exists only with another model=, data=, search= or trainer="
+        return f"unknown setting {unknown[1]}: it exists only with another model=, data=, search=, logger= or trainer="
     hint = f"did you mean {close[0]}? " if close else ""
     return f"unknown setting {unknown[1]}; {hint}python train.py --help lists all settings"
 
@@ -217,7 +216,8 @@ def _quote(key: str, value: str) -> str:
 
 def _keys(file: Path) -> Iterator[str]:
     """Yields the settings and groups of a file in `conf/`, as named on the command line."""
-    prefix = {"data": "data.", "trainer": "trainer.", "sweeper": "hydra.sweeper."}.get(file.parent.name, "")
+    group = file.parent.name
+    prefix = "hydra.sweeper." if group == "sweeper" else f"{group}." if group in ("data", "logger", "trainer") else ""
     content: Any = OmegaConf.to_container(OmegaConf.load(file))
     for name, _ in flatten(content, prefix):
         yield from (name, name.partition(".")[0])

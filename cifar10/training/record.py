@@ -63,7 +63,7 @@ def validation_results(folder: Path) -> dict[str, Any]:
     best_epoch = read_checkpoint(folder / "best.ckpt")["epoch"] + 1
     with readable(folder / "metrics.csv"):
         epochs = read_epochs(folder / "metrics.csv")
-        best = next(row for row in epochs if int(row["epoch"]) == best_epoch)
+        best = {int(row["epoch"]): row for row in epochs}[best_epoch]
         values = {f"val_{name}": float(best[f"val/{name}"]) for name in ("loss", "accuracy")}
     return {"best_epoch": best_epoch, "epochs": len(epochs), **values}
 

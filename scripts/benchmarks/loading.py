@@ -15,10 +15,11 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 from torchvision import transforms
 
-from benchmarks.measure import Rows, compose, interleaved, load_data, synchronize
+from benchmarks.measure import Rows, interleaved, load_data, synchronize
 from benchmarks.training import standard_loader
 from cifar10.data.augment import RandomAugmentation
 from cifar10.data.batches import TrainBatches
+from cifar10.training.config import compose_settings
 from cifar10.training.precision import best_device
 
 BATCH_SIZE = 512
@@ -26,7 +27,7 @@ IMAGES, IMAGES_WITH_WORKERS = 40_000, 8192
 
 
 def loading(data: str, rounds: int) -> dict[str, Rows]:
-    images = load_data(compose(f"data={data}"), at_least=IMAGES)
+    images = load_data(compose_settings(f"data={data}"), at_least=IMAGES)
     pixels, labels = (part[:IMAGES].to(best_device()) for part in (images.train_images, images.train_labels))
     own = partial(TrainBatches, pixels, labels, BATCH_SIZE, 1, lambda: 0)
     augmented = [transforms.RandomCrop(32, padding=2, padding_mode="reflect"), transforms.RandomHorizontalFlip()]

@@ -10,10 +10,9 @@ from typing import Any
 
 import torch
 from hydra.utils import instantiate
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 
 from cifar10.data.datamodule import ImageData
-from cifar10.training.config import compose_settings
 
 ROOT = Path(__file__).resolve().parents[2]
 Measurement = Callable[[], float]
@@ -56,11 +55,6 @@ def synchronize() -> None:
     """Waits for the accelerator, if there is one."""
     if torch.accelerator.is_available():
         torch.accelerator.synchronize()
-
-
-def compose(*overrides: str) -> DictConfig:
-    """Returns the settings of `python train.py <overrides>`."""
-    return OmegaConf.create(compose_settings(*overrides))
 
 
 def load_data(cfg: DictConfig, at_least: int = 1) -> ImageData:

@@ -15,16 +15,17 @@ from PIL import Image
 from torch import Tensor
 
 import cifar10
-from benchmarks.measure import Rows, compose, interleaved, load_data, per_second, python, seconds, train_briefly
+from benchmarks.measure import Rows, interleaved, load_data, per_second, python, seconds, train_briefly
 from cifar10.data.image_io import read_images
 from cifar10.inference.export import export_network, onnx_runtime, to_onnx
 from cifar10.inference.predictor import Predictor
+from cifar10.training.config import compose_settings
 
 CALLS, FILES = 100, 10_000
 
 
 def predict(data: str, rounds: int) -> dict[str, Rows]:
-    images = load_data(compose(f"data={data}")).test_images
+    images = load_data(compose_settings(f"data={data}")).test_images
     with tempfile.TemporaryDirectory() as pictures, tempfile.TemporaryDirectory() as runs:
         folder = Path(pictures)
         paths = [folder / f"{number:05}.png" for number in range(FILES)]

@@ -26,7 +26,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from torchmetrics.classification import MulticlassAccuracy
 from torchvision import transforms
 
-from benchmarks.measure import Rows, compose, interleaved, load_data, per_second, seconds, synchronize
+from benchmarks.measure import Rows, interleaved, load_data, per_second, seconds, synchronize
 from cifar10.color.delta_e import to_lab
 from cifar10.data.batches import epoch_order
 from cifar10.data.datamodule import ImageData
@@ -34,6 +34,7 @@ from cifar10.models.build import build_model
 from cifar10.models.classifier import Classifier
 from cifar10.networks.prototype import PrototypeNetwork
 from cifar10.training.checkpoints import LastCheckpoint
+from cifar10.training.config import compose_settings
 from cifar10.training.precision import autocast, best_device, chosen_precision
 from cifar10.training.trainer import make_trainer
 
@@ -59,7 +60,7 @@ def training(data: str, rounds: int) -> dict[str, Rows]:
     rows: Rows = {}
     arithmetic: Rows = {}
     for name, (overrides, steps) in ROWS.items():
-        cfg = compose(*overrides, f"data={data}", "epochs=1", f"trainer.limit_train_batches={steps}")
+        cfg = compose_settings(*overrides, f"data={data}", "epochs=1", f"trainer.limit_train_batches={steps}")
         images = load_data(cfg, at_least=steps * cfg.batch_size)
         count = (steps - WARM_UP_STEPS) * cfg.batch_size
         cells = {label: per_second(count, partial(loop, cfg, images, steps)) for label, loop in loops.items()}

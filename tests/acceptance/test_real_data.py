@@ -4,7 +4,6 @@ import csv
 
 import pytest
 import torch
-from hydra import compose, initialize
 
 import cifar10
 from cifar10.color.delta_e import to_lab
@@ -13,6 +12,7 @@ from cifar10.inference.evaluate import evaluate
 from cifar10.models.build import load_model
 from cifar10.networks.base import to_unit
 from cifar10.networks.weights import read_index
+from cifar10.training.config import compose_settings
 from cifar10.training.run import train
 
 pytestmark = pytest.mark.real_data
@@ -21,8 +21,7 @@ pytestmark = pytest.mark.real_data
 @pytest.fixture(scope="module")
 def settings():
     def compose_with(*overrides):
-        with initialize(version_base="1.3", config_path="../../conf"):
-            return compose("train", ["trainer.enable_progress_bar=false", *overrides])
+        return compose_settings("trainer.enable_progress_bar=false", *overrides)
 
     return compose_with
 

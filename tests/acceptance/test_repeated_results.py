@@ -3,7 +3,6 @@
 from pathlib import Path
 
 import pytest
-from omegaconf import OmegaConf
 
 from cifar10.results import load
 from cifar10.results.records import settings_key
@@ -21,7 +20,7 @@ SEED = 101  # not among the published ones
 @pytest.mark.parametrize("choice", CHEAP)
 def test_further_seed_is_within_three_standard_deviations(choice, tmp_path):
     settings = compose_settings(choice, f"seed={SEED}", "trainer.enable_progress_bar=false")
-    record = train(OmegaConf.create(settings), tmp_path)
+    record = train(settings, tmp_path)
     rows = aggregate(load(RESULTS)).itertuples()
     (row,) = [row for row in rows if settings_key(row.records[0]) == settings_key(record)]
     spread = row.accuracy_std if row.n > 2 else 0.005  # unknown for one seed, unreliable for two

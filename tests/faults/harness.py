@@ -79,16 +79,14 @@ def _train(
     watch: bool,
     report: Connection,
 ) -> None:
-    from hydra import compose, initialize_config_dir
-
     from cifar10.errors import UserError, one_line
+    from cifar10.training.config import compose_settings
     from cifar10.training.run import train
 
     torch.set_num_threads(1)
     if largest_file is not None:
         resource.setrlimit(resource.RLIMIT_FSIZE, (largest_file, largest_file))
-    with initialize_config_dir(str(CONF), version_base="1.3"):
-        cfg = compose("train", [*SMALL, *overrides])
+    cfg = compose_settings(*SMALL, *overrides)
     with resources_after_each_epoch() as resources, counted_moments(die_at) as moments:
         try:
             train(cfg, folder, on_finish=log_one_figure)

@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 import torch
-from harness import CONF, SMALL, Attempt
-from hydra import compose, initialize_config_dir
+from harness import SMALL, Attempt
 
 from cifar10.errors import UserError
+from cifar10.training.config import compose_settings
 from cifar10.training.run import train
 
 SETTINGS = ("model=prototype", "checkpoint.every_n_steps=3")
@@ -37,8 +37,7 @@ def folder(stopped, tmp_path):
 
 
 def error_of_train(folder):
-    with initialize_config_dir(str(CONF), version_base="1.3"):
-        cfg = compose("train", [*SMALL, *SETTINGS])
+    cfg = compose_settings(*SMALL, *SETTINGS)
     with pytest.raises(UserError) as error:
         train(cfg, folder)
     assert len(str(error.value).splitlines()) == 1

@@ -2,7 +2,6 @@
 
 import pytest
 import torch
-from hydra import compose, initialize
 from hydra.utils import instantiate
 from kornia.color import rgb_to_lab
 from lightning import Callback, seed_everything
@@ -11,6 +10,7 @@ from torch.nn import functional as F
 
 from cifar10.data.batches import epoch_order
 from cifar10.training.checkpoints import LastCheckpoint
+from cifar10.training.config import compose_settings
 from cifar10.training.trainer import make_trainer
 
 STEPS = 12
@@ -28,8 +28,7 @@ class Losses(Callback):
 
 def train(folder, *overrides, steps=STEPS):
     """Trains some steps; returns the losses, the initial weights, and the images, labels and order of the batches."""
-    with initialize(version_base="1.3", config_path="../../conf"):
-        cfg = compose("train", [*overrides, *SIZES, "epochs=1", f"trainer.limit_train_batches={steps}", *QUIET])
+    cfg = compose_settings(*overrides, *SIZES, "epochs=1", f"trainer.limit_train_batches={steps}", *QUIET)
     data = instantiate(cfg.data, _convert_="all", batch_size=cfg.batch_size, seed=cfg.seed)
     data.setup()
     seed_everything(cfg.seed, verbose=False)

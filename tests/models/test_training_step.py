@@ -4,12 +4,12 @@ import csv
 
 import pytest
 import torch
-from hydra import compose, initialize
 from lightning import Callback
 from torch.utils.data import DataLoader, IterableDataset
 
 from cifar10.models import classifier
 from cifar10.models.mlp import MLP
+from cifar10.training.config import compose_settings
 from cifar10.training.run import train
 
 SMALL = ("data=synthetic", "data.train_size=165", "data.val_size=40", "data.test_size=20", "epochs=2", "batch_size=10")
@@ -45,8 +45,7 @@ def run(tmp_path, monkeypatch):
             calls.append(self.trainer.global_step)
             return loss
 
-        with initialize(version_base="1.3", config_path="../../conf"):
-            cfg = compose("train", [*SMALL, "trainer.enable_progress_bar=false", *overrides])
+        cfg = compose_settings(*SMALL, "trainer.enable_progress_bar=false", *overrides)
         with monkeypatch.context() as patch:
             patch.setattr(classifier, "SECONDS_PER_CALL", seconds)
             patch.setattr(classifier.Classifier, "training_step", training_step)

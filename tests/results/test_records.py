@@ -7,6 +7,7 @@ from math import isnan
 from pathlib import Path
 
 import pytest
+from omegaconf import OmegaConf
 from records import record
 
 import cifar10.results
@@ -134,17 +135,22 @@ def test_published_record_is_consistent_with_its_command(path):
     assert "/" not in published["commit"]
     assert not published["commit"].endswith("+"), "published from files that no commit holds"
     python, script, *overrides = shlex.split(command(published))
-    config = fill_defaults(compose_settings(*overrides))
+    config = fill_defaults(OmegaConf.to_container(compose_settings(*overrides)))
     assert (python, script, config["seed"]) == ("python", "train.py", published["seed"])
     assert settings_key(published | {"config": config}) == settings_key(published)
 
 
 def test_settings_are_those_of_the_record_whatever_the_defaults():
-    config = fill_defaults(compose_settings("model=mlp"))
+    config = fill_defaults(OmegaConf.to_container(compose_settings("model=mlp")))
     run = record(0.5, 1) | {"config": config}
     assert settings_key(run) == settings_key(run | {"config": config | {"seed": 9, "epochs": float(config["epochs"])}})
     without = {name: value for name, value in config["model"].items() if name != "optimizer"}
     assert "model.optimizer" not in settings(run | {"config": config | {"model": without}})
+
+
+def test_one_batch_per_epoch_differs_from_all_batches():
+    one, all_batches = (record(0.5, 1) | {"config": {"trainer": {"limit_train_batches": limit}}} for limit in (1, 1.0))
+    assert settings_key(one) != settings_key(all_batches)
 
 
 def test_symbolic_links_are_followed_once(tmp_path):

@@ -7,7 +7,6 @@ import numpy as np
 import pytest
 import torch
 from miniature import write_miniature
-from omegaconf import OmegaConf
 
 from cifar10.data.cifar10 import CIFAR10Data
 from cifar10.errors import UserError
@@ -44,7 +43,7 @@ def test_missing_or_damaged_predictions_are_recomputed_and_not_stored(damaged, m
 def test_recomputed_predictions_have_the_precision_of_the_run(tmp_path):
     small = ["data=synthetic", "data.train_size=200", "data.val_size=40", "data.test_size=500", "epochs=2"]
     cfg = compose_settings("model=mlp", *small, "precision=bf16-mixed", "trainer.enable_progress_bar=false")
-    record = train(OmegaConf.create(cfg), tmp_path)
+    record = train(cfg, tmp_path)
     (tmp_path / "predictions.npz").unlink()
     assert SavedRun(tmp_path).predictions.confusion(10).tolist() == record["test"]["confusion"]
 

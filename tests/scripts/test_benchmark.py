@@ -13,6 +13,7 @@ from PIL import Image
 
 import cifar10
 from cifar10.results.saved_run import SavedRun
+from cifar10.training.config import compose_settings
 
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT / "scripts"))
@@ -23,7 +24,7 @@ for package in ("onnx", "onnxscript", "onnxruntime"):
 import benchmark
 
 from benchmarks import loading, predict
-from benchmarks.measure import compose, interleaved, load_data
+from benchmarks.measure import interleaved, load_data
 from benchmarks.search import summarize
 from benchmarks.tables import markdown, ratios, spread, table
 from benchmarks.training import PerImage, bare_loop, lightning_alone, standard_baseline, this_project
@@ -64,13 +65,14 @@ def test_each_loop_takes_the_given_number_of_steps(model, loop, monkeypatch):
     optimizer = torch.optim.SGD if model == "prototype" else torch.optim.Adam
     original = optimizer.step
     monkeypatch.setattr(optimizer, "step", lambda self, *args, **rest: steps.append(1) or original(self, *args, **rest))
-    cfg = compose(f"model={model}", "data=synthetic", "epochs=1", "batch_size=8", "trainer.limit_train_batches=12")
+    short = "epochs=1", "batch_size=8", "trainer.limit_train_batches=12"
+    cfg = compose_settings(f"model={model}", "data=synthetic", *short)
     assert loop(cfg, load_data(cfg, at_least=12 * 8), 12) > 0
     assert len(steps) == 12
 
 
 def test_per_image_data_set_returns_the_images():
-    data = load_data(compose("model=mlp", "data=synthetic"), at_least=4000)
+    data = load_data(compose_settings("model=mlp", "data=synthetic"), at_least=4000)
     assert len(data.train_labels) == 6000  # 3,000, repeated
     pairs = PerImage(data, lambda image: torch.from_numpy(np.array(image)).long().permute(2, 0, 1))
     for index in (0, 7, 1300):

@@ -8,7 +8,6 @@ from pathlib import Path
 
 import pytest
 from matplotlib.image import imread
-from omegaconf import OmegaConf
 from records import record
 
 from cifar10.results import load
@@ -62,7 +61,7 @@ def real_runs(synthetic_runs, tmp_path_factory):
         shutil.copytree(synthetic_runs / f"model={name}", folder / name, ignore=skipped)
     several = ["model=prototype", "model.prototypes_per_class=2"]
     small = ["data=synthetic", "data.train_size=140", "data.test_size=30", "data.val_size=40", "epochs=2"]
-    train(OmegaConf.create(compose_settings(*several, *small, "trainer.enable_progress_bar=false")), folder / "several")
+    train(compose_settings(*several, *small, "trainer.enable_progress_bar=false"), folder / "several")
     shutil.copytree(folder / "several", folder / "experiment")
     overrides = {"prototype": ["model=prototype"], "several": several, "mlp": ["model=mlp"]}
     for name, settings in {**overrides, "experiment": ["experiment=prototype_best"]}.items():

@@ -3,7 +3,6 @@
 from pathlib import Path
 
 import pytest
-from hydra import compose, initialize
 from hydra.errors import HydraException
 from hydra.utils import get_class
 
@@ -12,14 +11,14 @@ from cifar10.training.config import (
     CheckpointSettings,
     TrainerSettings,
     check_settings,
+    compose_settings,
     fill_defaults,
     settable_arguments,
 )
 
 
 def composed(*overrides):
-    with initialize(version_base="1.3", config_path="../../conf"):
-        return compose("train", overrides=list(overrides))
+    return compose_settings(*overrides)
 
 
 @pytest.mark.parametrize("data", ["cifar10", "cifar100", "synthetic", "folder"])

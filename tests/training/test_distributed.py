@@ -11,13 +11,13 @@ from types import SimpleNamespace
 
 import pytest
 import torch
-from hydra import compose, initialize
 from lightning.pytorch.plugins.environments import LightningEnvironment
 from lightning.pytorch.utilities import rank_zero_only
 from test_run import weights
 
 from cifar10.errors import UserError
 from cifar10.training import distributed
+from cifar10.training.config import compose_settings
 from cifar10.training.distributed import ranks_to_start
 from cifar10.training.run import train
 
@@ -28,8 +28,7 @@ TWO = ("trainer=ddp", "trainer.devices=2", "trainer.accelerator=cpu")
 
 
 def composed(*overrides):
-    with initialize(version_base="1.3", config_path="../../conf"):
-        return compose("train", [*SMALL, "trainer.enable_progress_bar=false", *overrides])
+    return compose_settings(*SMALL, "trainer.enable_progress_bar=false", *overrides)
 
 
 @pytest.mark.slow

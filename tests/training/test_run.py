@@ -3,13 +3,13 @@
 import csv
 import json
 import os
+import shutil
 import signal
 from importlib.metadata import version
 from math import isnan
 
 import pytest
 import torch
-from hydra import compose, initialize
 from PIL import Image
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from torch.nn.functional import dropout
@@ -20,6 +20,8 @@ from cifar10.models.mlp import MLP
 from cifar10.networks.mlp import MLPNetwork
 from cifar10.training import checkpoints
 from cifar10.training.checkpoints import LastCheckpoint
+from cifar10.training.config import compose_settings
+from cifar10.training.record import validation_results
 from cifar10.training.run import _call_on_finish, train
 from cifar10.training.run_folder import lock_run_folder
 
@@ -28,8 +30,7 @@ SMALL = ("data=synthetic", "data.train_size=140", "data.val_size=40", "data.test
 
 
 def composed(*overrides):
-    with initialize(version_base="1.3", config_path="../../conf"):
-        return compose("train", [*SMALL, "trainer.enable_progress_bar=false", *overrides])
+    return compose_settings(*SMALL, "trainer.enable_progress_bar=false", *overrides)
 
 
 def weights(folder, name="last.ckpt"):
@@ -70,9 +71,8 @@ def test_finished_run_warns_if_the_image_folder_has_changed(tmp_path, caplog):
         (root / place).mkdir(parents=True)
         for index in range(3):
             Image.new("RGB", (32, 32), (40 * index, 0, 0)).save(root / place / f"{index}.png")
-    with initialize(version_base="1.3", config_path="../../conf"):
-        options = ["model=mlp", "epochs=1", "trainer.enable_progress_bar=false"]
-        cfg = compose("train", [*options, "data=folder", f"data.root={root}", "data.val_size=2"])
+    options = ["model=mlp", "epochs=1", "trainer.enable_progress_bar=false"]
+    cfg = compose_settings(*options, "data=folder", f"data.root={root}", "data.val_size=2")
 
     def warnings():
         caplog.clear()
@@ -87,6 +87,13 @@ def test_finished_run_warns_if_the_image_folder_has_changed(tmp_path, caplog):
     root.rename(tmp_path / "moved")
     (message,) = warnings()
     assert f"cannot be compared with the run's: {root} does not exist" in message
+
+
+def test_metrics_csv_without_the_best_epoch_is_named(mlp_run, tmp_path):
+    shutil.copy(mlp_run / "best.ckpt", tmp_path)
+    (tmp_path / "metrics.csv").write_text("epoch,val/loss,val/accuracy\n9,1,1\n")
+    with pytest.raises(UserError, match=r"metrics\.csv cannot be read"):
+        validation_results(tmp_path)
 
 
 def test_metrics_csv_has_one_row_per_epoch(mlp_run):

@@ -11,7 +11,6 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
-from omegaconf import OmegaConf
 from PIL import Image
 from records import record
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
@@ -313,6 +312,6 @@ def test_tensorboard_failure_does_not_stop_a_run(tmp_path, monkeypatch, caplog):
     monkeypatch.setattr("cifar10.training.loggers.run_logger.log_results", fail)
     small = ["data=synthetic", "data.train_size=50", "data.test_size=10", "data.val_size=10", "epochs=1"]
     cfg = compose_settings("model=mlp", *small, "trainer.enable_progress_bar=false")
-    record = train(OmegaConf.create(cfg), tmp_path)
+    record = train(cfg, tmp_path)
     assert json.loads((tmp_path / "metrics.json").read_text())["test"] == record["test"]
     assert "fail failed: ValueError: two lines" in caplog.text

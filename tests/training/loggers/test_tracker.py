@@ -7,7 +7,6 @@ from pathlib import Path
 
 import pytest
 import torch
-from omegaconf import OmegaConf
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from cifar10.errors import Interrupted, UserError, require_packages
@@ -24,7 +23,7 @@ SMALL = ("model=mlp", "data=synthetic", "data.train_size=90", "data.val_size=30"
 
 
 def settings(*overrides):
-    return OmegaConf.create(compose_settings(*SMALL, "trainer.enable_progress_bar=false", *overrides))
+    return compose_settings(*SMALL, "trainer.enable_progress_bar=false", *overrides)
 
 
 def train_with_interruption(cfg, folder, monkeypatch):
