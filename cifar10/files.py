@@ -33,7 +33,7 @@ def write_atomically(path: Path, write: Callable[[BinaryIO], Any]) -> None:
     except OSError as error:
         full = error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
         remedy = "free some space" if full else "check the path and its permissions"
-        kept = "; the previous file is unchanged" if path.exists() else ""
+        kept = "; the previous file is unchanged" if os.access(path, os.F_OK) else ""
         raise UserError(f"cannot write {path}: {error.strerror or error}{kept}; {remedy}") from error
     finally:
         with suppress(OSError):
@@ -47,7 +47,8 @@ def _remove_stale(path: Path) -> None:
         try:
             os.kill(int(partial.name.split(".")[-2]), 0)  # sends no signal
         except ProcessLookupError:
-            partial.unlink(missing_ok=True)
+            with suppress(OSError):  # another user's
+                partial.unlink()
         except (OSError, ValueError):  # of another user, or not a temporary file of this module
             continue
 
@@ -55,10 +56,12 @@ def _remove_stale(path: Path) -> None:
 def _sync_folder(folder: Path) -> None:
     """Syncs the entries of a folder, which `fsync` of a file omits. Does nothing on Windows, which lacks it."""
     if hasattr(os, "O_DIRECTORY"):
-        handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-        with suppress(OSError):  # some network file systems do not support it
-            os.fsync(handle)
-        os.close(handle)
+        with suppress(OSError):  # an unreadable folder, or a network file system that does not support it
+            handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+            try:
+                os.fsync(handle)
+            finally:
+                os.close(handle)
 
 
 def write_json(path: Path, value: Any) -> None:

@@ -41,6 +41,11 @@ def command(monkeypatch, tmp_path):
             "train.py: unknown setting model.learning_rat; did you mean model.learning_rate? "
             "python train.py --help lists all settings",
         ),
+        (
+            ["logger.mlflow.tracking_uri=x"],
+            "train.py: unknown setting logger.mlflow.tracking_uri: it exists only with another model=, data=, search=, "
+            "logger= or trainer=",
+        ),
         (["model=resnet"], "train.py: invalid model=resnet: expected one of cnn, mlp, prototype"),
         (["data=svhn"], "train.py: invalid data=svhn: expected one of cifar10, cifar100, folder, synthetic"),
         (["epochs=-1"], "train.py: epochs=-1: input should be greater than 0"),

@@ -67,7 +67,8 @@ class Weiszfeld(Prototype):
             callbacks = self.trainer.callbacks  # type: ignore[attr-defined]  # set by one of Lightning's connectors
             averaged = any(isinstance(callback, WeightAveraging) for callback in callbacks)
             augmented = any(training_data(self.trainer).augmentation)
-            partial = self.trainer.limit_train_batches != 1.0
+            limit = self.trainer.limit_train_batches
+            partial = type(limit) is int or limit != 1.0  # the integer 1 is one batch
             if averaged or augmented or partial or self.gradient_clip_val is not None:
                 raise UserError(
                     "model.solver=weiszfeld computes exact prototypes of all training images: expected ema_decay=null, "

@@ -13,7 +13,7 @@ from pydantic import BaseModel, ValidationError, model_validator
 
 from cifar10.errors import one_line
 from cifar10.training.config import flatten
-from cifar10.training.run_folder import CONFIG, NOT_COMPARED, OFFICIAL_DATA, RESULT, STATUS
+from cifar10.training.run_folder import CONFIG, NOT_COMPARED, OFFICIAL_DATA, RESULT, STATUS, comparable
 
 Record = dict[str, Any]
 """The content of a run's `metrics.json`."""
@@ -117,8 +117,8 @@ def settings(record: Record) -> dict[str, Any]:
 
 def settings_key(record: Record) -> str:
     """Returns a key that runs of the same model, settings and data share, on any device and with any seed."""
-    numbers = {name: float(value) if type(value) is int else value for name, value in settings(record).items()}
-    return json.dumps([record["model"], record["data_sha256"], numbers], sort_keys=True)
+    values = {name: comparable(name, value) for name, value in settings(record).items()}
+    return json.dumps([record["model"], record["data_sha256"], values], sort_keys=True)
 
 
 def experiment(record: Record) -> str:

@@ -130,11 +130,21 @@ def _check_same_settings(folder: Path, cfg: DictConfig) -> None:
         older: Any = OmegaConf.to_container(OmegaConf.load(folder / CONFIG), resolve=True)
         stored, new = dict(flatten(fill_defaults(older))), dict(flatten(given))
     for key in sorted((stored.keys() | new.keys()) - set(NOT_COMPARED)):
-        if stored.get(key) != new.get(key):
+        if comparable(key, stored.get(key)) != comparable(key, new.get(key)):
             raise UserError(
                 f"{folder} holds a run with {key}={stored.get(key)}, got {key}={new.get(key)}; "
                 "restore the setting, choose another folder with runs=PATH, or start over with overwrite=true"
             )
+
+
+def comparable(name: str, value: Any) -> Any:
+    """Returns a setting as a value that equals that of the same setting: an integer as a float.
+
+    The exception is `trainer.limit_train_batches`, where 1 is one batch and 1.0 all batches.
+    """
+    if name == "trainer.limit_train_batches":
+        return value if type(value) is float else f"{value} batches"
+    return float(value) if type(value) is int else value
 
 
 @contextmanager

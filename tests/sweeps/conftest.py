@@ -34,7 +34,7 @@ SMALL = (
 
 
 @pytest.fixture(autouse=True)
-def no_fsync(monkeypatch: pytest.MonkeyPatch) -> None:
+def fast_sqlite(monkeypatch: pytest.MonkeyPatch) -> None:
     """Turns off the fsync of SQLite, the slowest part on a busy machine."""
     import sqlite3
 

@@ -78,6 +78,12 @@ def test_changed_setting_is_named(tmp_path):
         finished_result(tmp_path, settings(epochs=4))
 
 
+def test_one_batch_per_epoch_differs_from_all_batches(tmp_path):
+    init_run_folder(tmp_path, settings(trainer={"limit_train_batches": 1.0}))
+    with pytest.raises(UserError, match=r"trainer.limit_train_batches=1.0, got trainer.limit_train_batches=1;"):
+        finished_result(tmp_path, settings(trainer={"limit_train_batches": 1}))
+
+
 def test_setting_newer_than_the_run_has_its_default(tmp_path):
     """A run from before random_flip existed can be resumed without random_flip only."""
     older = {
