@@ -9,13 +9,12 @@ from pathlib import Path
 from textwrap import fill
 from typing import Any
 
-import matplotlib
 import pandas as pd
 import torch
 
 from cifar10.errors import UserError
 from cifar10.results import load
-from cifar10.results.figures import Figure
+from cifar10.results.figures import save_figure
 from cifar10.results.figures.confusion import confusions_figure
 from cifar10.results.figures.curves import class_accuracy_figure
 from cifar10.results.figures.images import animate_prototypes, image_rows_figure
@@ -70,7 +69,7 @@ def _draw_picture(run: SavedRun, name: str, path: Path) -> list[str]:
         if name == "evolution" and run.snapshots:
             animate_prototypes(run.snapshots, path)
         elif name in FIGURES and (figure := FIGURES[name](run)) is not None:
-            _save(figure, path)
+            save_figure(figure, path)
     except UserError as error:
         return [str(error)]
     return []
@@ -118,9 +117,9 @@ def _draw_comparisons(study: Sequence[Any], best: Sequence[Any], folder: Path) -
     names = list(records[0]["test"]["class_accuracy"])
     titles = [f"{record['model']}, {record['test']['accuracy']:.1%}" for record in records]
     figure = confusions_figure([record["test"]["confusion"] for record in records], titles, names)
-    _save(figure, folder / "confusions.svg")
+    save_figure(figure, folder / "confusions.svg")
     accuracies = {f"{row.model}, {row.name}": class_accuracy(row) for row in (*study, *best)}
-    _save(class_accuracy_figure(accuracies, names), folder / "pictures/class_accuracy.svg")
+    save_figure(class_accuracy_figure(accuracies, names), folder / "pictures/class_accuracy.svg")
 
 
 def _draw_prototypes(runs: Sequence[SavedRun], folder: Path) -> None:
@@ -135,14 +134,7 @@ def _draw_prototypes(runs: Sequence[SavedRun], folder: Path) -> None:
             single[fill(label, 18, break_long_words=False)] = images[0]
         else:
             figure = image_rows_figure(images, [""] * len(images), run.class_names)
-            _save(figure, folder / f"prototypes_{name}_{len(images)}.png")
+            save_figure(figure, folder / f"prototypes_{name}_{len(images)}.png")
     if single:
         figure = image_rows_figure(torch.stack(list(single.values())), list(single), runs[0].class_names)
-        _save(figure, folder / "prototypes.png")
-
-
-def _save(figure: Figure, path: Path) -> None:
-    """Writes a file for a page of WIDTH: SVG, or PNG at twice the resolution. Equal figures give equal files."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with matplotlib.rc_context({"svg.hashsalt": "cifar10"}):
-        figure.savefig(path, dpi=192, metadata={"Date": None} if path.suffix == ".svg" else None)
+        save_figure(figure, folder / "prototypes.png")

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import matplotlib
 import matplotlib.figure
 from matplotlib.text import Text
 
@@ -46,5 +47,7 @@ def log_figures(folder: Path, record: dict[str, Any], loggers: "Sequence[RunLogg
 
 
 def save_figure(figure: Figure, path: Path) -> None:
-    """Writes a figure in the format of the file name, at twice the resolution of a page."""
-    write_atomically(path, lambda file: figure.savefig(file, dpi=192, format=path.suffix.removeprefix(".")))
+    """Writes a figure in the format of the file name, at twice a page's resolution; equal figures as equal files."""
+    kind, metadata = path.suffix.removeprefix("."), {"Date": None} if path.suffix == ".svg" else None
+    with matplotlib.rc_context({"svg.hashsalt": "cifar10"}):
+        write_atomically(path, lambda file: figure.savefig(file, dpi=192, format=kind, metadata=metadata))
