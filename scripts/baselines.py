@@ -18,8 +18,8 @@ from hydra.utils import instantiate
 from torch import Tensor
 
 from cifar10.data.datamodule import ImageData
-from cifar10.errors import UserError
-from cifar10.inference.command_line import make_parser, one_line_errors, require_packages
+from cifar10.errors import UserError, require_packages
+from cifar10.inference.command_line import make_parser, one_line_errors
 from cifar10.training.config import compose_settings
 
 TABLE = re.compile(r"(<!-- baselines -->\n).*?(<!-- /baselines -->)", re.DOTALL)

@@ -12,7 +12,8 @@ import argparse
 import os
 from pathlib import Path
 
-from cifar10.inference.command_line import CHECKPOINT, add_device, make_parser, one_line_errors, require_packages
+from cifar10.errors import require_packages
+from cifar10.inference.command_line import CHECKPOINT, add_device, make_parser, one_line_errors
 
 
 def main() -> None:

@@ -11,7 +11,8 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from cifar10.inference.command_line import CHECKPOINT, add_figure, make_parser, one_line_errors, require_packages
+from cifar10.errors import UserError, require_packages
+from cifar10.inference.command_line import CHECKPOINT, add_figure, make_parser, one_line_errors
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -63,7 +64,6 @@ def explain(args: argparse.Namespace) -> str:
 def find_image(name: str, predictor: "Predictor") -> tuple["Tensor", str]:
     """Returns an image (3, 32, 32) uint8 and its title. name: a file, or the index of a test image."""
     from cifar10.data.image_io import read_images
-    from cifar10.errors import UserError
     from cifar10.inference.evaluate import load_data
 
     if not name.isdecimal():

@@ -14,7 +14,8 @@ from operator import methodcaller
 from pathlib import Path
 from time import perf_counter
 
-from cifar10.inference.command_line import add_checkpoint, make_parser, one_line_errors, require_packages
+from cifar10.errors import require_packages
+from cifar10.inference.command_line import add_checkpoint, make_parser, one_line_errors
 
 
 def main() -> None:

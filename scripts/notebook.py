@@ -11,9 +11,9 @@ from pathlib import Path
 from time import perf_counter
 from typing import Any
 
-from cifar10.errors import UserError
+from cifar10.errors import UserError, require_packages
 from cifar10.files import write_atomically
-from cifar10.inference.command_line import make_parser, one_line_errors, require_packages
+from cifar10.inference.command_line import make_parser, one_line_errors
 
 ROOT = Path(__file__).resolve().parent.parent
 DOCS = ROOT / "docs"

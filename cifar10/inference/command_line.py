@@ -7,8 +7,7 @@ from contextlib import contextmanager
 from io import TextIOWrapper
 from pathlib import Path
 
-from cifar10.errors import UserError
-from cifar10.errors import require_packages as require_packages
+from cifar10.errors import UserError, one_line
 
 CHECKPOINT = "name of published weights, such as cnn_best, folder of a finished run, or a checkpoint"
 
@@ -58,9 +57,7 @@ def one_line_errors() -> Iterator[None]:
     script = Path(sys.argv[0]).name
     try:
         yield
-    except UserError as error:
-        sys.exit(f"{script}: {error}")
-    except OSError as error:
-        sys.exit(f"{script}: {error.filename}: {error.strerror}" if error.filename else f"{script}: {error}")
+    except (UserError, OSError) as error:
+        sys.exit(f"{script}: {one_line(error)}")
     except KeyboardInterrupt:
         sys.exit(f"\n{script}: interrupted")
