@@ -1,32 +1,22 @@
 """Tests the command line of train.py: errors are one line, with the right exit status."""
 
 import io
-import runpy
 import shlex
 import sys
 from pathlib import Path
 
 import pytest
-from hydra.core.global_hydra import GlobalHydra
 
 TRAIN = str(Path(__file__).resolve().parents[1] / "train.py")
 
 
 @pytest.fixture
-def command(monkeypatch, tmp_path):
+def command(run_script, monkeypatch, tmp_path):
     """Runs train.py in an empty folder; returns its exit status or message."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("CIFAR10_ROOT", "data")
     monkeypatch.setenv("HYDRA_FULL_ERROR", "0")
-
-    def run(*arguments):
-        monkeypatch.setattr(sys, "argv", [TRAIN, *arguments])
-        GlobalHydra.instance().clear()
-        with pytest.raises(SystemExit) as stop:
-            runpy.run_path(TRAIN, run_name="__main__")
-        return stop.value.code
-
-    return run
+    return lambda *arguments: run_script(TRAIN, *arguments)[0]
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,7 @@
 import os
 import shutil
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -23,6 +24,14 @@ def browser() -> Iterator[Any]:
         launched = playwright.chromium.launch(executable_path=path, args=list(QUIET))
         yield launched
         launched.close()
+
+
+@pytest.fixture(scope="module")
+def models(synthetic_runs: Path) -> dict[str, Any]:
+    """Loads a trained model of each kind."""
+    import cifar10
+
+    return {name: cifar10.load(synthetic_runs / f"model={name}", "cpu") for name in ("prototype", "mlp", "cnn")}
 
 
 @pytest.fixture

@@ -9,16 +9,10 @@ from PIL import Image
 pytest.importorskip("gradio", reason="needs Gradio: pip install -e '.[demo]'")
 pytest.importorskip("captum", reason="needs Captum: pip install -e '.[demo]'")
 
-import cifar10
 from cifar10.inference.demo import launch, make_page
 from cifar10.results.saved_run import SavedRun
 
 PHONE = {"width": 390, "height": 844}
-
-
-@pytest.fixture(scope="module")
-def models(synthetic_runs):
-    return {name: cifar10.load(synthetic_runs / f"model={name}", "cpu") for name in ("prototype", "mlp", "cnn")}
 
 
 @pytest.fixture(scope="module")

@@ -13,7 +13,6 @@ from PIL import Image
 for package in ("onnx", "onnxscript", "onnxruntime"):
     pytest.importorskip(package, reason="needs ONNX: pip install -e '.[export]'")
 
-import cifar10
 from cifar10.data.image_io import read_image
 from cifar10.inference.static_page import write_static_page
 from cifar10.results.saved_run import SavedRun
@@ -29,11 +28,6 @@ class Handler(SimpleHTTPRequestHandler):
 
     def log_message(self, *arguments):
         pass
-
-
-@pytest.fixture(scope="module")
-def models(synthetic_runs):
-    return {name: cifar10.load(synthetic_runs / f"model={name}", "cpu") for name in ("prototype", "mlp", "cnn")}
 
 
 @pytest.fixture(scope="module")

@@ -1,13 +1,13 @@
 """Reads small files in the official format."""
 
 import hashlib
-import os
 import pickle
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from malicious import Malicious
 from miniature import BATCHES, LABELS, NAMES, ROWS, write_miniature
 
 from cifar10.data.cifar10 import CIFAR10Data
@@ -23,16 +23,9 @@ def read(folder: Path):
     return CIFAR10Data(root=str(folder.parent)).read()
 
 
-def test_rows_are_red_green_and_blue_planes(folder):
-    images = read(folder).train_images
-    assert (images.shape, images.dtype) == ((20, 3, 32, 32), torch.uint8)
-    row = ROWS[2, 1]
-    for channel, y, x in ((0, 0, 0), (0, 0, 1), (0, 1, 0), (1, 0, 0), (2, 31, 30)):
-        assert images[9, channel, y, x] == row[1024 * channel + 32 * y + x]
-
-
-def test_images_keep_the_order_of_the_files(folder):
+def test_images_keep_the_planes_and_the_order_of_the_files(folder):
     images = read(folder)
+    assert images.train_images.dtype == torch.uint8
     assert np.array_equal(images.train_images, ROWS[:5].reshape(20, 3, 32, 32))
     assert np.array_equal(images.test_images, ROWS[5].reshape(4, 3, 32, 32))
 
@@ -100,21 +93,11 @@ def test_home_folder_is_expanded(folder, monkeypatch):
     assert CIFAR10Data(root="~").folder == folder
 
 
-class MaliciousPickle:
-    """Creates a folder when unpickled."""
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-
-    def __reduce__(self):
-        return os.mkdir, (str(self.path),)
-
-
 @pytest.mark.parametrize("name", [*BATCHES, "batches.meta"])
 @pytest.mark.fault("a malicious pickle instead of a batch file", "not opened")
 def test_malicious_pickle_is_not_opened(folder, tmp_path, name):
     trace = tmp_path / "trace"
-    (folder / name).write_bytes(pickle.dumps(MaliciousPickle(trace)))
+    (folder / name).write_bytes(pickle.dumps(Malicious(trace)))
     with pytest.raises(UserError):
         read(folder)
     assert not trace.exists()

@@ -152,14 +152,6 @@ def test_checkpoint_of_same_images_is_accepted(random_data):
     again.load_state_dict(data.state_dict())
 
 
-def test_checkpoint_of_other_images_raises_user_error(random_data):
-    data, other = random_data(BALANCED, val_size=10), random_data(IMBALANCED, val_size=10)
-    data.setup()
-    other.setup()
-    with pytest.raises(UserError, match=r"data=random .* overwrite=true"):
-        other.load_state_dict(data.state_dict())
-
-
 def test_checkpoint_of_earlier_version_raises_user_error(random_data):
     data = random_data(BALANCED, val_size=10)
     data.setup()

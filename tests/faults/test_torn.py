@@ -1,26 +1,18 @@
 """Tests that damaged or malicious files in a run folder are reported in one line and kept."""
 
-import os
 import shutil
 from pathlib import Path
 
 import pytest
 import torch
 from harness import SMALL, Attempt
+from malicious import Malicious
 
 from cifar10.errors import UserError
 from cifar10.training.config import compose_settings
 from cifar10.training.run import train
 
 SETTINGS = ("model=prototype", "checkpoint.every_n_steps=3")
-
-
-class Malicious:
-    def __init__(self, target):
-        self.target = str(target)
-
-    def __reduce__(self):
-        return os.mkdir, (self.target,)
 
 
 @pytest.fixture(scope="module")

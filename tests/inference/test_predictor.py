@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from malicious import Malicious
 from PIL import Image
 
 import cifar10
@@ -157,17 +158,12 @@ def test_unsupported_images_raise_one_line(images, layout, line, model):
     assert "\n" not in str(error.value)
 
 
-class Harmful:
-    def __reduce__(self):
-        return os.mkdir, ("harm",)
-
-
 def write_files(folder, run):
     (folder / "text.ckpt").write_text("no checkpoint")
     (folder / "empty.ckpt").write_bytes(b"")
     (folder / "truncated.ckpt").write_bytes((run / "best.ckpt").read_bytes()[:5000])
-    (folder / "pickle.ckpt").write_bytes(pickle.dumps(Harmful()))
-    torch.save({"model": "MLP", "state_dict": Harmful()}, folder / "harmful.ckpt")
+    (folder / "pickle.ckpt").write_bytes(pickle.dumps(Malicious(Path("harm"))))
+    torch.save({"model": "MLP", "state_dict": Malicious(Path("harm"))}, folder / "harmful.ckpt")
     torch.save({"weights": torch.zeros(3)}, folder / "other.ckpt")
     torch.save(torch.zeros(3), folder / "tensor.ckpt")
     for name in ("Resnet", "..os", "Network"):

@@ -1,13 +1,13 @@
 """Reads small files in the formats of CIFAR-10-C and CIFAR-10.1, and evaluates a network on them."""
 
 import json
-import os
 from pathlib import Path
 from statistics import mean
 
 import numpy as np
 import pytest
 import torch
+from malicious import Malicious
 from miniature import write_miniature
 
 import cifar10
@@ -71,21 +71,11 @@ def test_mean_corruption_error_leaves_out_the_extra_corruptions():
     assert mean_corruption_error(results) == pytest.approx(1 - 0.4)  # the mean of 1/20 to 15/20 is 8/20
 
 
-class MaliciousPickle:
-    """Creates a folder when unpickled."""
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-
-    def __reduce__(self):
-        return os.mkdir, (str(self.path),)
-
-
 @pytest.mark.parametrize("name", ["snow", "labels"])
 @pytest.mark.fault("a malicious pickle instead of a NumPy array", "not opened")
 def test_pickled_objects_are_refused(name, cifar10c, tmp_path):
     trace = tmp_path / "trace"
-    np.save(cifar10c / f"{name}.npy", np.array([MaliciousPickle(trace)], dtype=object), allow_pickle=True)
+    np.save(cifar10c / f"{name}.npy", np.array([Malicious(trace)], dtype=object), allow_pickle=True)
     with pytest.raises(UserError, match=rf"^{cifar10c}/{name}.npy: not a NumPy array file"):
         read_cifar10c(cifar10c)
     assert not trace.exists()

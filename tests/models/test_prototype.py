@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 from lightning import Callback
-from reference import geometric_median
+from reference import geometric_median, reference_distances
 from skimage.color import deltaE_cie76, rgb2lab
 from sklearn.cluster import KMeans
 from torch.utils.data import DataLoader
@@ -18,16 +18,6 @@ from cifar10.networks.base import to_unit
 
 def constant_images(colors: list[tuple[int, int, int]]) -> torch.Tensor:
     return torch.tensor(colors, dtype=torch.uint8)[:, :, None, None].expand(-1, -1, 32, 32)
-
-
-def reference_distances(images: torch.Tensor, prototypes: torch.Tensor) -> np.ndarray:
-    """(N, C), by a loop over images and classes."""
-    distances = np.empty((len(images), len(prototypes)))
-    for i, image in enumerate(images.numpy()):
-        for c, prototype in enumerate(prototypes.detach().double().numpy()):
-            pair = rgb2lab(image, channel_axis=0), rgb2lab(prototype, channel_axis=0)
-            distances[i, c] = deltaE_cie76(*pair, channel_axis=0).mean()
-    return distances
 
 
 def repeated(count: int, images: torch.Tensor, labels: torch.Tensor) -> DataLoader:

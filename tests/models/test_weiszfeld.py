@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 import torch
 from lightning import Callback
-from reference import geometric_median
-from skimage.color import deltaE_cie76, rgb2lab
+from reference import geometric_median, reference_distances
+from skimage.color import rgb2lab
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.data import DataLoader
 
@@ -17,12 +17,6 @@ from cifar10.data.synthetic import SyntheticData
 from cifar10.errors import UserError
 from cifar10.models import weiszfeld
 from cifar10.models.weiszfeld import Weiszfeld, nearest, restored
-
-
-def own_distances(images: torch.Tensor, prototypes: torch.Tensor) -> np.ndarray:
-    """(N, C), the mean differences of every image to every prototype."""
-    first, second = (rgb2lab(x, channel_axis=1) for x in (images.numpy(), prototypes.detach().double().numpy()))
-    return deltaE_cie76(first[:, None], second[None], channel_axis=2).mean((2, 3))
 
 
 def trained_exactly(random_data, quiet_trainer, seed: int, **settings) -> tuple[Weiszfeld, object]:
@@ -64,7 +58,7 @@ def test_prototypes_do_not_depend_on_the_seed(exact):
 def test_each_of_several_prototypes_is_the_median_of_its_nearest_images(exact):
     model, data = exact(0, 2)
     images = data.train_images[data.train_labels == 1]
-    own = own_distances(images, model.network.prototypes[2:4]).argmin(1)
+    own = reference_distances(images, model.network.prototypes[2:4]).argmin(1)
     for number in (0, 1):
         pixels = rgb2lab(images[own == number][:, :, 3, 3].numpy())
         found = rgb2lab(model.network.prototypes[2 + number].detach().double().numpy(), channel_axis=0)[:, 3, 3]
@@ -107,7 +101,7 @@ def test_no_convergence_while_images_change_their_prototype(quiet_trainer, caplo
     assert message.endswith(" and images still change their prototype; set epochs=4 or more")
     quiet_trainer(max_epochs=60).fit(model, data)
     assert model.trainer.current_epoch < 60
-    distances = own_distances(data.train_images, model.network.prototypes)
+    distances = reference_distances(data.train_images, model.network.prototypes)
     distances[torch.arange(20) // 2 != data.train_labels[:, None]] = np.inf
     assert np.bincount(distances.argmin(1)).tolist() == model.medians.previous[0].flatten().tolist()
 

@@ -2,7 +2,6 @@
 
 import shutil
 import socket
-from functools import partial
 from http.client import HTTPConnection
 from pathlib import Path
 
@@ -19,12 +18,6 @@ from cifar10.networks.weights import best_names
 from cifar10.results.saved_run import SavedRun
 
 SCRIPT = str(Path(__file__).resolve().parents[2] / "scripts/demo.py")
-
-
-@pytest.fixture
-def command(run_script):
-    """Runs the script; returns its exit status or message, and its standard output."""
-    return partial(run_script, SCRIPT)
 
 
 def test_missing_run_raises_one_line(command, tmp_path):
@@ -46,8 +39,7 @@ def test_duplicate_titles_include_the_path(synthetic_runs, tmp_path):
     predictors = load_predictors([synthetic_runs / "model=mlp", other, synthetic_runs / "model=cnn/best.ckpt"], "cpu")
     title = SavedRun(other).title
     assert list(predictors) == [title, f"{title}, {other}", SavedRun(synthetic_runs / "model=cnn").title]
-    names = [type(one.network).__name__.removesuffix("Network") for one in predictors.values()]
-    assert names == ["MLP", "MLP", "CNN"]
+    assert [one.network.name for one in predictors.values()] == ["MLP", "MLP", "CNN"]
 
 
 def test_samples_are_from_the_first_run_with_data(synthetic_runs, tmp_path):

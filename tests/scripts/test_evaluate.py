@@ -22,12 +22,6 @@ from cifar10.results.saved_run import SavedRun
 SCRIPT = str(Path(__file__).resolve().parents[2] / "scripts/evaluate.py")
 
 
-@pytest.fixture
-def command(run_script):
-    """Runs the script; returns its exit status or message, and its standard output."""
-    return partial(run_script, SCRIPT)
-
-
 @pytest.mark.parametrize("name", ["prototype", "mlp", "cnn"])
 def test_results_are_bit_identical_to_the_run(name, command, synthetic_runs, tmp_path):
     run = SavedRun(synthetic_runs / f"model={name}")

@@ -1,19 +1,12 @@
 """scripts/explain.py: explanations of the predictions of one image."""
 
 import re
-from functools import partial
 from pathlib import Path
 
 import pytest
 from matplotlib.image import imread, imsave
 
 SCRIPT = str(Path(__file__).resolve().parents[2] / "scripts/explain.py")
-
-
-@pytest.fixture
-def command(run_script):
-    """Runs the script; returns its exit status or message, and its standard output."""
-    return partial(run_script, SCRIPT)
 
 
 @pytest.fixture(scope="module")

@@ -5,7 +5,7 @@ import json
 import runpy
 import shutil
 import sys
-from functools import cache, partial
+from functools import cache
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -28,12 +28,6 @@ from cifar10.networks.weights import read_index
 from cifar10.results.saved_run import SavedRun
 
 SCRIPT = str(Path(__file__).resolve().parents[2] / "scripts/export.py")
-
-
-@pytest.fixture
-def command(run_script):
-    """Runs the script; returns its exit status or message, and its standard output."""
-    return partial(run_script, SCRIPT)
 
 
 @pytest.fixture(scope="module")

@@ -1,25 +1,17 @@
 """Tests scripts/photos.py: it copies the files of scikit-image, prints their authors and keeps existing files."""
 
 import sys
-from functools import partial
 from pathlib import Path
 
 import numpy as np
-import pytest
 from PIL import Image
 from skimage import data
 
 SCRIPT = str(Path(__file__).resolve().parents[2] / "scripts/photos.py")
 
 
-@pytest.fixture
-def photos(run_script):
-    """Runs the script; returns its exit status or message, and its standard output."""
-    return partial(run_script, SCRIPT)
-
-
-def test_photographs_match_scikit_image(photos, tmp_path):
-    code, text = photos(tmp_path / "new/photos")
+def test_photographs_match_scikit_image(command, tmp_path):
+    code, text = command(tmp_path / "new/photos")
     assert code == 0
     expected = {
         "astronaut.png": data.astronaut(),
@@ -35,22 +27,22 @@ def test_photographs_match_scikit_image(photos, tmp_path):
         assert line.endswith(("CC0", "public domain"))
 
 
-def test_existing_file_is_kept(photos, tmp_path):
+def test_existing_file_is_kept(command, tmp_path):
     (tmp_path / "cat.png").write_text("mine")
-    code, text = photos(tmp_path)
+    code, text = command(tmp_path)
     assert code == 0
     assert (tmp_path / "cat.png").read_text() == "mine"
     assert text.splitlines()[1].endswith("(kept an existing file with other content)")
-    assert photos(tmp_path)[1] == text
+    assert command(tmp_path)[1] == text
 
 
-def test_missing_scikit_image_raises_one_line(photos, tmp_path, monkeypatch):
+def test_missing_scikit_image_raises_one_line(command, tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "skimage", None)
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
-    assert photos(tmp_path)[0] == "photos.py: scikit-image not installed; pip install scikit-image"
+    assert command(tmp_path)[0] == "photos.py: scikit-image not installed; pip install scikit-image"
 
 
-def test_unwritable_folder_raises_one_line(photos, tmp_path):
+def test_unwritable_folder_raises_one_line(command, tmp_path):
     (tmp_path / "file").write_text("")
-    assert photos(tmp_path / "file")[0] == f"photos.py: {tmp_path}/file: File exists"
-    assert photos(tmp_path / "file/below")[0] == f"photos.py: {tmp_path}/file/below: Not a directory"
+    assert command(tmp_path / "file")[0] == f"photos.py: {tmp_path}/file: File exists"
+    assert command(tmp_path / "file/below")[0] == f"photos.py: {tmp_path}/file/below: Not a directory"

@@ -1,6 +1,5 @@
 """Tests scripts/robustness.py: accuracy under attack by mean Delta E, and the certified accuracy."""
 
-from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -12,12 +11,6 @@ from cifar10.results.figures.robustness import accuracy_table, robustness_figure
 from cifar10.results.saved_run import SavedRun
 
 SCRIPT = str(Path(__file__).resolve().parents[2] / "scripts/robustness.py")
-
-
-@pytest.fixture
-def command(run_script):
-    """Runs the script; returns its exit status or message, and its standard output."""
-    return partial(run_script, SCRIPT)
 
 
 def test_table_and_figure_of_two_networks(command, synthetic_runs, tmp_path):

@@ -136,18 +136,6 @@ def test_several_runs_need_multirun(choice, monkeypatch, tmp_path, run_script):
     assert not list(tmp_path.rglob("*.ckpt"))
 
 
-def test_folder_of_a_trial_contains_its_experiment():
-    choices = {"model": "mlp", "data": "cifar10", "search": "custom", "experiment": "mlp_best"}
-    assert run_name(choices, ["search=custom", "experiment=mlp_best", "batch_size=7"]) == (
-        "search_custom/batch_size=7,experiment=mlp_best/seed=1"
-    )
-
-
-def test_folder_of_experiment_study_is_the_model():
-    choices = {"model": "mlp", "data": "cifar10"}
-    assert run_name(choices | {"experiment": "study"}, ["experiment=study", "model=mlp", "seed=2"]) == "mlp/seed=2"
-
-
 @pytest.mark.parametrize(
     ("arguments", "line"),
     [

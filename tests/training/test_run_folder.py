@@ -22,6 +22,7 @@ from cifar10.training.run_folder import (
 
 CIFAR10 = {"model": "cnn", "data": "cifar10"}
 CIFAR100 = {"model": "cnn", "data": "cifar100"}
+MLP = {"model": "mlp", "data": "cifar10"}
 BIRDS = {"model": "cnn", "data": "folder"}
 SYNTHETIC = {"model": "mlp", "data": "synthetic"}
 
@@ -47,6 +48,12 @@ SYNTHETIC = {"model": "mlp", "data": "synthetic"}
             SYNTHETIC | {"experiment": "cnn_best"},
             ["experiment=cnn_best", "model=mlp"],
             "cnn_best/data=synthetic,model=mlp/seed=1",
+        ),
+        (MLP | {"experiment": "study"}, ["experiment=study", "model=mlp", "seed=2"], "mlp/seed=2"),
+        (
+            MLP | {"search": "custom", "experiment": "mlp_best"},
+            ["search=custom", "experiment=mlp_best", "batch_size=7"],
+            "search_custom/batch_size=7,experiment=mlp_best/seed=1",
         ),
         (CIFAR10, ["monitor=val/accuracy"], "cnn/monitor=val-accuracy/seed=1"),
     ],
