@@ -5,7 +5,6 @@ python scripts/baselines.py --out docs    updates docs/baselines.json and the ta
 """
 
 import json
-import re
 import sys
 import warnings
 from collections.abc import Callable, Iterator
@@ -18,11 +17,11 @@ from hydra.utils import instantiate
 from torch import Tensor
 
 from cifar10.data.datamodule import ImageData
-from cifar10.errors import UserError, require_packages
+from cifar10.errors import require_packages
 from cifar10.inference.command_line import make_parser, one_line_errors
+from cifar10.results.markdown import markdown_table, replace_table
 from cifar10.training.config import compose_settings
 
-TABLE = re.compile(r"(<!-- baselines -->\n).*?(<!-- /baselines -->)", re.DOTALL)
 PENALTIES = (1e-5, 1e-4, 1e-3, 1e-2, 1e-1)
 """Values of C, scikit-learn's inverse regularization strength of softmax regression; validation images select one."""
 
@@ -36,12 +35,12 @@ def main() -> None:
         require_packages("test", "sklearn")
         page = args.out and args.out / "results.md"
         if page:
-            with_table(page.read_text(), [])  # a page without the table fails before the measurements
+            replace_table(page.read_text(), "baselines", "")  # a page without the table fails before the measurements
         rows = list(measure(args.data))
         print(table(rows))
         if page:
             page.with_name("baselines.json").write_text(json.dumps(rows, indent=1) + "\n")
-            page.write_text(with_table(page.read_text(), rows))
+            page.write_text(replace_table(page.read_text(), "baselines", table(rows)))
 
 
 def measure(name: str) -> Iterator[dict[str, Any]]:
@@ -134,15 +133,8 @@ BASELINES = {
 
 def table(rows: list[dict[str, Any]]) -> str:
     """Renders the rows as a Markdown table."""
-    lines = ["| baseline | test accuracy |", "| --- | --- |"]
-    return "\n".join(lines + [f"| {row['baseline']} | {row['accuracy']:.1%} |" for row in rows])
-
-
-def with_table(page: str, rows: list[dict[str, Any]]) -> str:
-    """Returns the page with the table of `rows` between its two markers. Raises UserError if it has no markers."""
-    if not TABLE.search(page):
-        raise UserError("results.md: no table between <!-- baselines --> and <!-- /baselines -->")
-    return TABLE.sub(lambda found: f"{found[1]}{table(rows)}\n{found[2]}", page)
+    cells = ([row["baseline"], f"{row['accuracy']:.1%}"] for row in rows)
+    return markdown_table([["baseline", "test accuracy"], *cells])
 
 
 if __name__ == "__main__":

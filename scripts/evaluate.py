@@ -116,7 +116,7 @@ def report(args: argparse.Namespace) -> dict[str, Any]:
         radii = certified_radii(network, images[0], correct)
         results["certified_accuracy"] = {str(size): float(np.mean(radii > size)) for size in PERTURBATIONS}
         save_figure(robustness_figure({}, {results["model"]: radii}), args.out)
-        print("\n".join(["", *accuracy_table({"certified accuracy": radii}), "", str(args.out)]))
+        print(f"\n{accuracy_table({'certified accuracy': radii})}\n\n{args.out}")
     return results | test_robustness(args, test, images, clean, cifar10c, cifar101)
 
 

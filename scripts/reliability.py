@@ -6,13 +6,14 @@ python scripts/reliability.py --kills 500         more kills
 
 import json
 import os
-import re
 import subprocess
 import sys
 import tempfile
 from pathlib import Path
 
-from cifar10.inference.command_line import make_parser, positive_int
+from cifar10.errors import UserError
+from cifar10.inference.command_line import make_parser, one_line_errors, positive_int
+from cifar10.results.markdown import markdown_table, replace_table
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGE = ROOT / "docs/reliability.md"
@@ -26,22 +27,23 @@ def main() -> None:
         "--cases", type=positive_int, default=1000, help="number of random cases of each other kind (default: 1000)"
     )
     args = parser.parse_args()
+    with one_line_errors():
+        replace_table(PAGE.read_text(), "faults", "")  # a page without the table fails before the tests
+        table = faults(args.kills, args.cases)
+        PAGE.write_text(replace_table(PAGE.read_text(), "faults", table))
+
+
+def faults(kills: int, cases: int) -> str:
+    """Runs the fault tests; returns a table of faults, numbers of cases and outcomes. Raises UserError if one fails."""
     with tempfile.TemporaryDirectory() as folder:
         results = Path(folder) / "faults.json"
-        environment = {"KILLS": str(args.kills), "CASES": str(args.cases), "FAULTS_JSON": str(results)}
+        environment = {"KILLS": str(kills), "CASES": str(cases), "FAULTS_JSON": str(results)}
         command = [sys.executable, "-m", "pytest", *(f"tests/{name}" for name in FILES), "-m", "not real_data"]
         if subprocess.run(command, cwd=ROOT, env=os.environ | environment, check=False).returncode:
-            sys.exit("reliability.py: a test failed; the page is unchanged")
+            raise UserError("a test failed; the page is unchanged")
         rows = json.loads(results.read_text())
-    PAGE.write_text(with_table(PAGE.read_text(), rows))
-
-
-def with_table(page: str, rows: dict[str, tuple[int, str]]) -> str:
-    """Returns the page with the table of faults between its two markers. rows: fault -> number of cases, outcome."""
-    lines = ["| fault | cases | outcome |", "| --- | --- | --- |"]
-    lines += [f"| {fault} | {count:,} | {outcome} |" for fault, (count, outcome) in sorted(rows.items())]
-    table = "\n".join(["<!-- faults -->", *lines, "<!-- /faults -->"])
-    return re.sub(r"<!-- faults -->.*<!-- /faults -->", lambda match: table, page, flags=re.DOTALL)
+    cells = ([fault, f"{count:,}", outcome] for fault, (count, outcome) in sorted(rows.items()))
+    return markdown_table([["fault", "cases", "outcome"], *cells])
 
 
 if __name__ == "__main__":

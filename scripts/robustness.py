@@ -69,7 +69,7 @@ def robustness(args: argparse.Namespace) -> str:
     rows = {f"{name}, attacked": values for name, values in attacked.items()}
     rows |= {f"{name}, certified": values for name, values in certified.items()}
     ratios = [ratio_line(name, attacked[name], radii) for name, radii in certified.items()]
-    return "\n".join([*accuracy_table(rows, (0, 0.1, *PERTURBATIONS)), "", *ratios, str(args.out)])
+    return "\n".join([accuracy_table(rows, (0, 0.1, *PERTURBATIONS)), "", *ratios, str(args.out)])
 
 
 def ratio_line(name: str, norms: "np.ndarray", radii: "np.ndarray") -> str:

@@ -19,12 +19,12 @@ from cifar10.results.figures.confusion import confusions_figure
 from cifar10.results.figures.curves import class_accuracy_figure
 from cifar10.results.figures.images import animate_prototypes, image_rows_figure
 from cifar10.results.figures.registry import FIGURES
+from cifar10.results.markdown import replace_table
 from cifar10.results.records import Record, distinguishing_overrides, experiment, override_key, settings_key
 from cifar10.results.saved_run import SavedRun
 from cifar10.results.table import aggregate, best_of, class_accuracy, study_of, to_markdown, to_summary
 from cifar10.training.run_folder import RESULT
 
-TABLE = re.compile(r"(<!-- results -->\n).*?(<!-- /results -->)", re.DOTALL)
 PICTURE = re.compile(r"pictures/(prototype|mlp|cnn)_(\w+)\.(?:png|svg)")
 """A figure of a run in docs/pictures.md: its model and the name of the figure."""
 OF_BEST = "pixel_weights"
@@ -79,11 +79,10 @@ def _write_tables(rows: pd.DataFrame, root: Path) -> list[str]:
     """Replaces the text between the markers of README.md and docs/results.md; returns a line per page without them."""
     skipped = []
     for path, table in {root / "README.md": to_summary(rows), root / "docs/results.md": to_markdown(rows)}.items():
-        if path.exists() and TABLE.search(page := path.read_text()):
-            escaped = table.replace("\\", r"\\")
-            path.write_text(TABLE.sub(rf"\g<1>{escaped}\n\g<2>", page))
-        else:
-            skipped.append(f"{path}: no table between <!-- results --> and <!-- /results -->")
+        try:
+            path.write_text(replace_table(path.read_text() if path.exists() else "", "results", table))
+        except UserError as error:
+            skipped.append(f"{path}: {error}")
     return skipped
 
 

@@ -5,6 +5,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from cifar10.results.markdown import markdown_table
 from cifar10.results.records import settings_key
 
 STUDY = {"Prototype": 0.2876, "MLP": 0.507, "CNN": 0.759}
@@ -119,8 +120,7 @@ def to_summary(rows: pd.DataFrame) -> str:
 
 
 def _markdown(cells: pd.DataFrame) -> str:
-    lines = [list(cells), ["---"] * len(cells.columns), *cells.to_numpy().tolist()]
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+    return markdown_table([list(cells), *cells.to_numpy().tolist()])
 
 
 def to_csv(rows: pd.DataFrame) -> str:

@@ -11,6 +11,7 @@ from cifar10.errors import UserError
 from cifar10.networks.base import Network
 from cifar10.networks.prototype import PrototypeNetwork
 from cifar10.results.figures import COLORS, Figure
+from cifar10.results.markdown import markdown_table
 
 PERTURBATIONS = (0.25, 0.5, 1, 2)
 """Columns of the table, in Delta E."""
@@ -28,15 +29,15 @@ def certified_radii(network: Network, images: Tensor, correct: np.ndarray) -> np
     return radii.cpu().numpy() * correct
 
 
-def accuracy_table(distances: Mapping[str, np.ndarray], sizes: Sequence[float] = PERTURBATIONS) -> list[str]:
-    """Returns the lines of a Markdown table: accuracy by size of the perturbation, one row per name.
+def accuracy_table(distances: Mapping[str, np.ndarray], sizes: Sequence[float] = PERTURBATIONS) -> str:
+    """Returns a Markdown table: accuracy by size of the perturbation, one row per name.
 
     distances: name -> the size up to which each image is classified correctly, (N,); 0 if it is misclassified.
     """
-    rows = [["perturbation, mean Delta E", *map(str, sizes)], ["---"] * (len(sizes) + 1)]
+    rows = [["perturbation, mean Delta E", *map(str, sizes)]]
     for name, values in distances.items():
         rows.append([name, *(f"{np.mean(values > size):.1%}" for size in sizes)])
-    return [f"| {' | '.join(row)} |" for row in rows]
+    return markdown_table(rows)
 
 
 def robustness_figure(
