@@ -49,8 +49,8 @@ class TestPredictions:
         order = np.argsort(-self.confidence, kind="stable")
         return order[(self.predicted != self.labels)[order]][:count]
 
-    def taken(self, true: int, predicted: int) -> np.ndarray:
-        """Returns the images in one cell of the confusion matrix, in their order."""
+    def cell(self, true: int, predicted: int) -> np.ndarray:
+        """Returns the indices of the images in one cell of the confusion matrix, ascending."""
         return np.flatnonzero((self.labels == true) & (self.predicted == predicted))
 
 

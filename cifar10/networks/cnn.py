@@ -45,7 +45,7 @@ class CNNNetwork(FeedForwardNetwork):
             nn.Linear(64, classes),
         )
 
-    def scale(self, images: Tensor) -> Tensor:
+    def normalize(self, images: Tensor) -> Tensor:
         return ((to_unit(images) - self.mean) / self.std).contiguous(memory_format=torch.channels_last)
 
     def fit_normalization(self, images: Tensor) -> None:
@@ -60,7 +60,7 @@ class CNNNetwork(FeedForwardNetwork):
         images: (N, 3, 32, 32) uint8. Output channels beyond the number of input channels keep their random weights.
         """
         first, *others = (layer for layer in self.layers if isinstance(layer, nn.Conv2d))
-        first.weight[:54] = whitening_filters(self.scale(images.to(self.mean.device)))
+        first.weight[:54] = whitening_filters(self.normalize(images.to(self.mean.device)))
         for convolution in others:
             nn.init.dirac_(convolution.weight[: convolution.in_channels])
 

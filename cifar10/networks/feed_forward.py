@@ -35,21 +35,21 @@ class FeedForwardNetwork(Network):
 
     @abstractmethod
     def make_layers(self, classes: int, batch_norm: bool) -> nn.Sequential:
-        """Returns the layers from scaled images (N, 3, 32, 32) to logits (N, classes)."""
+        """Returns the layers from normalized images (N, 3, 32, 32) to logits (N, classes)."""
 
-    def scale(self, images: Tensor) -> Tensor:
-        """Scales raw images to the input of the first layer, float32."""
+    def normalize(self, images: Tensor) -> Tensor:
+        """Normalizes raw images to the input of the first layer, float32."""
         return to_unit(images)
 
     def forward(self, images: Tensor) -> Tensor:
         if self.training or not (self.tta_flip or self.tta_shift_px):
-            return self.layers(self.scale(images))
+            return self.layers(self.normalize(images))
         augmented = augmentations(images, self.tta_flip, self.tta_shift_px)
-        return torch.stack([self.layers(self.scale(some)) for some in augmented]).mean(0)
+        return torch.stack([self.layers(self.normalize(some)) for some in augmented]).mean(0)
 
     def embed(self, images: Tensor) -> Tensor:
         """Returns the last layer's input without TTA, (N, D): D = 150 for the MLP, 64 for the CNN."""
-        return self.layers[:-1](self.scale(images))
+        return self.layers[:-1](self.normalize(images))
 
     def first_layer(self) -> Tensor:
         weight = next(self.layers.parameters()).detach()

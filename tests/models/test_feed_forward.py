@@ -36,7 +36,7 @@ def test_whitening_init(random_data, quiet_trainer):
     model._device = torch.device("meta")  # Lightning tells a module of its device before it moves it there
     model.setup("fit")
     first, *others = (layer for layer in model.network.layers if isinstance(layer, nn.Conv2d))
-    assert torch.equal(first.weight[:54], whitening_filters(model.network.scale(data.train_images)))
+    assert torch.equal(first.weight[:54], whitening_filters(model.network.normalize(data.train_images)))
     for layer in others:
         images = torch.rand(2, layer.in_channels, 5, 5)
         assert torch.equal(layer(images)[:, : layer.in_channels], images)

@@ -213,12 +213,12 @@ def test_logits_of_typical_prototypes_are_those_of_the_nearest(images):
     np.testing.assert_allclose(model(images).detach(), expected, rtol=0, atol=1e-4)
 
 
-@pytest.mark.parametrize("mirrored", [False, True])
-def test_discriminative_logits_sum_over_a_class_s_prototypes(images, mirrored):
+@pytest.mark.parametrize("flipped", [False, True])
+def test_discriminative_logits_sum_over_a_class_s_prototypes(images, flipped):
     torch.manual_seed(0)
-    model = Prototype(["a", "b"], prototypes_per_class=3, objective="discriminative", tta_flip=mirrored)
+    model = Prototype(["a", "b"], prototypes_per_class=3, objective="discriminative", tta_flip=flipped)
     model.network.log_temperature.data.fill_(0.7)
-    views = (images, images.flip(-1)) if mirrored else (images,)
+    views = (images, images.flip(-1)) if flipped else (images,)
     sums = sum(np.exp(-np.exp(0.7) * reference_distances(view, model.network.prototypes)) for view in views)
     expected = np.log(sums.reshape(4, 2, 3).sum(2))
     np.testing.assert_allclose(model(images).detach(), expected, rtol=0, atol=1e-3)

@@ -33,10 +33,10 @@ def test_confident_errors_are_sorted_by_confidence(predictions):
 
 def test_taken_returns_one_cell_of_the_confusion_matrix(predictions):
     for true, guess in [(0, 0), (1, 2)]:
-        taken = predictions.taken(true, guess)
-        assert len(taken) == predictions.confusion(3)[true, guess]
-        assert list(taken) == sorted(taken)
-        assert set(predictions.labels[taken]) == {true}
+        cell = predictions.cell(true, guess)
+        assert len(cell) == predictions.confusion(3)[true, guess]
+        assert list(cell) == sorted(cell)
+        assert set(predictions.labels[cell]) == {true}
 
 
 @pytest.mark.parametrize(

@@ -161,11 +161,11 @@ def test_whitening_filters_whiten():
 def test_tta_averages_logits_over_augmentations(network):
     model, images = network(tta_flip=True, tta_shift_px=1), random_images(3)
     with torch.no_grad():
-        assert torch.equal(model.train()(images), model.layers(model.scale(images)))  # no TTA in training
+        assert torch.equal(model.train()(images), model.layers(model.normalize(images)))  # no TTA in training
         model.eval()
         padded = F.pad(images.float(), (1, 1, 1, 1), mode="reflect").to(torch.uint8)
         augmented = [padded[:, :, i : i + 32, j : j + 32] for i in range(3) for j in range(3)]
         flipped = F.pad(images.flip(3).float(), (1, 1, 1, 1), mode="reflect").to(torch.uint8)
         augmented += [flipped[:, :, i : i + 32, j : j + 32] for i in range(3) for j in range(3)]
-        expected = torch.stack([model.layers(model.scale(batch)) for batch in augmented]).mean(0)
+        expected = torch.stack([model.layers(model.normalize(batch)) for batch in augmented]).mean(0)
         torch.testing.assert_close(model(images), expected, rtol=0, atol=1e-5)

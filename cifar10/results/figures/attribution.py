@@ -87,7 +87,7 @@ def grad_cam(network: FeedForwardNetwork, layer: nn.Module, pixels: Tensor, labe
     """Returns the Grad-CAM map of a layer, without test-time augmentation, (32, 32), >= 0."""
     from captum.attr import LayerAttribution, LayerGradCam
 
-    method = LayerGradCam(lambda images: network.layers(network.scale(images)), layer)
+    method = LayerGradCam(lambda images: network.layers(network.normalize(images)), layer)
     found = method.attribute(pixels, label, relu_attributions=True)
     return LayerAttribution.interpolate(found, (32, 32), "bilinear")[0, 0].detach().cpu()
 

@@ -13,7 +13,7 @@ from cifar10.results.figures import MAX_CLASSES, Figure
 class Comparison(NamedTuple):
     """Nearest prototypes of an image, one per class: the predicted class first, then by distance.
 
-    classes: (C,) int64, at most MAX_CLASSES; prototypes: (C, 3, 32, 32) in [0, 1], mirrored where that is
+    classes: (C,) int64, at most MAX_CLASSES; prototypes: (C, 3, 32, 32) in [0, 1], flipped where that is
     nearer; maps: (C, 32, 32) color differences in `unit`.
     """
 
@@ -26,14 +26,14 @@ class Comparison(NamedTuple):
 @torch.inference_mode()
 def compare(model: PrototypeNetwork, image: Tensor) -> Comparison:
     """Compares an image with the network's prototypes. image: (3, 32, 32) uint8, on the network's device."""
-    maps, mirrored = (batch[0] for batch in model.difference_maps(image[None]))
+    maps, flipped = (batch[0] for batch in model.difference_maps(image[None]))
     distances = maps.mean((1, 2)).view(-1, model.per_class)
     nearest, prototype = distances.min(1)
     nearest[model(image[None])[0].argmax()] = -1
     classes = nearest.argsort()[:MAX_CLASSES]
     best = classes * model.per_class + prototype[classes]
     prototypes = model.prototypes.detach()[best]
-    prototypes = torch.where(mirrored[best, None, None, None], prototypes.flip(-1), prototypes)
+    prototypes = torch.where(flipped[best, None, None, None], prototypes.flip(-1), prototypes)
     unit = "redmean" if model.delta == "redmean" else f"Delta E ({model.delta})"
     return Comparison(classes.cpu(), prototypes.cpu(), maps[best].cpu(), unit)
 

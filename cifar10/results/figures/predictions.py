@@ -36,7 +36,7 @@ def confusion_errors(run: SavedRun) -> Figure:
 def confused_pair(run: SavedRun) -> Figure:
     """Draws test images of the most confused pair of classes, by true and predicted class."""
     pair = most_confused(run.predictions.confusion(len(run.class_names)))
-    cells = [[run.predictions.taken(true, guess) for guess in pair] for true in pair]
+    cells = [[run.predictions.cell(true, guess) for guess in pair] for true in pair]
     panels = [[to_unit(run.data.test_images[torch.from_numpy(places[:16])]) for places in row] for row in cells]
     counts = torch.tensor([[len(places) for places in row] for row in cells])
     a, b = (run.class_names[label] for label in pair)

@@ -52,7 +52,7 @@ def test_integrated_gradients_sum_to_the_change_of_the_logit(network, image):
 def test_grad_cam_is_the_weighted_sum_of_feature_maps(batch_norm, image):
     network, pixels = make(CNNNetwork, batch_norm=batch_norm), to_unit(image)[None]
     flatten = [type(layer).__name__ for layer in network.layers].index("Flatten")
-    features = network.layers[:flatten](network.scale(pixels)).detach().requires_grad_()
+    features = network.layers[:flatten](network.normalize(pixels)).detach().requires_grad_()
     logits = network.layers[flatten:](features)
     (gradient,) = torch.autograd.grad(logits.max(), features)
     expected = (gradient.mean((2, 3), keepdim=True) * features).sum(1, keepdim=True).relu()
