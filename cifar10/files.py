@@ -47,7 +47,7 @@ def _remove_stale(path: Path) -> None:
         try:
             os.kill(int(partial.name.split(".")[-2]), 0)  # sends no signal
         except ProcessLookupError:
-            with suppress(OSError):  # another user's
+            with suppress(OSError):  # owned by another user
                 partial.unlink()
         except (OSError, ValueError):  # of another user, or not a temporary file of this module
             continue

@@ -230,7 +230,8 @@ confusions_figure([confusion(predictions) for predictions in study.values()], ti
 # Four further networks are published. `mlp_best` and `cnn_best` have the widths, depth and kernels of the study, and
 # add batch normalization. `prototype_best` adds pixel weights and nine more prototypes per class. These three also use
 # augmentation, more epochs, and test-time augmentation (TTA): the logits are averaged over small shifts and, for the
-# MLP and the CNN, over flips. `prototype_best` compares both flips of an image with its prototypes, in training too.
+# MLP and the CNN, over flips. `prototype_best` compares each image and its horizontal flip with the prototypes, also in
+# training.
 # `prototype_certified` is the subject of section 10. [recipes.md](recipes.md) reports what helped.
 
 # %%
@@ -329,8 +330,8 @@ captioned_figure(
 # %% [markdown]
 # `prototype_certified` is trained for large radii: a low, fixed inverse temperature of its scores rewards large
 # margins. The MLP and the CNN have no comparably cheap certificate. All models are attacked: projected gradient
-# descent in L\*a\*b\* searches for minimum-norm adversarial perturbations. Solid lines are the accuracy under attack,
-# an upper bound of the robust accuracy. Dashed lines are the certified accuracy, a lower bound. The unit is the mean
+# descent in L\*a\*b\* searches for minimum-norm adversarial perturbations. Solid lines show the accuracy under attack,
+# an upper bound of the robust accuracy. Dashed lines show the certified accuracy, a lower bound. The unit is the mean
 # over pixels, so a few pixels can change visibly at a small mean.
 
 # %%

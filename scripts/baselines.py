@@ -19,7 +19,7 @@ from torch import Tensor
 from cifar10.data.datamodule import ImageData
 from cifar10.errors import require_packages
 from cifar10.inference.command_line import make_parser, one_line_errors
-from cifar10.results.markdown import markdown_table, replace_table
+from cifar10.results.markdown import find_table, markdown_table, replace_table
 from cifar10.training.config import compose_settings
 
 PENALTIES = (1e-5, 1e-4, 1e-3, 1e-2, 1e-1)
@@ -35,12 +35,12 @@ def main() -> None:
         require_packages("test", "sklearn")
         page = args.out and args.out / "results.md"
         if page:
-            replace_table(page.read_text(), "baselines", "")  # a page without the table fails before the measurements
+            find_table(page, "baselines")  # a page without the table fails before the measurements
         rows = list(measure(args.data))
         print(table(rows))
         if page:
             page.with_name("baselines.json").write_text(json.dumps(rows, indent=1) + "\n")
-            page.write_text(replace_table(page.read_text(), "baselines", table(rows)))
+            replace_table(page, "baselines", table(rows))
 
 
 def measure(name: str) -> Iterator[dict[str, Any]]:

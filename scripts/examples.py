@@ -24,13 +24,13 @@ from typing import Any
 
 from cifar10.errors import UserError
 from cifar10.inference.command_line import make_parser, one_line_errors
+from cifar10.results.markdown import markdown_table, replace_table
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGES = ("README.md", "docs/use.md")
 MODELS = ("prototype", "mlp", "cnn")
 CONSOLE = re.compile(r"(?<=^```console\n).*?(?=^```$)", re.DOTALL | re.MULTILINE)
 PYTHON = re.compile(r"(?<=^```pycon\n).*?(?=^```$)", re.DOTALL | re.MULTILINE)
-TABLE = re.compile(r"(?<=<!-- corruptions -->\n).*?(?=<!-- /corruptions -->)", re.DOTALL)
 EVALUATE = "python scripts/evaluate.py {0} --corruptions --json {0}.json"
 
 
@@ -43,12 +43,12 @@ def main() -> None:
             run_command("python scripts/photos.py photos")  # other commands use the photos
             for page in PAGES:
                 (ROOT / page).write_text(update((ROOT / page).read_text()))
+            replace_table(ROOT / "docs/use.md", "corruptions", corruption_table([evaluate(name) for name in MODELS]))
 
 
 def update(text: str) -> str:
-    """Returns a page's text with updated outputs and table."""
+    """Returns a page's text with updated outputs."""
     text = CONSOLE.sub(lambda block: update_commands(block[0], run_command), text)
-    text = TABLE.sub(lambda _: corruption_table([evaluate(name) for name in MODELS]), text)
     return PYTHON.sub(partial(update_python, variables={}), text)
 
 
@@ -101,16 +101,15 @@ def corruption_table(results: Sequence[dict[str, Any]]) -> str:
     results: output of `evaluate.py --corruptions --json` for each network.
     """
 
-    def row(name: str, by_network: Sequence[Sequence[dict[str, Any]]]) -> str:
+    def row(name: str, by_network: Sequence[Sequence[dict[str, Any]]]) -> list[str]:
         means = [[mean(one[key] for one in values) for key in ("accuracy", "ece")] for values in by_network]
-        return " | ".join([f"| {name}", *(f"{accuracy:.1%} ({ece:.1%})" for accuracy, ece in means)]) + " |\n"
+        return [name, *(f"{accuracy:.1%} ({ece:.1%})" for accuracy, ece in means)]
 
-    table = " | ".join([f"| {results[0]['images']:,} test images", *(one["model"] for one in results)]) + " |\n"
-    table += "| --- |" + " --- |" * len(results) + "\n"
-    table += row("no corruption", [[one["test"] | {"ece": one["ece"]}] for one in results])
-    for kind in results[0]["corruptions"]:
-        table += row(kind, [one["corruptions"][kind] for one in results])
-    return table + row("all corruptions", [list(chain(*one["corruptions"].values())) for one in results])
+    rows = [[f"{results[0]['images']:,} test images", *(one["model"] for one in results)]]
+    rows.append(row("no corruption", [[one["test"] | {"ece": one["ece"]}] for one in results]))
+    rows += [row(kind, [one["corruptions"][kind] for one in results]) for kind in results[0]["corruptions"]]
+    rows.append(row("all corruptions", [list(chain(*one["corruptions"].values())) for one in results]))
+    return markdown_table(rows)
 
 
 if __name__ == "__main__":

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from cifar10.errors import UserError
 from cifar10.inference.command_line import make_parser, one_line_errors, positive_int
-from cifar10.results.markdown import markdown_table, replace_table
+from cifar10.results.markdown import find_table, markdown_table, replace_table
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGE = ROOT / "docs/reliability.md"
@@ -28,9 +28,8 @@ def main() -> None:
     )
     args = parser.parse_args()
     with one_line_errors():
-        replace_table(PAGE.read_text(), "faults", "")  # a page without the table fails before the tests
-        table = faults(args.kills, args.cases)
-        PAGE.write_text(replace_table(PAGE.read_text(), "faults", table))
+        find_table(PAGE, "faults")  # a page without the table fails before the tests
+        replace_table(PAGE, "faults", faults(args.kills, args.cases))
 
 
 def faults(kills: int, cases: int) -> str:

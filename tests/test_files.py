@@ -51,6 +51,22 @@ def test_file_is_synced_before_its_folder(tmp_path, monkeypatch):
     assert calls[1:] == ["rename", str(tmp_path)]
 
 
+@pytest.mark.parametrize(("owner", "name"), [(os, "open"), (Path, "unlink")])
+def test_written_file_is_not_reported_as_failed(owner, name, tmp_path, monkeypatch):
+    """The folder cannot be opened for syncing, or a killed writer's file belongs to another user."""
+    stale = tmp_path / "a.json.1.4194305.partial"  # above the largest process number of Linux
+    stale.write_text("")
+
+    def refuse(*arguments, **options):
+        raise PermissionError(errno.EACCES, "Permission denied")
+
+    monkeypatch.setattr(owner, name, refuse)
+    write_json(tmp_path / "a.json", 1)
+    monkeypatch.undo()
+    assert (tmp_path / "a.json").read_text() == "1\n"
+    assert stale.exists() == (name == "unlink")
+
+
 def test_concurrent_writers_leave_one_complete_file(tmp_path):
     path, contents = tmp_path / "a.json", [bytes([value]) * 100_000 for value in range(8)]
     barrier = Barrier(8)

@@ -61,16 +61,16 @@ def _search(
     steps: int,
     constrain: Callable[[Tensor], Tensor],
     best: Tensor,
-    change: Tensor,
+    perturbation: Tensor,
 ) -> Tensor:
     """Returns the smaller of `best` and the smallest perturbation found from one start."""
     radius = best
     for step in range(steps):
-        variable = constrain(lab + change).detach().requires_grad_()
-        change = variable.detach() - lab
+        variable = constrain(lab + perturbation).detach().requires_grad_()
+        perturbation = variable.detach() - lab
         margin = _margin(logits(variable), labels)
         (gradient,) = torch.autograd.grad(margin.sum(), variable)
-        margin, distance, decay = margin.detach(), mean_norm(change), (1 + cos(pi * step / steps)) / 2
+        margin, distance, decay = margin.detach(), mean_norm(perturbation), (1 + cos(pi * step / steps)) / 2
         success = margin < 0
         best = torch.where(success & (distance < best), distance, best)
         # Until the first success, the radius is where the linearized margin is zero.
@@ -79,7 +79,7 @@ def _search(
         grown = torch.where(best.isinf(), linear.maximum(radius.nan_to_num(posinf=0)), radius * (1 + 0.05 * decay))
         radius = torch.where(success, radius.minimum(best) * (1 - 0.05 * decay), grown)
         length = radius * (0.01 + decay) / mean_norm(gradient).clamp(min=1e-12)
-        change = project(change - gradient * length[:, None, None, None], radius)
+        perturbation = project(perturbation - gradient * length[:, None, None, None], radius)
     return best
 
 
@@ -89,19 +89,19 @@ def _margin(logits: Tensor, labels: Tensor) -> Tensor:
     return logits[own] - logits.masked_fill(own, -inf).amax(1)
 
 
-def mean_norm(change: Tensor) -> Tensor:
+def mean_norm(perturbation: Tensor) -> Tensor:
     """Returns the mean over pixels of the Euclidean norms of (N, 3, H, W), (N,): Delta E 1976 in L*a*b*."""
-    return change.norm(dim=1).mean((1, 2))
+    return perturbation.norm(dim=1).mean((1, 2))
 
 
-def project(change: Tensor, radius: Tensor) -> Tensor:
+def project(perturbation: Tensor, radius: Tensor) -> Tensor:
     """Projects perturbations (N, 3, H, W) to the balls of `mean_norm` at most `radius`, (N,).
 
     Shortens the pixels' norms as in a projection to the l1 ball (Duchi et al., ICML 2008).
     """
-    norms = change.norm(dim=1, keepdim=True)
+    norms = perturbation.norm(dim=1, keepdim=True)
     ordered = norms.flatten(1).sort(descending=True).values
     excess = ordered.cumsum(1) - radius[:, None] * ordered.shape[1]
-    thresholds = excess / torch.arange(1, ordered.shape[1] + 1, device=change.device)
+    thresholds = excess / torch.arange(1, ordered.shape[1] + 1, device=perturbation.device)
     threshold = thresholds.amax(1).clamp(min=0)[:, None, None, None]
-    return change * ((norms - threshold).clamp(min=0) / norms.clamp(min=1e-12))
+    return perturbation * ((norms - threshold).clamp(min=0) / norms.clamp(min=1e-12))

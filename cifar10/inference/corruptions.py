@@ -25,6 +25,7 @@ PARAMETERS = {
     "contrast": (0.75, 0.50, 0.40, 0.30, 0.15),  # factor of the deviation from the image's mean color
     "JPEG": (80, 65, 58, 50, 40),  # quality
 }
+"""Corruption -> its parameter at severities 1 to 5."""
 NOISE = 3  # key of the random generator; cifar10.data.augment uses the others
 
 

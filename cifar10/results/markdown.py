@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Sequence
+from pathlib import Path
 
 from cifar10.errors import UserError
 
@@ -12,9 +13,21 @@ def markdown_table(rows: Sequence[Sequence[str]]) -> str:
     return "\n".join(f"| {' | '.join(cells)} |" for cells in lines)
 
 
-def replace_table(page: str, name: str, table: str) -> str:
-    """Returns the page with `table` between `<!-- name -->` and `<!-- /name -->`. Raises UserError without these."""
-    start, end = f"<!-- {name} -->", f"<!-- /{name} -->"
-    if not re.search(f"{start}\n.*{end}", page, re.DOTALL):
-        raise UserError(f"no table between {start} and {end}")
-    return re.sub(f"{start}\n.*{end}", lambda _: f"{start}\n{table}\n{end}", page, flags=re.DOTALL)
+def find_table(page: Path, name: str) -> str:
+    """Returns the text between `<!-- name -->` and `<!-- /name -->`. Raises UserError if the page has no such text."""
+    start, end = _markers(name)
+    text = page.read_text() if page.exists() else ""
+    if found := re.search(f"{start}(.*?){end}", text, re.DOTALL):
+        return found[1]
+    raise UserError(f"{page}: no table between {start} and {end}")
+
+
+def replace_table(page: Path, name: str, table: str) -> None:
+    """Replaces the text between `<!-- name -->` and `<!-- /name -->`. Raises UserError if the page has no such text."""
+    start, end = _markers(name)
+    old = f"{start}{find_table(page, name)}{end}"
+    page.write_text(page.read_text().replace(old, f"{start}\n{table}\n{end}"))
+
+
+def _markers(name: str) -> tuple[str, str]:
+    return f"<!-- {name} -->", f"<!-- /{name} -->"

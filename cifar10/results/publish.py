@@ -80,9 +80,9 @@ def _write_tables(rows: pd.DataFrame, root: Path) -> list[str]:
     skipped = []
     for path, table in {root / "README.md": to_summary(rows), root / "docs/results.md": to_markdown(rows)}.items():
         try:
-            path.write_text(replace_table(path.read_text() if path.exists() else "", "results", table))
+            replace_table(path, "results", table)
         except UserError as error:
-            skipped.append(f"{path}: {error}")
+            skipped.append(str(error))
     return skipped
 
 

@@ -35,7 +35,8 @@ NOT_COMPARED = (
     *("trainer.enable_progress_bar", "logger", "logger.tensorboard", "logger.mlflow.tracking_uri"),
     *("logger.mlflow.experiment", "logger.wandb.project", "logger.wandb.entity", "logger.wandb.mode"),
 )
-"""Settings that are not part of a run's identity, since they affect its result by rounding at most."""
+"""Settings that are not part of a run's identity: they affect its result by rounding at most. `data.root` is part of it
+if no checksums fix the files."""
 RESULT, CONFIG, STATUS = "metrics.json", "config.yaml", "status.txt"
 """STATUS holds one line: why the last attempt failed or was pruned, or that the run is validated but not tested."""
 VALIDATED = "validated"
@@ -138,9 +139,9 @@ def _check_same_settings(folder: Path, cfg: DictConfig) -> None:
 
 
 def comparable(name: str, value: Any) -> Any:
-    """Returns a setting as a value that equals that of the same setting: an integer as a float.
+    """Returns a setting's value for comparisons: an integer as a float, since 3 and 3.0 are the same setting.
 
-    The exception is `trainer.limit_train_batches`, where 1 is one batch and 1.0 all batches.
+    The exception is `trainer.limit_train_batches`, where 1 is one batch and 1.0 is all batches.
     """
     if name == "trainer.limit_train_batches":
         return value if type(value) is float else f"{value} batches"

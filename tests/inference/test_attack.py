@@ -42,7 +42,7 @@ def mean_of(change):
     return np.linalg.norm(change.reshape(3, -1), axis=0).mean()
 
 
-def test_changed_images_are_misclassified_images_in_srgb():
+def test_adversarial_examples_are_misclassified_and_in_srgb():
     torch.manual_seed(0)
     network, images = MLPNetwork(), torch.randint(256, (4, 3, 32, 32), dtype=torch.uint8)
     seen = []
@@ -62,7 +62,7 @@ def test_no_image_is_attacked_if_all_are_misclassified():
     assert minimum_perturbation(network, images, (network(images).argmax(1) + 1) % 10, steps=1).tolist() == [0, 0]
 
 
-def test_misclassified_image_needs_no_change():
+def test_misclassified_image_needs_no_perturbation():
     network, images = MLPNetwork(), torch.zeros(2, 3, 32, 32)
     predicted = network(images).argmax(1)
     found = minimum_perturbation(network, images, torch.stack([predicted[0], (predicted[1] + 1) % 10]), steps=5)

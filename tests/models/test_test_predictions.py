@@ -31,7 +31,7 @@ def test_confident_errors_are_sorted_by_confidence(predictions):
     assert len(predictions.confident_errors(1000)) == len(wrong)
 
 
-def test_taken_returns_one_cell_of_the_confusion_matrix(predictions):
+def test_cell_returns_one_cell_of_the_confusion_matrix(predictions):
     for true, guess in [(0, 0), (1, 2)]:
         cell = predictions.cell(true, guess)
         assert len(cell) == predictions.confusion(3)[true, guess]

@@ -109,7 +109,7 @@ def test_duplicates_are_counted_once(tmp_path):
     assert runs.attrs["skipped"] == [f"{first}: superseded by {second}, which has the same settings and seed"]
 
 
-def test_changes_exclude_other_columns_and_settings_without_effect():
+def test_changes_exclude_other_columns_and_settings_that_are_not_compared():
     run = record(0.5, 1, overrides=["data=cifar10", "runs=elsewhere", "+trainer.gradient_clip_val=1", "overwrite=true"])
     assert distinguishing_overrides(run) == ["+trainer.gradient_clip_val=1"]
     own_images = record(0.5, 1, data="folder", overrides=["data=folder", "data.root=cats", "batch_size=8"])

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from cifar10.errors import UserError
+from cifar10.results.markdown import find_table
 
 ROOT = Path(__file__).resolve().parents[2]
 SCRIPT = runpy.run_path(str(ROOT / "scripts/examples.py"))
@@ -122,7 +123,7 @@ def test_corruption_table_averages_over_severities():
 
 
 def test_corruption_table_agrees_with_the_documented_command():
-    (table,) = SCRIPT["TABLE"].findall(PAGES["docs/use.md"])
+    table = find_table(ROOT / "docs/use.md", "corruptions").strip()
     rows = {row.split(" | ")[0]: row.split(" | ")[-1] for row in table.splitlines()}
     text = PAGES["docs/use.md"].partition("## Robustness")[0]
     shown = re.findall(r"^\| ([\w ]+) \|.*\| ([\d.]+%) \| ([\d.]+%) \|$", text, re.MULTILINE)

@@ -23,24 +23,24 @@ def test_table_and_figure_of_two_networks(command, synthetic_runs, tmp_path):
     assert [row[0].rpartition(", ")[2] for row in rows[2:]] == ["attacked", "attacked", "certified"]
     run = SavedRun(folders[1])
     found = minimum_perturbation(run.network, run.data.test_images[:20], run.data.test_labels[:20], steps=3)
-    assert rows[3][1:] == [f"{(found > change).double().mean():.1%}" for change in (0, 0.1, 0.25, 0.5, 1, 2)]
+    assert rows[3][1:] == [f"{(found > size).double().mean():.1%}" for size in (0, 0.1, 0.25, 0.5, 1, 2)]
     (line,) = (line for line in text.splitlines() if "certified radius" in line)
     assert float(line.split("perturbations of ")[1].split()[0]) >= 1
     assert all(float(low[:-1]) <= float(high[:-1]) for low, high in zip(rows[4][1:], rows[2][1:], strict=True))
 
 
-def test_table_counts_images_by_change():
+def test_table_counts_images_by_size_of_the_perturbation():
     assert (
         accuracy_table({"a": np.array([0, 0.3, 0.6, np.inf])}).splitlines()[2]
         == "| a | 75.0% | 50.0% | 25.0% | 25.0% |"
     )
 
 
-def test_figure_draws_the_share_of_images_above_each_change():
+def test_figure_draws_the_share_of_images_above_each_size():
     values = np.array([0, 0.5, 1, 3, np.inf])
     attacked, certified = robustness_figure({"a": values}, {"a": values / 2}).axes[0].lines
     for line, limits in ((attacked, values), (certified, values / 2)):
-        expected = [(limits > change).mean() for change in line.get_xdata()]
+        expected = [(limits > size).mean() for size in line.get_xdata()]
         np.testing.assert_allclose(line.get_ydata(), expected)
     assert attacked.get_xdata()[-1] == pytest.approx(np.quantile(values[:4], 0.95))
     assert attacked.get_color() == certified.get_color()

@@ -17,14 +17,12 @@ from cifar10.training.config import (
 )
 
 
-def composed(*overrides):
-    return compose_settings(*overrides)
-
-
 @pytest.mark.parametrize("data", ["cifar10", "cifar100", "synthetic", "folder"])
 @pytest.mark.parametrize("model", ["prototype", "mlp", "cnn"])
 def test_all_models_and_data_sets_are_valid(model, data):
-    check_settings(composed(f"model={model}", f"data={data}", *(["data.root=birds"] if data == "folder" else [])))
+    check_settings(
+        compose_settings(f"model={model}", f"data={data}", *(["data.root=birds"] if data == "folder" else []))
+    )
 
 
 @pytest.mark.parametrize(
@@ -65,7 +63,7 @@ def test_all_models_and_data_sets_are_valid(model, data):
 )
 def test_invalid_value_is_named(override, message):
     with pytest.raises(UserError) as error:
-        check_settings(composed(*override.split()))
+        check_settings(compose_settings(*override.split()))
     assert str(error.value).startswith(message)
     assert "\n" not in str(error.value)
 
@@ -73,7 +71,7 @@ def test_invalid_value_is_named(override, message):
 @pytest.mark.parametrize("override", ["epoch=3", "model=resnet", "model.lr=1", "trainer.device=2", "experiment=best"])
 def test_unknown_key_or_choice_does_not_compose(override):
     with pytest.raises(HydraException):
-        composed(override)
+        compose_settings(override)
 
 
 def test_failed_import_in_the_module_of_a_class_is_reported(tmp_path, monkeypatch):
@@ -83,10 +81,10 @@ def test_failed_import_in_the_module_of_a_class_is_reported(tmp_path, monkeypatc
         (tmp_path / f"{name}.py").write_text(f"{line}\nclass Net: pass\n")
     for name, text in {"needs_module": "no_such_package", "needs_name": "no_such_name", "bad": "SyntaxError"}.items():
         with pytest.raises(UserError, match=rf"^model._target_={name}.Net: the import failed: .*{text}"):
-            check_settings(composed(f"model._target_={name}.Net"))
+            check_settings(compose_settings(f"model._target_={name}.Net"))
     for target in ("cifar10.models.mlp.NoSuch", "cifar10.models.nothing.MLP", "no_such_package.MLP"):
         with pytest.raises(UserError, match=rf"^model._target_={target}: class not found"):
-            check_settings(composed(f"model._target_={target}"))
+            check_settings(compose_settings(f"model._target_={target}"))
 
 
 def test_fill_defaults_adds_defaults_of_constructors_and_trainer():
@@ -99,14 +97,14 @@ def test_fill_defaults_adds_defaults_of_constructors_and_trainer():
 
 @pytest.mark.parametrize("group", [TrainerSettings, CheckpointSettings])
 def test_conf_lists_all_settings_of_trainer_and_checkpoint(group):
-    values = composed()[group.__name__.removesuffix("Settings").lower()]
+    values = compose_settings()[group.__name__.removesuffix("Settings").lower()]
     assert values.keys() == group.model_fields.keys()
 
 
 def test_batch_norm_with_batch_size_1_is_refused():
     with pytest.raises(UserError, match=r"^batch_size=1: model.batch_norm=true needs at least two images"):
-        check_settings(composed("model=mlp", "batch_size=1", "model.batch_norm=true"))
-    check_settings(composed("model=mlp", "batch_size=1"))
+        check_settings(compose_settings("model=mlp", "batch_size=1", "model.batch_norm=true"))
+    check_settings(compose_settings("model=mlp", "batch_size=1"))
 
 
 CONF = Path(__file__).resolve().parents[2] / "conf"
@@ -114,7 +112,7 @@ CONF = Path(__file__).resolve().parents[2] / "conf"
 
 @pytest.mark.parametrize("path", sorted((CONF / "experiment").glob("[!s]*.yaml")), ids=lambda path: path.stem)
 def test_all_experiments_are_valid_and_named_as_their_file(path):
-    cfg = composed(f"experiment={path.stem}")
+    cfg = compose_settings(f"experiment={path.stem}")
     check_settings(cfg)
     assert cfg.experiment == path.stem
     assert f"# python train.py experiment={path.stem} " in path.read_text()
@@ -122,19 +120,19 @@ def test_all_experiments_are_valid_and_named_as_their_file(path):
 
 @pytest.mark.parametrize("path", sorted((CONF / "search").glob("*.yaml")), ids=lambda path: path.stem)
 def test_all_searches_are_valid_and_named_as_their_file(path):
-    cfg = composed(f"search={path.stem}")
+    cfg = compose_settings(f"search={path.stem}")
     check_settings(cfg)
     assert cfg.experiment == f"search_{path.stem}"
     assert f"# python train.py -m search={path.stem} " in path.read_text()
 
 
 def test_study_only_defines_a_sweep():
-    assert composed("experiment=study") == composed()
+    assert compose_settings("experiment=study") == compose_settings()
     assert "# python train.py -m experiment=study " in (CONF / "experiment/study.yaml").read_text()
 
 
 @pytest.mark.parametrize("model", ["prototype", "mlp", "cnn"])
 def test_conf_lists_all_settings_of_a_model(model):
     """Otherwise the command line would reject it as unknown."""
-    settings = composed(f"model={model}").model
+    settings = compose_settings(f"model={model}").model
     assert set(settings) - {"_target_"} == set(settable_arguments(get_class(settings._target_)))

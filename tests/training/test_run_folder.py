@@ -104,7 +104,7 @@ def test_setting_newer_than_the_run_has_its_default(tmp_path):
         finished_result(tmp_path, OmegaConf.merge(newer, {"data": {"random_flip": True}}))
 
 
-def test_settings_without_effect_may_change(tmp_path):
+def test_settings_that_are_not_compared_may_change(tmp_path):
     init_run_folder(tmp_path, settings())
     assert finished_result(tmp_path, settings(runs="elsewhere", data={"root": "other"})) is None
 

@@ -47,7 +47,11 @@ def log_figures(folder: Path, record: dict[str, Any], loggers: "Sequence[RunLogg
 
 
 def save_figure(figure: Figure, path: Path) -> None:
-    """Writes a figure in the format of the file name, at twice a page's resolution; equal figures as equal files."""
-    kind, metadata = path.suffix.removeprefix("."), {"Date": None} if path.suffix == ".svg" else None
+    """Writes a figure in the format of the file name, at twice the resolution of a page.
+
+    Equal figures give equal files.
+    """
+    kind = path.suffix.removeprefix(".")
+    metadata = {"svg": {"Date": None}, "pdf": {"CreationDate": None}}.get(kind)
     with matplotlib.rc_context({"svg.hashsalt": "cifar10"}):
         write_atomically(path, lambda file: figure.savefig(file, dpi=192, format=kind, metadata=metadata))

@@ -19,7 +19,7 @@ from torchmetrics.functional.classification import multiclass_calibration_error
 
 from cifar10.errors import UserError
 from cifar10.networks.prototype import PrototypeNetwork
-from cifar10.results.figures import log_figures
+from cifar10.results.figures import log_figures, save_figure
 from cifar10.results.figures.confusion import confusion_figure, confusions_figure
 from cifar10.results.figures.curves import calibration, class_accuracy_figure, history_figure, reliability_figure
 from cifar10.results.figures.explanation import explanation_figure
@@ -303,6 +303,13 @@ def test_class_names_are_drawn_literally(name, shown, synthetic_runs):
     text = b64decode(str(svg(FIGURES["explanation"](run), "")).partition("base64,")[2].partition('"')[0]).decode()
     assert f">{shown}</text>" in text
     assert ">$10</text>" in text
+
+
+@pytest.mark.parametrize("kind", ["svg", "png", "pdf"])
+def test_equal_figures_give_equal_files(kind, tmp_path):
+    for name in ("a", "b"):
+        save_figure(confusions_figure([[[3, 1], [0, 4]]], ["MLP"], ["cat", "dog"]), tmp_path / f"{name}.{kind}")
+    assert (tmp_path / f"a.{kind}").read_bytes() == (tmp_path / f"b.{kind}").read_bytes()
 
 
 def test_tensorboard_failure_does_not_stop_a_run(tmp_path, monkeypatch, caplog):
