@@ -183,7 +183,7 @@ def test_run_resumed_after_sigint_equals_uninterrupted_run(choice, batch, tmp_pa
 
 def test_resumed_run_restores_random_numbers(tmp_path, monkeypatch):
     """With dropout on the pixels, which draws random numbers in each step."""
-    monkeypatch.setattr(MLPNetwork, "scale", lambda self, images: dropout(images / 255, training=self.training))
+    monkeypatch.setattr(MLPNetwork, "normalize", lambda self, images: dropout(images / 255, training=self.training))
     assert_resumed_run_is_identical(composed("model=mlp", "batch_size=25"), 6, tmp_path, monkeypatch)
 
 
