@@ -216,8 +216,8 @@ def _quote(key: str, value: str) -> str:
 
 def _keys(file: Path) -> Iterator[str]:
     """Yields the settings and groups of a file in `conf/`, as named on the command line."""
-    group = file.parent.name
-    prefix = "hydra.sweeper." if group == "sweeper" else f"{group}." if group in ("data", "logger", "trainer") else ""
+    prefixes = {"data": "data.", "logger": "logger.", "trainer": "trainer.", "sweeper": "hydra.sweeper."}
+    prefix = prefixes.get(file.parent.name, "")
     content: Any = OmegaConf.to_container(OmegaConf.load(file))
     for name, _ in flatten(content, prefix):
         yield from (name, name.partition(".")[0])
